@@ -1,0 +1,1 @@
+"""Perpmesh: the services of the mesh. See services/README.md."""

@@ -1,0 +1,1 @@
+"""Floor 1. What makes a room a process. It knows nothing of trading."""
