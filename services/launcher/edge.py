@@ -1,0 +1,316 @@
+"""Renders `envoy/edge.yaml`, for the launcher and for the image alike.
+
+The template holds Envoy's language; the contract's descriptor set says which calls exist, which stream and which may
+be retried; an `Edge` says where things are. So a call added to the contract and served by a room is routed without
+anyone editing a route. The error table here is the one place where Envoy's own answers get their reason.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+class EdgeError(Exception):
+    """The edge cannot be rendered; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """One address of a room, as Envoy reaches it."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """Everything the template is given. Bounds carry their unit; what happens at each is in `envoy/edge.yaml`."""
+
+    host: str
+    port: int
+    admin_port: int
+    descriptors: Path
+    """The contract's descriptor set, `gen/perpmesh.binpb`."""
+    access_log: Path
+    services: Mapping[str, tuple[Upstream, ...]]
+    """Full name of each served gRPC service, with the addresses of its room."""
+    answers_for_all: tuple[Upstream, ...]
+    """The room that answers health and reflection for the whole mesh."""
+    web: tuple[Upstream, ...]
+    """The room that serves the page and the WebSocket door, over HTTP/1.1."""
+    cors_origins: tuple[str, ...] = ()
+    ip_requests_per_s: int = 1000
+    """Requests a second from one IPv4 address or IPv6 /64; twice as many at once. Beyond it: 429."""
+    streams_per_connection_max: int = 256
+    """HTTP/2 streams of one client connection; a client waits or opens another connection beyond it."""
+    connections_max: int = 10_000
+    """Client connections; further ones are closed at once."""
+    upstream_requests_max: int = 10_000
+    """Calls and streams open toward one room; further ones get 503."""
+    heap_bytes_max: int = 1 << 30
+    """Memory of Envoy; at 98 % of it new requests get 503."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of the contract that is public, that is, has a REST route."""
+
+    service: str
+    method: str
+    streams: bool
+    reads: bool
+    """Without side effects, so that sending it twice is harmless."""
+
+    @property
+    def path(self) -> str:
+        """The path of the call over gRPC."""
+        return f"/{self.service}/{self.method}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeReason:
+    """What an answer of Envoy's own means, in the words of the contract."""
+
+    code: int
+    """The gRPC status code, as in `google.rpc.Code`."""
+    grpc_code: int
+    """The same for gRPC callers; it differs only where gRPC itself has a rule (an unknown method is UNIMPLEMENTED)."""
+    reason: str
+    category: str
+    message: str
+
+
+def _reason(
+    code: int, reason: str, category: str, message: str, *, grpc_code: int | None = None
+) -> EdgeReason:
+    return EdgeReason(
+        code=code,
+        grpc_code=code if grpc_code is None else grpc_code,
+        reason=reason,
+        category=category,
+        message=message,
+    )
+
+
+_UNREADABLE = "The request could not be read. Send what the contract of the call describes; decimals are strings."
+_TOO_LARGE = "The request is too large: the edge takes a body of 64 KiB and headers of 16 KiB."
+_PEER = "The room behind this call does not answer now. Call again after a moment."
+
+ERRORS: Mapping[int, EdgeReason] = {
+    400: _reason(3, "REQUEST_UNREADABLE", "trading", _UNREADABLE),
+    401: _reason(16, "TOKEN_MISSING", "authentication", "Sign in and send the token as `authorization: Bearer ...`."),
+    403: _reason(7, "PERMISSION_DENIED", "authentication", "This is not open to callers from outside."),
+    404: _reason(
+        5,
+        "CALL_UNKNOWN",
+        "trading",
+        "No such path or call is served. Server reflection lists what is.",
+        grpc_code=12,
+    ),
+    405: _reason(5, "CALL_UNKNOWN", "trading", "The path exists, this HTTP method on it does not.", grpc_code=12),
+    408: _reason(4, "DEADLINE_EXCEEDED", "network", "The request did not arrive in time. Send it again."),
+    413: _reason(8, "REQUEST_TOO_LARGE", "system", _TOO_LARGE),
+    415: _reason(3, "REQUEST_UNREADABLE", "trading", "Send the body as `content-type: application/json`."),
+    426: _reason(3, "REQUEST_UNREADABLE", "trading", "Use HTTP/1.1 or HTTP/2, and a WebSocket on /v1/ws only."),
+    429: _reason(8, "LIMIT_REACHED", "system", "Too many requests from this address. Wait a second, then call again."),
+    431: _reason(8, "REQUEST_TOO_LARGE", "system", _TOO_LARGE),
+    500: _reason(13, "INTERNAL", "system", "A fault of ours. Report the request id."),
+    501: _reason(12, "CALL_NOT_SERVED", "system", "The call is part of the contract; this version does not serve it."),
+    502: _reason(14, "PEER_UNAVAILABLE", "network", _PEER),
+    503: _reason(14, "PEER_UNAVAILABLE", "network", _PEER),
+    504: _reason(4, "DEADLINE_EXCEEDED", "network", "The answer was not ready in time. Look at the outcome first."),
+}
+"""Envoy's own answers by HTTP status. A test holds reason and category against `perpmesh.errors.v1`."""
+
+_RETRY_AFTER_S = 1
+_WEB = "web"
+_MESH_SERVICES = ("grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+
+
+def read_calls(descriptors: Path) -> tuple[Call, ...]:
+    """Return every public call of the contract, in the order of the descriptor set.
+
+    Raises `EdgeError` when the file is missing or is no descriptor set.
+    """
+    from google.api import annotations_pb2
+    from google.protobuf import descriptor_pb2
+    from google.protobuf.message import DecodeError
+
+    try:
+        files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes()).file
+    except (OSError, DecodeError) as error:
+        raise EdgeError(f"The descriptor set {descriptors} cannot be read ({error}): run `make gen`.") from error
+    return tuple(
+        Call(
+            service=f"{file.package}.{service.name}",
+            method=method.name,
+            streams=method.server_streaming,
+            reads=method.options.idempotency_level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS,
+        )
+        for file in files
+        for service in file.service
+        for method in service.method
+        if method.options.HasExtension(annotations_pb2.http)
+    )
+
+
+def render(template: str, edge: Edge) -> str:
+    """Return Envoy's configuration as JSON text.
+
+    Raises `EdgeError` when the template names what nobody gives, or the edge serves a service the contract lacks.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    tree = cast("dict[str, Json]", yaml.load(template, Loader=loader))  # noqa: S506 - a safe loader, the C one if built
+    fragments = cast("dict[str, Json]", tree.pop("fragments"))
+    calls = read_calls(edge.descriptors)
+    unknown = set(edge.services) - {call.service for call in calls}
+    if unknown:
+        raise EdgeError(f"{', '.join(sorted(unknown))} is served by a room and not in the contract: run `make gen`.")
+    values: dict[str, Json] = {
+        "edge_host": edge.host,
+        "edge_port": edge.port,
+        "admin_port": edge.admin_port,
+        "descriptors": str(edge.descriptors),
+        "access_log": str(edge.access_log),
+        "heap_bytes_max": edge.heap_bytes_max,
+        "connections_max": edge.connections_max,
+        "streams_per_connection_max": edge.streams_per_connection_max,
+        "ip_requests_per_s": edge.ip_requests_per_s,
+        "ip_burst": 2 * edge.ip_requests_per_s,
+        "cors_origins": [{"exact": origin} for origin in edge.cors_origins],
+        "rest_services": list(cast("list[Json]", list(dict.fromkeys(call.service for call in calls)))),
+        "web_cluster": _WEB,
+        "errors": list(_error_mappers(fragments)),
+        "calls": list(_routes(fragments, calls, edge)),
+        "clusters": list(_clusters(fragments, edge)),
+    }
+    return json.dumps(_fill(tree, values), indent=1)
+
+
+def _routes(fragments: Mapping[str, Json], calls: Iterable[Call], edge: Edge) -> Iterator[Json]:
+    """Give one route for every served call, one for each service that is not served, and those of the mesh itself."""
+    unserved: dict[str, None] = {}
+    for call in calls:
+        if call.service not in edge.services:
+            unserved[call.service] = None
+            continue
+        kind = "stream_route" if call.streams else "read_route" if call.reads else "write_route"
+        yield _fill(fragments[kind], {"path": call.path, "cluster": call.service})
+    for service in unserved:
+        yield _fill(fragments["unserved_route"], {"path": f"/{service}/"})
+    for service in _MESH_SERVICES:
+        yield _fill(fragments["service_route"], {"path": f"/{service}/", "cluster": "mesh"})
+
+
+def _clusters(fragments: Mapping[str, Json], edge: Edge) -> Iterator[Json]:
+    """Give one cluster for each served service, one for the mesh's own calls and one for the page."""
+    for name, upstreams in (*edge.services.items(), ("mesh", edge.answers_for_all)):
+        yield _cluster(fragments, "grpc_cluster", name, upstreams, edge)
+    yield _cluster(fragments, "http_cluster", _WEB, edge.web, edge)
+
+
+def _cluster(fragments: Mapping[str, Json], kind: str, name: str, upstreams: tuple[Upstream, ...], edge: Edge) -> Json:
+    cluster = _fill(
+        fragments[kind],
+        {
+            "cluster": name,
+            "discovery": "STATIC" if all(_is_address(upstream.host) for upstream in upstreams) else "STRICT_DNS",
+            "upstream_requests_max": edge.upstream_requests_max,
+            "endpoints": [
+                _fill(fragments["endpoint"], {"host": upstream.host, "port": upstream.port}) for upstream in upstreams
+            ],
+        },
+    )
+    assert isinstance(cluster, dict)
+    if len(upstreams) > 1 and kind == "grpc_cluster":
+        cluster |= cast("dict[str, Json]", fragments["replicas"])
+    return cluster
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _error_mappers(fragments: Mapping[str, Json]) -> Iterator[Json]:
+    """Give, for each status, the answer to a gRPC caller and then the answer to everyone else."""
+    unreadable = _json_body(ERRORS[400], "The request could not be read: %LOCAL_REPLY_BODY%")
+    yield _fill(fragments["unreadable_error"], {"body": unreadable})
+    for status, reason in ERRORS.items():
+        values: dict[str, Json] = {
+            "status": status,
+            "message": reason.message,
+            "code": str(reason.grpc_code),
+            "details": _status_details(reason),
+            "body": _json_body(reason),
+        }
+        for kind in ("grpc_web_error", "grpc_error", "http_error"):
+            yield _fill(fragments[kind], values)
+    yield _fill(fragments["other_error"], {"body": _json_body(ERRORS[500])})
+
+
+def _json_body(reason: EdgeReason, message: str | None = None) -> Json:
+    """Return the JSON of the error as our rooms write it."""
+    info: Json = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": reason.reason,
+        "domain": "perpmesh",
+        "metadata": {"category": reason.category},
+    }
+    return {"code": reason.code, "message": message or reason.message, "details": [info]}
+
+
+def _status_details(reason: EdgeReason) -> str:
+    """Return the `grpc-status-details-bin` of the error: a `google.rpc.Status`, base64."""
+    from google.rpc import error_details_pb2, status_pb2
+
+    status = status_pb2.Status(code=reason.grpc_code, message=reason.message)
+    info = error_details_pb2.ErrorInfo(reason=reason.reason, domain="perpmesh", metadata={"category": reason.category})
+    status.details.add().Pack(info)
+    if reason.reason == "LIMIT_REACHED":
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.seconds = _RETRY_AFTER_S
+        status.details.add().Pack(retry)
+    return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
+
+
+_NAME = re.compile(r"\$\{([a-z_]+)\}")
+
+
+def _fill(node: Json, values: Mapping[str, Json]) -> Json:
+    """Return a copy of `node` with every `${name}` replaced by its value; a list in a list is spliced in.
+
+    Raises `EdgeError` for a name that has no value.
+    """
+    if isinstance(node, dict):
+        return {key: _fill(value, values) for key, value in node.items()}
+    if isinstance(node, list):
+        filled: list[Json] = []
+        for item in node:
+            value = _fill(item, values)
+            spliced = isinstance(item, str) and isinstance(value, list)
+            filled.extend(cast("list[Json]", value) if spliced else [value])
+        return filled
+    if not isinstance(node, str):
+        return node
+    names = _NAME.findall(node)
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise EdgeError(f"envoy/edge.yaml names ${{{missing[0]}}}, which the renderer does not give.")
+    if names and node == f"${{{names[0]}}}":
+        return values[names[0]]
+    return _NAME.sub(lambda match: str(values[match[1]]), node)
