@@ -1,0 +1,92 @@
+"""How much may be said to a venue, and how often: a sliding window that is never exceeded.
+
+A venue counts messages, weights or connections per address over a minute. A token bucket lets almost twice its limit
+pass across two halves of a window; this keeps the times instead, so that no window of the stated length ever holds more
+than the limit. One budget is shared by all that the venue counts together, such as every socket of one address.
+
+Pure: no clock, no I/O. Times are monotonic nanoseconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """At most `units` within any `seconds`; `reserve` of them are kept for urgent use, such as pings and pongs."""
+
+    units: int
+    seconds: float
+    reserve: int = 0
+
+
+class _Window:
+    """One sliding window: the times and weights of what was spent within it."""
+
+    __slots__ = ("_length_ns", "_log", "limit", "reserve", "used")
+
+    def __init__(self, allowance: Allowance) -> None:
+        self.limit = allowance.units
+        self.reserve = allowance.reserve
+        self.used = 0
+        self._length_ns = round(allowance.seconds * 1e9)
+        self._log: deque[tuple[int, int]] = deque()
+
+    def expire(self, now_ns: int) -> None:
+        log = self._log
+        horizon = now_ns - self._length_ns
+        while log and log[0][0] <= horizon:
+            self.used -= log.popleft()[1]
+
+    def add(self, now_ns: int, units: int) -> None:
+        self._log.append((now_ns, units))
+        self.used += units
+
+    def free_at_ns(self, units: int, limit: int) -> int:
+        """Return when `units` fit under `limit`, given what is spent so far; 0 when they fit now."""
+        excess = self.used + units - limit
+        if excess <= 0:
+            return 0
+        for spent_ns, weight in self._log:
+            excess -= weight
+            if excess <= 0:
+                return spent_ns + self._length_ns
+        return (self._log[-1][0] if self._log else 0) + self._length_ns
+
+
+class Budget:
+    """What may still be spent, under one or several allowances at once. Its memory is bounded by their units."""
+
+    __slots__ = ("_windows",)
+
+    def __init__(self, *allowances: Allowance) -> None:
+        if not allowances or any(a.units < 1 or a.seconds <= 0 or a.reserve >= a.units for a in allowances):
+            raise ValueError("a budget needs allowances of at least one unit, each larger than its reserve")
+        self._windows = [_Window(allowance) for allowance in allowances]
+
+    def take(self, now_ns: int, units: int = 1, *, urgent: bool = False) -> bool:
+        """Spend `units` now and return True, or return False and spend nothing. Urgent use may draw on the reserve."""
+        if self.free_at_ns(now_ns, units, urgent=urgent) > now_ns:
+            return False
+        for window in self._windows:
+            window.add(now_ns, units)
+        return True
+
+    def free_at_ns(self, now_ns: int, units: int = 1, *, urgent: bool = False) -> int:
+        """Return the earliest time at which `units` may be spent; at or before `now_ns` means now."""
+        at_ns = now_ns
+        for window in self._windows:
+            window.expire(now_ns)
+            limit = window.limit if urgent else window.limit - window.reserve
+            if units > limit:
+                units = limit  # a request heavier than the window waits for an empty one
+            at_ns = max(at_ns, window.free_at_ns(units, limit))
+        return at_ns
+
+    def used(self, now_ns: int) -> tuple[int, int]:
+        """Return (used, allowed) of the first allowance, for status."""
+        window = self._windows[0]
+        window.expire(now_ns)
+        return window.used, window.limit
