@@ -19,6 +19,8 @@ SIGNIFICANT_FIGURES: Final = 5
 """How many significant figures the price of an order may have; an integer price may have more."""
 REMEMBERED_MAX: Final = 16_384
 """How many texts one scale remembers; beyond, it forgets all of them and begins again."""
+SIDE_DIGITS_MAX: Final = 18
+"""The most digits before, and after, a decimal point: what the contract's decimals hold."""
 TIME_MS_MAX: Final = 4_102_444_800_000
 """No venue time is later than the year 2100; a later one is garbage."""
 
@@ -66,11 +68,15 @@ class Units(dict[str, int]):
 
 
 def decimal_of(text: str, field: str, *, coin: str = "") -> Decimal:
-    """Return the exact decimal of `text`, of any sign."""
+    """Return the exact decimal of `text`, of any sign, with at most `SIDE_DIGITS_MAX` digits on each side."""
     try:
-        return parse_decimal(text)
+        value = parse_decimal(text)
     except DecimalError as error:
         raise WireError(field, str(error), coin=coin) from None
+    whole, _, fraction = text.lstrip("-").partition(".")
+    if len(whole) > SIDE_DIGITS_MAX or len(fraction) > SIDE_DIGITS_MAX:
+        raise WireError(field, f"{text!r:.60} has more than {SIDE_DIGITS_MAX} digits on a side", coin=coin)
+    return value
 
 
 def amount_of(text: str, field: str, *, coin: str = "") -> Decimal:
