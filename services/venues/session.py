@@ -6,8 +6,8 @@ about a venue's socket: when to connect and how long to wait, which subscription
 message budget, what to do when one is not answered or refused, when silence means death, and how to find the one
 subscription for which a venue closes the whole socket.
 
-The lifecycle is one table, `lifecycle.TABLE`: (state, event) to state. Subscriptions have a lifecycle of their own inside
-the talking states and never change the session's, save that a closed socket loses them all.
+The lifecycle is one table, `lifecycle.TABLE`: (state, event) to state. Subscriptions have a lifecycle of their own
+(`subscriptions.py`) inside the talking states and never change the session's, save that a closed socket loses them all.
 
 Bounds: wanted subscriptions beyond `subscriptions_max` are not asked for and counted in `overflow_count`; leaving ones
 beyond the same number make the session reconnect instead of unsubscribing. Source for the shape: h11's connection
@@ -88,11 +88,13 @@ class Session:
 
     def start(self, now_ns: int) -> Sequence[Action]:
         """Begin to connect."""
-        return self._step(Kind.START, now_ns, "starting")
+        self._step(Kind.START, now_ns, "starting")
+        return self._drain()
 
     def stop(self, now_ns: int) -> Sequence[Action]:
         """End for good."""
-        return self._step(Kind.STOP, now_ns, "stopped")
+        self._step(Kind.STOP, now_ns, "stopped")
+        return self._drain()
 
     def opened(self, now_ns: int) -> Sequence[Action]:
         """The socket is open."""
@@ -103,7 +105,8 @@ class Session:
 
     def greeted(self, now_ns: int) -> Sequence[Action]:
         """The venue's greeting came."""
-        return self._step(Kind.GREETED, now_ns, "connected")
+        self._step(Kind.GREETED, now_ns, "connected")
+        return self._drain()
 
     def frame(self, now_ns: int) -> Sequence[Action]:
         """Any frame came, whatever it holds."""
@@ -111,16 +114,19 @@ class Session:
         self._last_frame_ns = now_ns
         if self._state is State.OPEN:
             return _NOTHING
-        return self._step(Kind.FRAME, now_ns, "the venue answers again")
+        self._step(Kind.FRAME, now_ns, "the venue answers again")
+        return self._drain()
 
     def closed(self, reason: str, now_ns: int, *, wait_s: float | None = None) -> Sequence[Action]:
         """The socket is gone or never was. `wait_s` replaces the session's own backoff, as an open breaker may."""
         self._wait_s = wait_s
-        return self._step(Kind.CLOSED, now_ns, reason)
+        self._step(Kind.CLOSED, now_ns, reason)
+        return self._drain()
 
     def recycle(self, reason: str, now_ns: int) -> Sequence[Action]:
         """Close and connect again: the venue announced a restart, or the socket is in a state nothing else repairs."""
-        return self._step(Kind.RECYCLE, now_ns, reason)
+        self._step(Kind.RECYCLE, now_ns, reason)
+        return self._drain()
 
     def tick(self, now_ns: int) -> Sequence[Action]:
         """Time has passed; call at `next_due_ns` at the latest, as often as wished."""
@@ -186,14 +192,14 @@ class Session:
 
     # --- the lifecycle ------------------------------------------------------------------------------------------
 
-    def _step(self, kind: Kind, now_ns: int, reason: str) -> Sequence[Action]:
+    def _step(self, kind: Kind, now_ns: int, reason: str) -> None:
         before = self._state
         after = TABLE.get((before, kind))
         if after is None:
-            return self._drain()
+            return
         if after is State.CONNECTING and not self._connects.take(now_ns):
             self._deadline_ns = self._connects.free_at_ns(now_ns)
-            return self._drain()
+            return
         self._state, self._since_ns, self._deadline_ns = after, now_ns, NEVER
         if after is State.WAITING:
             self._enter_waiting(before, reason, now_ns)
@@ -220,7 +226,6 @@ class Session:
         else:  # CLOSING, STOPPED
             if before in SOCKET:
                 self._actions.append(Close(reason or _TIMEOUT_REASONS.get(before, "timeout")))
-        return self._drain()
 
     def _due_ns(self) -> int:
         """Return the deadline of the present state. An open socket's moves with every frame, so it is computed."""

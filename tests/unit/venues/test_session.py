@@ -1,0 +1,500 @@
+"""The session: its whole table, and the promises that hold under every order of events."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from services.domain.feed import FeedState
+from services.venues.budget import Allowance, Budget
+from services.venues.lifecycle import (
+    SOCKET,
+    TABLE,
+    TALKING,
+    Action,
+    Changed,
+    Close,
+    Connect,
+    Kind,
+    Lost,
+    Refused,
+    Send,
+    SessionConfig,
+    State,
+)
+from services.venues.session import Session
+from services.venues.subscriptions import Subscription
+
+SECOND = 1_000_000_000
+PING = "ping"
+
+
+def make(
+    *, messages: int = 200, reserve: int = 10, connects: int = 100, seed: int = 1, **settings_: object
+) -> tuple[Session, SessionConfig]:
+    values: dict[str, object] = {"ping": PING, "subscriptions_max": 100, **settings_}
+    config = SessionConfig(**values)  # type: ignore[arg-type]
+    session = Session(
+        config,
+        messages=Budget(Allowance(units=messages, seconds=60, reserve=reserve)),
+        connects=Budget(Allowance(units=connects, seconds=60)),
+        rng=random.Random(seed),
+    )
+    return session, config
+
+
+def subs(*keys: str) -> list[Subscription]:
+    return [Subscription(key=key, subscribe=f"+{key}", unsubscribe=f"-{key}") for key in keys]
+
+
+def sent(actions: Sequence[Action]) -> list[str]:
+    return [action.text for action in actions if isinstance(action, Send)]
+
+
+def of(kind: type, actions: Sequence[Action]) -> list[Action]:
+    return [action for action in actions if isinstance(action, kind)]
+
+
+def open_session(session: Session, now: int = 0) -> list[Action]:
+    """Take a fresh session to OPEN and return what it said."""
+    actions = [*session.start(now), *session.tick(now), *session.opened(now)]
+    assert session.state is State.OPEN
+    return actions
+
+
+def drive(session: Session, state: State) -> int:
+    """Take a fresh session that expects a greeting to `state`; return the time it is then."""
+    now = 0
+    if state is State.IDLE:
+        return now
+    if state is State.STOPPED:
+        session.stop(now)
+        return now
+    session.start(now)
+    if state is State.WAITING:
+        return now
+    session.tick(now)
+    if state is State.CONNECTING:
+        return now
+    session.opened(now)
+    if state is State.GREETING:
+        return now
+    session.greeted(now)
+    if state is State.CLOSING:
+        session.recycle("test", now)
+        return now
+    for wanted in (State.OPEN, State.PROBING, State.SILENT):
+        if session.state is wanted is state:
+            return now
+        now = session.next_due_ns(now)
+        while session.state is wanted:
+            session.tick(now)
+            now += 10_000_000
+        now -= 10_000_000
+    return now
+
+
+EVENTS = {
+    Kind.START: lambda s, now: s.start(now),
+    Kind.OPENED: lambda s, now: s.opened(now),
+    Kind.GREETED: lambda s, now: s.greeted(now),
+    Kind.FRAME: lambda s, now: s.frame(now),
+    Kind.RECYCLE: lambda s, now: s.recycle("test", now),
+    Kind.CLOSED: lambda s, now: s.closed("test", now),
+    Kind.STOP: lambda s, now: s.stop(now),
+    Kind.TIMEOUT: lambda s, now: s.tick(now + 3_600 * SECOND),
+}
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("state", list(State))
+def test_every_state_answers_every_event_as_the_table_says(state: State, kind: Kind) -> None:
+    session, _ = make(expects_greeting=True)
+    now = drive(session, state)
+    assert session.state is state
+    actions = EVENTS[kind](session, now)
+    assert session.state is TABLE.get((state, kind), state)
+    closes, connects = of(Close, actions), of(Connect, actions)
+    assert bool(connects) == (state is State.WAITING and kind is Kind.TIMEOUT)
+    assert bool(closes) == (state in SOCKET and session.state in (State.CLOSING, State.STOPPED))
+    if (state, kind) not in TABLE:
+        assert not [action for action in actions if not isinstance(action, Send)]
+
+
+def test_every_pair_of_the_table_is_reachable_and_only_stopped_is_final() -> None:
+    reached = {State.IDLE}
+    while True:
+        more = reached | {after for (before, _), after in TABLE.items() if before in reached}
+        if more == reached:
+            break
+        reached = more
+    assert reached == set(State)
+    assert {before for before, _ in TABLE} == set(State) - {State.STOPPED}
+
+
+def test_nothing_is_asked_before_the_greeting() -> None:
+    session, _ = make(expects_greeting=True)
+    session.want(subs("a"), 0)
+    session.start(0)
+    assert sent([*session.tick(0), *session.opened(0), *session.frame(1), *session.tick(2)]) == []
+    assert sent(session.greeted(3)) == ["+a"]
+
+
+def test_the_most_urgent_come_first_when_the_message_budget_makes_some_wait() -> None:
+    session, _ = make(messages=8, reserve=2)
+    session.want(subs("a", "b", "c", "d", "e", "f", "g", "h"), 0)
+    assert sent(open_session(session)) == ["+a", "+b", "+c", "+d", "+e"]  # one more is kept free for a leave
+    for key in "abcde":
+        session.acked(key, SECOND)
+    due = session.next_due_ns(SECOND)
+    while session.state in TALKING and due < 60 * SECOND:
+        session.frame(due)
+        assert "+f" not in sent(session.tick(due))
+        due = session.next_due_ns(due)
+    assert sent(session.tick(61 * SECOND))[-3:] == ["+f", "+g", "+h"]
+
+
+def test_silence_is_probed_then_stale_within_three_seconds_then_given_up() -> None:
+    session, _ = make()
+    open_session(session)
+    assert session.next_due_ns(0) == 2 * SECOND
+    assert sent(session.tick(2 * SECOND)) == [PING]
+    stale = of(Changed, session.tick(session.next_due_ns(2 * SECOND)))
+    assert [action.state for action in stale] == [FeedState.STALE]
+    assert session.state is State.SILENT
+    now = session.next_due_ns(3 * SECOND)
+    assert now <= 4.1 * SECOND
+    assert of(Close, session.tick(now))
+
+
+def test_a_pong_alone_keeps_the_connection_live() -> None:
+    session, _ = make()
+    open_session(session)
+    assert sent(session.tick(2 * SECOND)) == [PING]
+    assert session.frame(2 * SECOND + 90_000_000) == ()
+    assert session.state is State.OPEN
+
+
+def test_a_stale_socket_that_speaks_again_is_live_again() -> None:
+    session, _ = make()
+    open_session(session)
+    session.tick(2 * SECOND)
+    session.tick(3 * SECOND)
+    assert [action.state for action in of(Changed, session.frame(3 * SECOND + 1))] == [FeedState.LIVE]
+
+
+def test_a_busy_socket_is_still_pinged() -> None:
+    session, config = make()
+    open_session(session)
+    pings = 0
+    for now in range(0, 61 * SECOND, SECOND // 2):
+        session.frame(now)
+        pings += sent(session.tick(now)).count(PING)
+    assert pings == int(60 / config.ping_interval_s)
+
+
+def test_a_refused_subscription_leaves_the_others_alone_and_is_tried_later() -> None:
+    session, config = make()
+    session.want(subs("a", "bad", "c"), 0)
+    open_session(session)
+    session.acked("a", 1)
+    actions = session.refused("bad", "Invalid Channel", 2)
+    assert actions == [Refused("bad", "Invalid Channel", config.refused_retry_s)]
+    session.acked("c", 3)
+    assert session.acked_count == 2
+    assert session.state is State.OPEN
+    later = round((config.refused_retry_s + 1) * SECOND)
+    session.frame(later)
+    assert "+bad" in sent(session.tick(later))
+
+
+def test_what_is_not_answered_is_left_and_asked_again_then_counted_as_refused() -> None:
+    session, config = make()
+    session.want(subs("a", "mute"), 0)
+    open_session(session)
+    session.acked("a", 1)
+    heard: list[str] = []
+    refusals: list[Action] = []
+    for now in range(0, 20 * SECOND, SECOND):
+        session.frame(now)
+        actions = session.tick(now)
+        heard += [text for text in sent(actions) if text != PING]
+        refusals += of(Refused, actions)
+    assert heard == ["-mute", "+mute"] * (config.ack_attempts_max - 1)
+    assert len(refusals) == 1
+    assert session.acked_count == 1
+
+
+def test_a_renewal_leaves_and_asks_again_and_repeats_ever_more_slowly() -> None:
+    session, _ = make()
+    session.want(subs("a"), 0)
+    open_session(session)
+    session.acked("a", 0)
+    now, times = 0, []
+    for _ in range(6):
+        actions = list(session.renew("a", now))
+        while not sent(actions):
+            now += 10_000_000
+            session.frame(now)
+            actions += session.tick(now)
+        assert [text for text in sent(actions) if text != PING] == ["-a", "+a"]
+        times.append(now)
+        session.acked("a", now)
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert gaps == sorted(gaps)
+    assert times[0] == 0
+    assert gaps[-1] >= 4 * SECOND
+
+
+def test_everything_is_asked_for_again_after_a_reconnect() -> None:
+    session, _ = make()
+    session.want(subs("a", "b"), 0)
+    open_session(session)
+    session.acked("a", 1)
+    session.acked("b", 1)
+    actions = session.closed("cut", SECOND)
+    assert of(Lost, actions) == [Lost(("a", "b"), "cut")]
+    due = session.next_due_ns(SECOND)
+    assert due - SECOND <= 0.1 * SECOND
+    assert of(Connect, session.tick(due))
+    assert sent(session.opened(due + 1)) == ["+a", "+b"]
+
+
+@pytest.mark.parametrize("outage_s", [1, 5, 20, 60])
+def test_the_wait_between_attempts_stays_within_a_second_or_a_tenth_of_the_outage(outage_s: int) -> None:
+    session, _ = make(connects=10_000)
+    session.start(0)
+    session.tick(0)
+    now, waits = 0, []
+    while now < outage_s * SECOND:
+        session.closed("refused", now)
+        due = session.next_due_ns(now)
+        waits.append((due - now) / SECOND)
+        now = due
+        session.tick(now)
+        assert session.state is State.CONNECTING
+    assert max(waits) <= max(1.0, outage_s / 10)
+    assert len(waits) >= min(outage_s, 10)
+
+
+def test_an_open_breaker_sets_the_wait() -> None:
+    session, _ = make()
+    session.start(0)
+    session.tick(0)
+    session.closed("breaker open", 0, wait_s=7.5)
+    assert session.next_due_ns(0) == 7.5 * SECOND
+
+
+def test_the_subscription_for_which_a_venue_closes_the_socket_is_found_and_left_out() -> None:
+    """A venue that answers within 10 ms, and closes the socket 100 ms after it is asked for `evil`."""
+    session, _ = make(closes_on_bad_subscription=True, messages=2_000, connects=1_000)
+    names = [f"m{n}" for n in range(30)]
+    session.want(subs(*names[:15], "evil", *names[15:]), 0)
+    now, closed_count = 0, 0
+    pending: list[Action] = [*session.start(0)]
+    while session.acked_count < 30 and now < 60 * SECOND:
+        now += 1_000_000
+        actions, pending = pending, []
+        for action in [*actions, *session.tick(now)]:
+            if isinstance(action, Connect):
+                pending += session.opened(now)
+            elif isinstance(action, Send) and action.text == "+evil":
+                now += 100_000_000
+                closed_count += 1
+                pending = list(session.closed("cut without a word", now))
+                break
+            elif isinstance(action, Send):
+                pending += [*session.frame(now), *session.acked(action.text[1:], now)]
+    assert session.acked_count == 30
+    assert session.counts.quarantined == 1
+    assert not session.is_acked("evil")
+    assert closed_count == 3  # once among others, twice alone
+
+
+def test_throttling_pauses_and_asks_again() -> None:
+    session, _ = make()
+    session.want(subs("a", "b"), 0)
+    open_session(session)
+    session.acked("a", 1)
+    session.throttle(5.0, 2)
+    session.frame(4 * SECOND)
+    assert "+b" not in sent(session.tick(4 * SECOND))
+    session.frame(6 * SECOND)
+    assert "+b" in sent(session.tick(6 * SECOND))
+
+
+def test_wanting_less_leaves_and_wanting_again_renews() -> None:
+    session, _ = make()
+    session.want(subs("a", "b"), 0)
+    open_session(session)
+    session.acked("a", 1)
+    session.acked("b", 1)
+    assert sent(session.want(subs("b"), 2)) == ["-a"]
+    assert sent(session.want(subs("a", "b"), 3)) == ["+a"]
+
+
+def test_more_than_the_venue_allows_is_counted_not_asked() -> None:
+    session, _ = make(subscriptions_max=3)
+    session.want(subs("a", "b", "c", "d", "e"), 0)
+    assert sent(open_session(session)) == ["+a", "+b", "+c"]
+    assert session.overflow_count == 2
+
+
+class SessionMachine(RuleBasedStateMachine):
+    """Random events in every order, with a driver that behaves: it opens and closes only what was asked."""
+
+    MESSAGES, CONNECTS, MAX = 30, 12, 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.session, self.config = make(
+            messages=self.MESSAGES,
+            reserve=5,
+            connects=self.CONNECTS,
+            subscriptions_max=self.MAX,
+            in_flight_max=3,
+            expects_greeting=True,
+            closes_on_bad_subscription=True,
+            quarantine_s=20.0,
+            refused_retry_s=20.0,
+        )
+        self.now = 0
+        self.socket = False  # connecting or open
+        self.is_open = False
+        self.sends: list[int] = []
+        self.connects: list[int] = []
+        self.at_venue: set[str] = set()
+        self.wanted: list[str] = []
+        self.ended = False
+        self.do(self.session.start(0))
+
+    def do(self, actions: Sequence[Action]) -> None:
+        for action in list(actions):
+            if isinstance(action, Connect):
+                assert not self.socket, "two connections at once"
+                self.socket, self.is_open, self.at_venue = True, False, set()
+                self.connects.append(self.now)
+            elif isinstance(action, Send):
+                assert self.is_open, "sent without a socket"
+                self.sends.append(self.now)
+                if action.text.startswith("+"):
+                    assert action.text[1:] not in self.at_venue, "asked for twice without leaving"
+                    self.at_venue.add(action.text[1:])
+                elif action.text.startswith("-"):
+                    self.at_venue.discard(action.text[1:])
+            elif isinstance(action, Close):
+                assert self.socket, "closed what was not there"
+                self.socket = self.is_open = False
+                self.do(self.session.closed("asked", self.now))
+
+    @rule(ms=st.sampled_from([1, 40, 300, 900, 2_500, 20_000, 70_000]))
+    def time_passes(self, ms: int) -> None:
+        end = self.now + ms * 1_000_000
+        for _ in range(2_000):
+            due = self.session.next_due_ns(self.now)
+            if due > end:
+                break
+            self.now = max(self.now + 1, due)
+            self.do(self.session.tick(self.now))
+        else:
+            raise AssertionError("the timers spin")
+        self.now = max(self.now, end)
+        self.do(self.session.tick(self.now))
+
+    @rule()
+    def the_socket_opens(self) -> None:
+        if self.socket and not self.is_open and self.session.state is State.CONNECTING:
+            self.is_open = True
+            self.do(self.session.opened(self.now))
+
+    @rule()
+    def the_venue_greets(self) -> None:
+        if self.is_open:
+            self.do(self.session.frame(self.now))
+            self.do(self.session.greeted(self.now))
+
+    @rule()
+    def a_frame_comes(self) -> None:
+        if self.is_open:
+            self.do(self.session.frame(self.now))
+
+    @rule()
+    def the_socket_is_cut(self) -> None:
+        if self.socket:
+            self.socket = self.is_open = False
+            self.do(self.session.closed("cut", self.now))
+
+    @rule(n=st.integers(0, 11))
+    def an_answer_comes(self, n: int) -> None:
+        self.do(self.session.acked(f"k{n}", self.now))
+
+    @rule(n=st.integers(0, 11))
+    def a_refusal_comes(self, n: int) -> None:
+        if f"k{n}" in self.at_venue:
+            self.at_venue.discard(f"k{n}")
+            self.do(self.session.refused(f"k{n}", "no", self.now))
+
+    @rule(keys=st.lists(st.integers(0, 11), max_size=10))
+    def wants_change(self, keys: list[int]) -> None:
+        self.wanted = list(dict.fromkeys(f"k{n}" for n in keys))[: self.MAX]
+        self.do(self.session.want(subs(*[f"k{n}" for n in keys]), self.now))
+
+    @rule(n=st.integers(0, 11), again=st.booleans())
+    def a_chain_breaks(self, n: int, again: bool) -> None:
+        self.do(self.session.renew(f"k{n}", self.now, again=again))
+
+    @rule()
+    def the_venue_announces_a_restart(self) -> None:
+        self.do(self.session.recycle("restart", self.now))
+
+    @rule()
+    def late_news_comes(self) -> None:
+        if not self.socket:
+            self.do(self.session.opened(self.now))
+            self.do(self.session.greeted(self.now))
+            self.do(self.session.frame(self.now))
+
+    @invariant()
+    def the_message_budget_holds(self) -> None:
+        recent = [at for at in self.sends if at > self.now - 60 * SECOND]
+        assert len(recent) <= self.MESSAGES
+        recent = [at for at in self.connects if at > self.now - 60 * SECOND]
+        assert len(recent) <= self.CONNECTS
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        ledger = self.session._ledger
+        assert len(ledger._records) <= 2 * self.MAX + 12
+        assert sum(len(of_phase) for of_phase in ledger._by_phase.values()) == len(ledger._records)
+        assert len(self.session._actions) == 0
+
+    def teardown(self) -> None:
+        """Whatever happened: with a venue that behaves from now on, everything wanted is delivered again."""
+        for _ in range(6_000):
+            if self.socket and not self.is_open:
+                self.is_open = True
+                self.do(self.session.opened(self.now))
+                self.do(self.session.greeted(self.now))
+            if self.is_open:
+                self.do(self.session.frame(self.now))
+                for key in sorted(self.at_venue):
+                    if not self.session.is_acked(key):
+                        self.do(self.session.acked(key, self.now))
+            if all(self.session.is_acked(key) for key in self.wanted) and self.session.state is State.OPEN:
+                break
+            self.now = max(self.now + 1_000_000, min(self.session.next_due_ns(self.now), self.now + SECOND))
+            self.do(self.session.tick(self.now))
+        assert [key for key in self.wanted if not self.session.is_acked(key)] == []
+        assert set(self.wanted) <= self.at_venue
+
+
+TestSessionMachine = SessionMachine.TestCase
+TestSessionMachine.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
