@@ -1,0 +1,152 @@
+"""The simulator's settings; every one has a safe default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.chassis.config import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of the process. Ports of 0 are chosen by the system and written to the run file."""
+
+    host: str = setting(
+        "PERPMESH_SIMULATOR_HOST",
+        "The address to listen on; loopback unless an image needs more.",
+        default="127.0.0.1",
+    )
+    hyperliquid_port: int = setting(
+        "PERPMESH_SIMULATOR_HYPERLIQUID_PORT",
+        "Hyperliquid's face, HTTP and WebSocket.",
+        default=0,
+        minimum=0,
+        maximum=65535,
+    )
+    lighter_port: int = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_PORT",
+        "Lighter's face, HTTP and WebSocket.",
+        default=0,
+        minimum=0,
+        maximum=65535,
+    )
+    control_port: int = setting(
+        "PERPMESH_SIMULATOR_CONTROL_PORT",
+        "The control listener; it always listens on 127.0.0.1.",
+        default=0,
+        minimum=0,
+        maximum=65535,
+    )
+    run_file: str = setting(
+        "PERPMESH_RUN_FILE",
+        "Where to write the addresses as JSON once ready; nothing is written when empty.",
+        default="",
+    )
+    seed: int = setting(
+        "PERPMESH_SIMULATOR_SEED",
+        "Of the market and of the faults.",
+        default=1,
+        minimum=0,
+    )
+    start_ms: int = setting(
+        "PERPMESH_SIMULATOR_START_MS",
+        "The market's first moment in Unix ms; 0 is now. For reproducible runs.",
+        default=0,
+        minimum=0,
+    )
+    frozen: bool = setting(
+        "PERPMESH_SIMULATOR_FROZEN",
+        "Start with time standing still; POST /control/clock moves it.",
+        default=False,
+    )
+    recording: str = setting(
+        "PERPMESH_SIMULATOR_RECORDING",
+        "A recording (JSON lines) to replay instead of the synthetic market.",
+        default="",
+    )
+    recording_speed: str = setting(
+        "PERPMESH_SIMULATOR_RECORDING_SPEED",
+        'A factor, or "max".',
+        default="1",
+    )
+    recording_venue: str = setting(
+        "PERPMESH_SIMULATOR_RECORDING_VENUE",
+        "The venue of a recording whose lines do not say it.",
+        default="",
+    )
+    script: str = setting(
+        "PERPMESH_SIMULATOR_SCRIPT",
+        "A scenario (JSON or YAML) to play over the synthetic market.",
+        default="",
+    )
+    hyperliquid_connections_max: int = setting(
+        "PERPMESH_SIMULATOR_HYPERLIQUID_CONNECTIONS_MAX",
+        "WebSockets an address may hold; 0 is no limit.",
+        default=10,
+        minimum=0,
+    )
+    hyperliquid_weight_max: int = setting(
+        "PERPMESH_SIMULATOR_HYPERLIQUID_WEIGHT_MAX",
+        "HTTP weight an address may use in a minute; 0 is no limit.",
+        default=1200,
+        minimum=0,
+    )
+    hyperliquid_messages_max: int = setting(
+        "PERPMESH_SIMULATOR_HYPERLIQUID_MESSAGES_MAX",
+        "WebSocket messages an address may send in a minute.",
+        default=2000,
+        minimum=0,
+    )
+    hyperliquid_subscriptions_max: int = setting(
+        "PERPMESH_SIMULATOR_HYPERLIQUID_SUBSCRIPTIONS_MAX",
+        "Subscriptions an address may hold.",
+        default=1000,
+        minimum=0,
+    )
+    hyperliquid_idle_s: float = setting(
+        "PERPMESH_SIMULATOR_HYPERLIQUID_IDLE_S",
+        "A socket to which nothing was sent for this long is cut.",
+        default=60.0,
+        minimum=0,
+    )
+    lighter_connections_max: int = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_CONNECTIONS_MAX",
+        "WebSockets an address may hold; 0 is no limit.",
+        default=255,
+        minimum=0,
+    )
+    lighter_requests_max: int = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_REQUESTS_MAX",
+        "HTTP requests an address may make in a minute; 0 is no limit.",
+        default=60,
+        minimum=0,
+    )
+    lighter_messages_max: int = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_MESSAGES_MAX",
+        "WebSocket messages an address may send in a minute.",
+        default=200,
+        minimum=0,
+    )
+    lighter_subscriptions_max: int = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_SUBSCRIPTIONS_MAX",
+        "Subscriptions a connection may hold.",
+        default=500,
+        minimum=0,
+    )
+    lighter_idle_s: float = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_IDLE_S",
+        "A client that sends nothing for this long is cut.",
+        default=120.0,
+        minimum=0,
+    )
+    lighter_ping_s: float = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_PING_S",
+        'How often the server sends its own {"type":"ping"}.',
+        default=60.0,
+        minimum=0,
+    )
+    lighter_deflate: bool = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_DEFLATE",
+        "Offer permessage-deflate as the venue does; costs much CPU.",
+        default=False,
+    )

@@ -1,0 +1,1 @@
+"""The two faces: what each venue's clients speak to, as the venue pages describe it."""

@@ -1,0 +1,1 @@
+"""Hyperliquid's public face: POST /info and the WebSocket at /ws."""
