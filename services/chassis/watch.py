@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -234,10 +234,14 @@ class Hub:
         """Wake the streams that owe a heartbeat, until canceled."""
         while True:
             await self.clock.sleep(TICK_S)
-            due_s = self.clock.monotonic() - HEARTBEAT_S
-            for subscription in list(self._open):
-                if subscription.last_sent_s <= due_s:
-                    subscription.wake()
+            self.wake_silent()
+
+    def wake_silent(self) -> None:
+        """Wake the streams that owe a heartbeat."""
+        due_s = self.clock.monotonic() - HEARTBEAT_S
+        for subscription in list(self._open):
+            if subscription.last_sent_s <= due_s:
+                subscription.wake()
 
     def heartbeat_due(self, subscription: Subscription) -> bool:
         """Return whether `subscription` has been silent long enough."""
@@ -404,9 +408,11 @@ class Feed(Hub):
 
     def put(self, key: str, sequence: int, payload: bytes) -> Entry:
         """Publish the next value of `key`. Its `sequence` is one more than the last of that key."""
-        self.position = position = self.position + 1
-        message = self.framing.value(self.cursor(position), payload)
-        entry = Entry(position, key, sequence, payload, message)
+        return self._append(key, sequence, payload, self.framing.value(self.cursor(self.position + 1), payload))
+
+    def _append(self, key: str, sequence: int, payload: bytes, message: bytes) -> Entry:
+        self.position += 1
+        entry = Entry(self.position, key, sequence, payload, message)
         self._entries.append(entry)
         self._sequences[key] = sequence
         if len(self._entries) >= 2 * self._entries_max:
@@ -419,6 +425,10 @@ class Feed(Hub):
         for subscription in self._all:
             subscription.wake()
         return entry
+
+    def tell(self, key: str, write: Callable[[str], bytes]) -> None:
+        """Send a message of another kind, written for its cursor, in line with the values of `key`."""
+        self._append(key, self._sequences.get(key, 0), b"", write(self.cursor(self.position + 1)))
 
     def earliest_position(self) -> int:
         """Return the earliest position a stream can be resumed from."""
@@ -478,7 +488,7 @@ class Feed(Hub):
         found: list[Entry] = []
         counts: dict[str, int] = {}
         for entry in reversed(self._entries):
-            if (keys is None or entry.key in keys) and counts.get(entry.key, 0) < count:
+            if entry.payload and (keys is None or entry.key in keys) and counts.get(entry.key, 0) < count:
                 counts[entry.key] = counts.get(entry.key, 0) + 1
                 found.append(entry)
                 if keys is not None and len(found) >= count * len(keys):

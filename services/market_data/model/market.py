@@ -6,11 +6,11 @@ venues meet without rounding. A venue too old, recovering or halted keeps its va
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.domain.book import Level
 from services.domain.feed import FeedState
-from services.domain.market import Listing
+from services.domain.market import Listing, Status
 from services.market_data.model.venue_market import VenueMarket
 
 
@@ -69,6 +69,12 @@ class Market:
         self.price_factors = {one.venue: 10 ** (self.price_decimals - one.price_decimals) for one in listings}
         self.size_factors = {one.venue: 10 ** (self.size_decimals - one.size_decimals) for one in listings}
         return self.venues[listing.venue]
+
+    def drop_listing(self, venue: str) -> None:
+        """Take a venue's own word that it lists this market no longer: delisted, its last values kept."""
+        venue_market = self.venues[venue]
+        venue_market.listing = replace(venue_market.listing, status=Status.DELISTED)
+        venue_market.changed = True
 
     def refresh(self, now_ns: int) -> bool:
         """Judge every venue and choose the best anew. True when something shown has changed; `sequence` then grew."""

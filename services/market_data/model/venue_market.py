@@ -31,6 +31,7 @@ class Trust:
 
 
 LIVE: Final = Trust(FeedState.LIVE, "")
+_AUDITED_LEVELS_MAX: Final = 250
 _WAITING: Final = Trust(FeedState.RECOVERING, "waiting for the first book or best bid and ask of this market")
 _NO_BOOK: Final = Trust(FeedState.RECOVERING, "waiting for the first book of this market")
 _HALTED: Final = Trust(FeedState.HALTED, "the venue does not trade this market now")
@@ -256,6 +257,12 @@ class VenueMarket:
         if self.full is not None:
             return self.full.asks.top(count)
         return self.layers.asks(count) if self.layers is not None else []
+
+    def audited_depth(self) -> int:
+        """Return how many levels per side are current enough to be compared with a fresh snapshot."""
+        if self.full is not None:
+            return _AUDITED_LEVELS_MAX
+        return self.layers.near.depth if self.layers is not None and self.layers.near is not None else 0
 
     def has_book(self) -> bool:
         """Return whether a book was ever received."""

@@ -158,7 +158,7 @@ class BookVersion(_message.Message):
     """How many levels per side are refreshed at the venue's fast cadence; zero where there is no difference."""
     @_builtins.property
     def age(self) -> _duration_pb2.Duration:
-        """How long before `update_time` the book was last confirmed by the venue. Absent before the first."""
+        """How old the book was when this message was made: since the venue last confirmed it. Absent before the first."""
 
     @_builtins.property
     def tail_age(self) -> _duration_pb2.Duration:

@@ -54,7 +54,7 @@ class Price(_message.Message):
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When this price was made."""
+        """When this price last changed."""
 
     def __init__(
         self,
@@ -167,11 +167,11 @@ class VenuePrice(_message.Message):
 
     @_builtins.property
     def age(self) -> _duration_pb2.Duration:
-        """How long before `update_time` they were last confirmed by the venue. Absent before the first."""
+        """How old best bid and ask were when this message was made: since the venue last confirmed them. Absent before the first."""
 
     @_builtins.property
     def context_age(self) -> _duration_pb2.Duration:
-        """How long before `update_time` mark, index, funding, volume and open interest were received. Absent before the first."""
+        """How old mark, index, funding, volume and open interest were when this message was made. Absent before the first."""
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""The use cases: take what venues say, keep it true, show it."""
