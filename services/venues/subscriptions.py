@@ -52,8 +52,10 @@ class Record:
     due_ns: int = 0
     sent_ns: int = 0
     attempts: int = 0
+    asked: bool = False
+    """Whether it was asked for on this socket and neither refused nor left, so that the venue may deliver it."""
     leave_first: bool = False
-    """Whether the venue may still deliver it, so that asking again starts with leaving."""
+    """Whether asking again starts with leaving."""
     suspect: bool = False
     strikes: int = 0
     quarantines: int = 0
@@ -115,7 +117,7 @@ class Ledger:
     def acked(self, key: str) -> None:
         """Note the venue's answer; an answer to what was not asked changes nothing."""
         record = self._records.get(key)
-        if record is not None and record.phase in (Phase.SENT, Phase.WAITING, Phase.REFUSED):
+        if record is not None and record.asked and record.phase in (Phase.SENT, Phase.WAITING):
             record.attempts = record.strikes = record.quarantines = 0
             record.leave_first = record.suspect = False
             self._culprits.pop(key, None)
@@ -127,7 +129,7 @@ class Ledger:
         if record is None or record.phase is Phase.LEAVING:
             self._forget(record)
             return False
-        record.due_ns, record.attempts, record.leave_first = until_ns, 0, False
+        record.due_ns, record.attempts, record.leave_first, record.asked = until_ns, 0, False, False
         if record.quarantines:
             self._culprits.pop(key, None)
             self._culprits[key] = (until_ns, record.quarantines)
@@ -201,7 +203,7 @@ class Ledger:
             return (record.subscription.unsubscribe,)
         subscription = record.subscription
         leave = (subscription.unsubscribe,) if record.leave_first else ()
-        record.sent_ns, record.due_ns, record.leave_first = now_ns, ack_due_ns, False
+        record.sent_ns, record.due_ns, record.leave_first, record.asked = now_ns, ack_due_ns, False, True
         record.attempts += 1
         self._move(record, Phase.SENT)
         return (*leave, subscription.subscribe)
@@ -226,7 +228,7 @@ class Ledger:
             self._forget(record)
         for phase in (Phase.SENT, Phase.ACKED, Phase.WAITING):
             for record in list(self._by_phase[phase].values()):
-                record.due_ns, record.attempts, record.leave_first = 0, 0, False
+                record.due_ns, record.attempts, record.leave_first, record.asked = 0, 0, False, False
                 self._move(record, Phase.WAITING)
         return lost
 
@@ -252,10 +254,11 @@ class Ledger:
         self._by_phase[record.phase][record.key] = record
 
     def _unwant(self, record: Record, *, talking: bool) -> None:
-        may_deliver = record.phase in (Phase.SENT, Phase.ACKED) or record.leave_first
-        if talking and may_deliver:
+        if record.phase is Phase.LEAVING:
+            return
+        if talking and record.asked:
             self._move(record, Phase.LEAVING)
-        elif record.phase is not Phase.LEAVING:
+        else:
             self._forget(record)
 
     def _move(self, record: Record, phase: Phase) -> None:
