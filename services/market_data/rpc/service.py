@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import grpc
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
-from perpmesh.marketdata.v1 import price_pb2
+from perpmesh.marketdata.v1 import market_pb2, price_pb2
 
 from services.chassis.clock import Clock
 from services.chassis.watch import Latest, WatchRequest
@@ -89,7 +89,7 @@ class MarketDataService:
         """Return one market."""
         return pb.GetMarketResponse(market=self._market_message(await self._view.market(request.market)))
 
-    def _market_message(self, market: Market) -> encode_static.market_pb2.Market:
+    def _market_message(self, market: Market) -> market_pb2.Market:
         feeds = {name: self._view.feed_level(market, name) for name in market.venues}
         return encode_static.market_message(market, feeds, self._sources)
 
