@@ -8,7 +8,8 @@ functions whose names say the direction.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from contextlib import AbstractContextManager
+from decimal import Context, Decimal, DivisionByZero, InvalidOperation, localcontext
 from typing import Final, NewType
 
 Price = NewType("Price", Decimal)
@@ -23,11 +24,20 @@ Rate = NewType("Rate", Decimal)
 DIGITS_MAX: Final = 36
 """The longest number of digits accepted on either side of the point together (contract: 18 and 18)."""
 
+_ROUNDING: Final = Context(prec=80, traps=[InvalidOperation, DivisionByZero])
 _PLAIN: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
 class DecimalError(ValueError):
     """A text that is not a plain finite decimal, or does not fit its scale exactly."""
+
+
+def rounding() -> AbstractContextManager[Context]:
+    """Return a decimal context in which results may be rounded, for functions whose names say how.
+
+    Everywhere else the house traps `Inexact`, so that no digit is ever lost unseen.
+    """
+    return localcontext(_ROUNDING)
 
 
 def parse_decimal(text: str) -> Decimal:
@@ -54,7 +64,7 @@ def to_units(text: str, decimals: int) -> int:
                 raise DecimalError(f"{text!r:.60} has more than {decimals} decimals")
         fraction = fraction[:decimals]
     digits = whole + fraction
-    if not (digits.isdecimal() and digits.isascii() and whole) or len(digits) > DIGITS_MAX:
+    if not (digits.isdecimal() and digits.isascii() and whole) or text[-1] == "." or len(digits) > DIGITS_MAX:
         raise DecimalError(f"{text!r:.60} is not a plain decimal of zero or more such as 0 or 0.25")
     return int(digits) * _POWERS[decimals - len(fraction)]
 

@@ -1,8 +1,8 @@
 """What a venue's feed can say: the only values that pass from the rim to the market data room.
 
 Prices and sizes are integers in the listing's units (see `Listing`); contexts are `Decimal`, being slow and human.
-Times are nanoseconds since the Unix epoch: `venue_time_ns` as the venue states it (0 where it states none), `receive_time_ns`
-by our clock when the frame was read. Each event names the canonical market, never the venue's symbol.
+Times are nanoseconds since the Unix epoch: `venue_time_ns` as the venue states it (0 where it states none) and
+`receive_time_ns` by our clock when the frame was read. Each event names the canonical market, never the venue's symbol.
 """
 
 from __future__ import annotations

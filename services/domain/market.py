@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, ROUND_UP, Decimal, localcontext
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from enum import Enum
 from typing import Final
 
-from services.domain.decimals import Price, Rate, Size, Usd
+from services.domain.decimals import Price, Rate, Size, Usd, rounding
 from services.domain.market_table import LIGHTER_SHARED
 
 HYPERLIQUID: Final = "hyperliquid"
@@ -143,14 +143,11 @@ def round_price_up(listing: Listing, price: Decimal) -> Price:
 
 def round_size_down(listing: Listing, size: Decimal) -> Size:
     """Return the largest legal size at or below `size`."""
-    with localcontext() as context:
-        context.traps.clear()
+    with rounding():
         return Size(size.quantize(listing.lot, rounding=ROUND_DOWN))
 
 
-def _round_price(listing: Listing, price: Decimal, rounding: str) -> Price:
+def _round_price(listing: Listing, price: Decimal, mode: str) -> Price:
     tick = tick_at(listing, price)
-    with localcontext() as context:
-        context.prec = 80
-        context.traps.clear()
-        return Price((price / tick).to_integral_value(rounding=rounding) * tick)
+    with rounding():
+        return Price((price / tick).to_integral_value(rounding=mode) * tick)

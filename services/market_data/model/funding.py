@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from typing import Final
 
+from services.domain.decimals import rounding
 from services.domain.feed import FeedState
 from services.market_data.model.market import Market
 
@@ -44,9 +45,7 @@ def funding_of(market: Market, now_ns: int) -> Funding:
     for name, venue in market.venues.items():
         context, interval_s = venue.context, venue.listing.funding_interval_s
         rate = context.funding_rate if context is not None else None
-        with localcontext() as exact:
-            exact.prec = 34
-            exact.traps.clear()
+        with rounding():
             hourly = None if rate is None else rate * 3600 / interval_s
             yearly = None if hourly is None else hourly * HOURS_PER_YEAR
         state = FeedState.RECOVERING
