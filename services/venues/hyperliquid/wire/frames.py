@@ -261,3 +261,30 @@ def coin_in(frame: bytes) -> str:
     """Return the coin that a frame which cannot be decoded seems to be about, else an empty text."""
     found = _COIN.search(frame, 0, _COIN_WITHIN_BYTES)
     return found.group(1).decode("ascii", "replace") if found else ""
+
+
+class _Request(msgspec.Struct, gc=False):
+    """What a client says, as an error repeats it."""
+
+    method: str
+    subscription: Subscription
+
+
+_REQUEST: Final[msgspec.json.Decoder[_Request]] = msgspec.json.Decoder(_Request)
+_SUBSCRIPTION: Final[msgspec.json.Decoder[Subscription]] = msgspec.json.Decoder(Subscription)
+
+
+def subscription_in(text: str) -> Subscription | None:
+    """Return the subscription that an error sentence repeats, None where it repeats none."""
+    start = text.find("{")
+    if start < 0:
+        return None
+    body = text[start:].encode("utf-8", "replace")
+    try:
+        return _REQUEST.decode(body).subscription.normal()
+    except DECODE_ERRORS:
+        pass
+    try:
+        return _SUBSCRIPTION.decode(body).normal()
+    except DECODE_ERRORS:
+        return None
