@@ -1,0 +1,1 @@
+"""market_data behind the door's port, through its generated stubs."""
