@@ -7,7 +7,16 @@ refused notice per market.
 
 from __future__ import annotations
 
-from services.domain.feed import BookSnapshot, FeedState, ListingsChanged, MarketDown, TopOfBook, Trade
+from services.domain.feed import (
+    Alive,
+    BookSnapshot,
+    Context,
+    FeedState,
+    ListingsChanged,
+    MarketDown,
+    TopOfBook,
+    Trade,
+)
 from services.domain.market import HYPERLIQUID
 from services.venues.hyperliquid.wire.events import FAST_DEPTH
 from services.venues.port import Emit
@@ -30,6 +39,10 @@ class Outlet:
         self._downs: dict[str, MarketDown] = {}
         self._listings: ListingsChanged | None = None
 
+    def open(self, emit: Emit) -> None:
+        """Give everything to `emit` from now on."""
+        self._emit = emit
+
     def listings(self, event: ListingsChanged) -> None:
         """Give the listings; they come before all that speaks of them."""
         self._listings = None if self._emit(event) else event
@@ -51,6 +64,15 @@ class Outlet:
         """Give a print."""
         if not self._emit(event):
             self._prints_lost[event.market] = event.receive_time_ns
+
+    def context(self, event: Context) -> None:
+        """Give a context; a refused one is made good by the next."""
+        self._emit(event)
+
+    def alive(self, event: Alive) -> None:
+        """Say that prices are current; not while any of them is still owed, for then they are not."""
+        if not (self._owed or self._downs):
+            self._emit(event)
 
     def down(self, event: MarketDown) -> None:
         """Say that markets are no longer current."""
