@@ -105,9 +105,7 @@ class Book:
         """Make the book exactly these levels. Raises ValueError when they cross."""
         new_bids, new_asks = dict(bids), dict(asks)
         if new_bids and new_asks and max(new_bids) >= min(new_asks):
-            raise ValueError(
-                f"bids up to {max(new_bids)} cross asks from {min(new_asks)}; a book must not cross"
-            )
+            raise ValueError(f"bids up to {max(new_bids)} cross asks from {min(new_asks)}; a book must not cross")
         for side, levels in ((self.bids, new_bids), (self.asks, new_asks)):
             for price in list(side.prices):
                 if price not in levels:
@@ -176,9 +174,7 @@ class Flow:
 
     def trade(self, buy: bool, notional_factor: float) -> list[Execution]:
         """Let a taker of random size hit the touch."""
-        size = max(
-            self._min_size, int(self._size_scale * self._rng.lognormvariate(-1.0, 1.0) * notional_factor)
-        )
+        size = max(self._min_size, int(self._size_scale * self._rng.lognormvariate(-1.0, 1.0) * notional_factor))
         return self._book.take(buy, size, keep=LEVELS_KEPT_MIN)
 
     def _limits(self, fair: float) -> tuple[int, int]:

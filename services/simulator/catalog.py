@@ -182,9 +182,7 @@ def load() -> Catalog:
         if rest[0] != "-":
             lighter.append(_lighter(words[0], rest))
     lighter.append(_LIGHTER_SPOT)
-    return Catalog(
-        tuple(assets), tuple(hyperliquid) + _SPOT, tuple(sorted(lighter, key=lambda x: x.market_id))
-    )
+    return Catalog(tuple(assets), tuple(hyperliquid) + _SPOT, tuple(sorted(lighter, key=lambda x: x.market_id)))
 
 
 def _asset(words: list[str]) -> Asset:

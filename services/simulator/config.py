@@ -85,6 +85,12 @@ class Config:
         default=10,
         minimum=0,
     )
+    hyperliquid_new_connections_max: int = setting(
+        "PERPMESH_SIMULATOR_HYPERLIQUID_NEW_CONNECTIONS_MAX",
+        "WebSockets an address may open in a minute; 0 is no limit.",
+        default=30,
+        minimum=0,
+    )
     hyperliquid_weight_max: int = setting(
         "PERPMESH_SIMULATOR_HYPERLIQUID_WEIGHT_MAX",
         "HTTP weight an address may use in a minute; 0 is no limit.",
@@ -112,6 +118,12 @@ class Config:
     lighter_connections_max: int = setting(
         "PERPMESH_SIMULATOR_LIGHTER_CONNECTIONS_MAX",
         "WebSockets an address may hold; 0 is no limit.",
+        default=255,
+        minimum=0,
+    )
+    lighter_new_connections_max: int = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_NEW_CONNECTIONS_MAX",
+        "WebSockets an address may open in a minute; 0 is no limit.",
         default=255,
         minimum=0,
     )

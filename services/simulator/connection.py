@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
@@ -48,13 +47,6 @@ class Connection:
         self._queue: deque[tuple[float, Delivery, Frame]] = deque()
         self._queued_bytes = 0
         self._wake = asyncio.Event()
-        self._drained: deque[asyncio.Future[None]] = deque()
-        self.on_cut: Callable[[], None] | None = None
-
-    @property
-    def line(self) -> int:
-        """The connection's number, as faults and the ledger name it."""
-        return self.number
 
     def send(self, frame: Frame) -> None:
         """Queue a frame for the client, after the faults had their say."""
@@ -86,8 +78,12 @@ class Connection:
         transport = self._request.transport
         if transport is not None:
             transport.abort()
-        if self.on_cut is not None:
-            self.on_cut()
+
+    def finish(self) -> None:
+        """Stop sending because the client left by itself; what it was promised of the close handshake goes out."""
+        self.cut_reason = self.cut_reason or "the client left"
+        self._queue.clear()
+        self._wake.set()
 
     async def run_writer(self) -> None:
         """Send what is queued until the connection ends."""
@@ -101,8 +97,7 @@ class Connection:
                 self._queue.popleft()
                 self._queued_bytes -= len(delivery.payload)
                 try:
-                    opcode = WSMsgType.BINARY if delivery.binary else WSMsgType.TEXT
-                    await self._socket.send_frame(delivery.payload, opcode)
+                    await self._socket.send_frame(delivery.payload, _opcode(frame, delivery))
                 except (ConnectionError, RuntimeError):
                     self.cut("the client went away")
                     return
@@ -111,3 +106,9 @@ class Connection:
             self._wake.clear()
             if not self._queue:
                 await self._wake.wait()
+
+
+def _opcode(frame: Frame, delivery: Delivery) -> WSMsgType:
+    if frame.kind == "ping":
+        return WSMsgType.PING
+    return WSMsgType.BINARY if delivery.binary else WSMsgType.TEXT

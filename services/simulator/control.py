@@ -82,9 +82,12 @@ class Control:
                 "streams": [f"{name}:{market}" if market else name for name, market in recording.streams],
             }  # fmt: skip
         return {
-            "address": listener.address, "refusing": listener.shut, "source": source,
-            "connections": len(face.sockets.connections), "markets": len(self._runtime.market.venues[_name(face.venue)]),
-        }  # fmt: skip
+            "address": listener.address,
+            "refusing": listener.shut,
+            "source": source,
+            "connections": len(face.sockets.connections),
+            "markets": len(self._runtime.market.venues[_name(face.venue)]),
+        }
 
     async def _faults(self, request: web.Request) -> web.Response:
         faults = self._runtime.faults
@@ -116,9 +119,7 @@ class Control:
             self._runtime.use_synthetic(venue)
             return _json({"kind": kind})
         if kind == "script":
-            steps = (
-                script.load(str(body["path"])) if "path" in body else script.parse_steps(body.get("steps"))
-            )
+            steps = script.load(str(body["path"])) if "path" in body else script.parse_steps(body.get("steps"))
             self._runtime.use_script(steps)
             return _json({"kind": kind, "steps": len(steps)})
         if kind == "recording":
@@ -165,9 +166,7 @@ class Control:
     async def _ledger(self, request: web.Request) -> web.Response:
         limit, venue = min(LISTED_MAX, int(request.query.get("limit", "500"))), request.query.get("venue", "")
         entries = [item for item in self._runtime.ledger.entries if venue in ("", item.venue)][-limit:]
-        return _json(
-            {"totals": _totals(self._runtime), "frames": [dataclasses.asdict(item) for item in entries]}
-        )
+        return _json({"totals": _totals(self._runtime), "frames": [dataclasses.asdict(item) for item in entries]})
 
 
 def _name(venue: str) -> VenueName:

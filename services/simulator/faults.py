@@ -22,7 +22,8 @@ FRAME_KINDS = frozenset(
 )
 HTTP_KINDS = frozenset({"http_status", "http_html", "http_garbage", "http_delay", "http_hang", "http_reset"})
 LISTENER_KINDS = frozenset({"refuse"})
-KINDS = FRAME_KINDS | HTTP_KINDS | LISTENER_KINDS
+NOTICE_KINDS = frozenset({"shutdown"})
+KINDS = FRAME_KINDS | HTTP_KINDS | LISTENER_KINDS | NOTICE_KINDS
 VARIANTS = (
     "truncated", "wrong_type", "nan", "huge", "negative", "binary", "html", "null", "empty", "digit", "crossed",
 )  # fmt: skip
@@ -36,7 +37,8 @@ _BBO = re.compile(rb'("bbo":\[\{"px":")[^"]+')
 class Frame:
     """One message to clients: its bytes, encoded once, and what it is.
 
-    `kind` is snapshot, delta, data, ack, error, hello or pong. A delta of a chained book carries its `begin_nonce`.
+    `kind` is snapshot, delta, data, ack, error, hello, pong, or ping for a ping of the WebSocket protocol. A delta of
+    a chained book carries its `begin_nonce`.
     """
 
     payload: bytes
@@ -139,31 +141,29 @@ class Faults:
         self.counts[rule.kind] = self.counts.get(rule.kind, 0) + 1
         self.injected.append(Injected(now, rule.id, rule.kind, venue, channel, market, line))
 
-    def active(
-        self, kinds: frozenset[str], venue: str, channel: str, market: str, now: float
-    ) -> Iterator[Rule]:
+    def active(self, kinds: frozenset[str], venue: str, channel: str, market: str, now: float) -> Iterator[Rule]:
         """Yield the rules of some kinds that apply now, letting each draw its chance."""
         if not self.rules:
             return
         for rule in list(self.rules):
             if (rule.until is not None and now >= rule.until) or (rule.count is not None and rule.count <= 0):
                 self.rules.remove(rule)
-            elif rule.kind in kinds and rule.matches(venue, channel, market):
-                if rule.probability >= 1.0 or self._rng.random() < rule.probability:
-                    yield rule
+            elif rule.kind in kinds and rule.matches(venue, channel, market) and self._drawn(rule):
+                yield rule
+
+    def _drawn(self, rule: Rule) -> bool:
+        return rule.probability >= 1.0 or self._rng.random() < rule.probability
 
     def muted(self, venue: str, now: float) -> bool:
         """Say whether protocol pings stay unanswered."""
         return any(
-            rule.kind == "mute"
-            and rule.matches(venue, "pong", "*")
-            and (rule.until is None or now < rule.until)
+            rule.kind == "mute" and rule.matches(venue, "pong", "*") and (rule.until is None or now < rule.until)
             for rule in self.rules
         )
 
     def deliver(self, frame: Frame, line: Line, venue: str, now: float) -> list[Delivery]:
         """Return what really goes out for a frame, in order."""
-        if not self.rules and not line.held and not line.patches:
+        if frame.kind == "ping" or (not self.rules and not line.held and not line.patches):
             return [Delivery(frame.payload)]
         key = (frame.channel, frame.market)
         delay, copies, fault = 0.0, 1, ""
@@ -179,9 +179,7 @@ class Faults:
             self.note(rule, venue, frame.channel, frame.market, line.id, now)
             fault = kind
             if kind == "latency":
-                delay += (
-                    rule.number("ms", 100.0) + self._rng.random() * rule.number("jitter_ms", 0.0)
-                ) / 1000
+                delay += (rule.number("ms", 100.0) + self._rng.random() * rule.number("jitter_ms", 0.0)) / 1000
             elif kind == "duplicate":
                 copies = 1 + max(1, int(rule.number("times", 1)))
             elif kind == "garbage":
@@ -267,6 +265,8 @@ def _rule(spec: Mapping[str, object], rule_id: int, now: float) -> Rule:
         raise ValueError(f"count: {count!r}; a whole number from 1 would pass")
     if duration is not None and (not isinstance(duration, (int, float)) or duration <= 0):
         raise ValueError(f"duration_s: {duration!r}; seconds above 0 would pass")
+    if kind in LISTENER_KINDS | NOTICE_KINDS and count is not None:
+        raise ValueError(f"count: {kind} has none; duration_s, or ending the rule, would pass")
     params = spec.get("params") or {}
     if not isinstance(params, Mapping):
         raise ValueError(f"params: {params!r}; an object would pass")

@@ -134,9 +134,7 @@ class Instrument:
         self.open_interest = int(daily_base * 0.7) if self.live else 0
         typical = max(1, int(min(80_000.0, max(300.0, dollars * 1.2e-5)) / self.asset.price * units))
         levels = _LEVELS[self.venue, self.asset.pace]
-        self.flow = Flow(
-            self.book, self.rng, self.tick, price=price, levels=levels, typical_size=typical, min_size=1
-        )
+        self.flow = Flow(self.book, self.rng, self.tick, price=price, levels=levels, typical_size=typical, min_size=1)
         self.past = Past(f"{seed}:{self.asset.name}", self.asset.price, self.asset.daily_volatility, start_ms)
         self.bars = Bars(
             self.past, self._seed, start_ms=start_ms, price_scale=scale, tick=self.tick(price),

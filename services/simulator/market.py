@@ -149,9 +149,10 @@ class Market:
         for venue in self.venues:
             for instrument in self.venues[venue].values():
                 self._open(instrument)
+        self._hour = self.start_ms // HOUR_MS
         self._due = {
             "reference": start_ns + REFERENCE_STEP_NS,
-            "figures": start_ns - start_ns % FIGURES_STEP_NS + FIGURES_STEP_NS,
+            "figures": _next_second(start_ns),
             "block": start_ns + 68 * MS,
             "batch": start_ns + BATCH_STEP_NS,
         }
@@ -162,6 +163,7 @@ class Market:
             return
         instrument.flow.fill(self._fair(instrument))
         instrument.touch = (instrument.book.best_bid(), instrument.book.best_ask())
+        self._refresh(instrument, sample=False)
         instrument.nonce, instrument.offset = (
             self._take_nonce(instrument.rng),
             400_000 + instrument.rng.randrange(10**6),
@@ -174,9 +176,7 @@ class Market:
             best = instrument.book.best_bid() if instrument.rng.random() < 0.5 else instrument.book.best_ask()
             if best is None or at >= self.now_ns // 1000:
                 break
-            self._record(
-                instrument, Execution(best[0], max(1, best[1] // 5), instrument.rng.random() < 0.5), at
-            )
+            self._record(instrument, Execution(best[0], max(1, best[1] // 5), instrument.rng.random() < 0.5), at)
 
     def next_due_ns(self) -> int:
         """Return when something next happens."""
@@ -187,6 +187,7 @@ class Market:
         shift = now_ns - self.now_ns
         if shift > 0:
             self._due = {kind: due + shift for kind, due in self._due.items()}
+            self._due["figures"] = _next_second(now_ns)
             self.now_ns = now_ns
 
     def advance(self, to_ns: int) -> list[Event]:
@@ -315,7 +316,7 @@ class Market:
         """Recompute mark, index, premium and the running funding; settle when a whole hour has come."""
         time_ms = at // MS
         seconds = time_ms // 1000
-        settled = time_ms % HOUR_MS == 0
+        settled, self._hour = time_ms // HOUR_MS != self._hour, time_ms // HOUR_MS
         for venue, instruments in self.venues.items():
             if venue == "hyperliquid" and seconds % 3 and not settled:
                 continue
@@ -323,7 +324,7 @@ class Market:
                 if instrument.live and not instrument.scripted:
                     self._refresh(instrument, sample=seconds % (60 if venue == "lighter" else 6) == 0)
                 if settled:
-                    self._settle(instrument, time_ms)
+                    self._settle(instrument, time_ms - time_ms % HOUR_MS)
         return Figures(time_ms, settled)
 
     def _refresh(self, instrument: Instrument, *, sample: bool) -> None:
@@ -356,3 +357,7 @@ class Market:
         if hour - 24 <= self.start_ms // HOUR_MS and instrument.live:
             past = max(1, int(instrument.past.at_hour(hour - 24) * 10**instrument.price_decimals))
             instrument.day_open = past - past % instrument.tick(past)
+
+
+def _next_second(at_ns: int) -> int:
+    return at_ns - at_ns % FIGURES_STEP_NS + FIGURES_STEP_NS

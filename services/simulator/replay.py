@@ -47,9 +47,7 @@ def load(path: str, venue: str, speed: str | float) -> Recording:
     if not file.is_file():
         raise ValueError(f"recording: {path!r} is no file; a file of JSON lines would pass")
     if file.stat().st_size > RECORDING_BYTES_MAX:
-        raise ValueError(
-            f"recording: {path!r} is larger than {RECORDING_BYTES_MAX} bytes; cut it into pieces"
-        )
+        raise ValueError(f"recording: {path!r} is larger than {RECORDING_BYTES_MAX} bytes; cut it into pieces")
     streams: defaultdict[Key, list[tuple[float, Frame]]] = defaultdict(list)
     skipped = 0
     with file.open("rb") as lines:

@@ -18,7 +18,7 @@ from services.simulator.config import Config
 from services.simulator.connection import Rim
 from services.simulator.dialects.hyperliquid.face import HyperliquidFace
 from services.simulator.dialects.lighter.face import LighterFace
-from services.simulator.faults import LISTENER_KINDS, Faults, Rule
+from services.simulator.faults import LISTENER_KINDS, NOTICE_KINDS, Faults, Frame, Rule
 from services.simulator.ledger import Ledger
 from services.simulator.listener import Listener, make_app
 from services.simulator.market import Event, Market
@@ -104,16 +104,22 @@ class Runtime:
         """Move the market with the wall clock until cancelled."""
         while True:
             self.pump()
-            now = self.clock.time_ns() + self._offset_ns
-            wait = STEP_S_MAX if self.frozen else (self.market.next_due_ns() - now) / 1e9
+            wait = STEP_S_MAX if self.frozen else (self.market.next_due_ns() - self._now()) / 1e9
             await self.clock.sleep(min(STEP_S_MAX, max(STEP_S_MIN, wait)))
+
+    def _now(self) -> int:
+        """Return the market's wall time; a machine clock that is set back does not set the market back."""
+        now = self.clock.time_ns() + self._offset_ns
+        if now < self.market.now_ns - CATCH_UP_NS:
+            self._offset_ns += self.market.now_ns - now
+            now = self.market.now_ns
+        return now
 
     def pump(self) -> None:
         """Publish what is due."""
         if not self.frozen:
-            now = self.clock.time_ns() + self._offset_ns
-            if abs(now - self.market.now_ns) > CATCH_UP_NS:
-                self._offset_ns += self.market.now_ns - now if now < self.market.now_ns else 0
+            now = self._now()
+            if now > self.market.now_ns + CATCH_UP_NS:
                 self.market.skip_to(now)
             self._publish(self.market.advance(now))
         self._play_script()
@@ -140,9 +146,9 @@ class Runtime:
         self.frozen = True
 
     def thaw(self) -> None:
-        """Let the market go on from where it stands."""
+        """Let the market go on; the time in which it stood still is skipped."""
         self.frozen = False
-        self._offset_ns = self.market.now_ns - self.clock.time_ns()
+        self.market.skip_to(self._now())
 
     def step(self, milliseconds: int) -> None:
         """Move a frozen market forward, publishing as it goes."""
@@ -172,6 +178,8 @@ class Runtime:
         at_once = rule.kind == "close" and "probability" not in spec
         if rule.kind in LISTENER_KINDS:
             self._spawn(self._refuse(rule))
+        elif rule.kind in NOTICE_KINDS:
+            self._spawn(self._shutdown(rule))
         elif at_once:
             self._cut(rule, now)
         return rule
@@ -197,8 +205,22 @@ class Runtime:
             await listener.shutter()
         while rule in self.faults.rules and (rule.until is None or self.clock.monotonic() < rule.until):
             await self.clock.sleep(STEP_S_MAX)
+        self.faults.clear(rule.id)
         for listener in chosen:
             await listener.open()
+
+    async def _shutdown(self, rule: Rule) -> None:
+        """Announce a restart to every Lighter client, as that venue does, and cut them when the time is over."""
+        sockets = self.faces["lighter"].sockets
+        ms = int(rule.number("close_in_ms", 1000))
+        self.faults.note(rule, "lighter", "shutdown", "", 0, self.clock.monotonic())
+        told = list(sockets.connections.values())
+        for connection in told:
+            connection.send(Frame(b'{"type":"shutdown","close_in_ms":%d}' % ms, "shutdown", kind="hello"))
+        await self.clock.sleep(ms / 1000)
+        for connection in told:
+            connection.cut("the announced restart")
+        self.faults.clear(rule.id)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

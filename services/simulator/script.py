@@ -75,9 +75,7 @@ def find(market: Market, venue: object, name: object) -> Instrument:
     for instrument in listed.values():
         if str(name) in (instrument.key, instrument.name):
             return instrument
-    raise ValueError(
-        f"market: {name!r} is not listed on {venue}; such as {', '.join(list(listed)[:3])} would pass"
-    )
+    raise ValueError(f"market: {name!r} is not listed on {venue}; such as {', '.join(list(listed)[:3])} would pass")
 
 
 def apply(step: Step, market: Market, faults: Faults, now: float) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from aiohttp import WSMsgType, web
 
 from services.simulator.connection import Connection, Rim
+from services.simulator.limits import Window
 
 MESSAGE_BYTES_MAX = 128 * 1024
 """The longest message taken from a client; a longer one ends the connection with code 1009."""
@@ -30,11 +31,12 @@ class Speaker(Protocol):
 class Sockets:
     """The WebSockets of one venue."""
 
-    def __init__(self, rim: Rim, speaker: Speaker, *, per_address_max: int, deflate: bool) -> None:
+    def __init__(self, rim: Rim, speaker: Speaker, *, per_address_max: int, per_minute_max: int, deflate: bool) -> None:
         """Take what every connection shares, and who talks."""
         self._rim = rim
         self._speaker = speaker
         self._per_address_max = per_address_max
+        self._new = Window(per_minute_max)
         self._deflate = deflate
         self._opened = 0
         self.connections: dict[int, Connection] = {}
@@ -42,7 +44,8 @@ class Sockets:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one WebSocket to its end."""
         held = sum(1 for item in self.connections.values() if item.remote == request.remote)
-        if self._per_address_max and held >= self._per_address_max:
+        fresh = self._new.take(request.remote or "", 1, self._rim.clock.monotonic())
+        if not fresh or (self._per_address_max and held >= self._per_address_max):
             return web.Response(status=429, text="null", content_type="application/json")
         socket = web.WebSocketResponse(
             compress=self._deflate, autoping=False, max_msg_size=MESSAGE_BYTES_MAX, heartbeat=None
@@ -60,7 +63,7 @@ class Sockets:
         finally:
             self.connections.pop(connection.number, None)
             self._speaker.closed(connection)
-            connection.cut("the client left")
+            connection.finish()
             writer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await writer

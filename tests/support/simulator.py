@@ -140,12 +140,16 @@ def _environment(options: dict[str, object], run_file: Path) -> dict[str, str]:
 
 async def _addresses(process: asyncio.subprocess.Process, run_file: Path) -> Any:
     deadline = time.monotonic() + READY_S
-    while not run_file.exists():
+    while (told := _told(run_file)) is None:
         if process.returncode is not None or time.monotonic() > deadline:
             said = b"" if process.stderr is None or process.returncode is None else await process.stderr.read()
             raise AssertionError(f"the simulator did not start (code {process.returncode}): {said.decode()}")
         await asyncio.sleep(0.02)
-    return json.loads(run_file.read_text())
+    return told
+
+
+def _told(run_file: Path) -> Any:
+    return json.loads(run_file.read_text()) if run_file.exists() else None
 
 
 async def _drain(process: asyncio.subprocess.Process) -> None:

@@ -8,7 +8,6 @@ of all dexs every 13.6 s. `bbo` has no first frame: it speaks only when the touc
 from __future__ import annotations
 
 import base64
-import json
 import zlib
 from collections import defaultdict
 
@@ -18,6 +17,7 @@ from aiohttp import web
 from services.simulator.config import Config
 from services.simulator.connection import Connection, Rim
 from services.simulator.dialects.hyperliquid import accounts, printing
+from services.simulator.dialects.hyperliquid.http import Http
 from services.simulator.dialects.hyperliquid.info import Info, ServerNullError, UnprocessableError
 from services.simulator.dialects.hyperliquid.subscriptions import FatalError, Subscription, UnparsableError, normal
 from services.simulator.faults import Frame
@@ -62,13 +62,19 @@ class HyperliquidFace:
         """Take the market to print and the limits to hold clients to."""
         self.rim = rim
         self.info = Info(market)
-        self.sockets = Sockets(rim, self, per_address_max=config.hyperliquid_connections_max, deflate=False)
+        self.sockets = Sockets(
+            rim,
+            self,
+            per_address_max=config.hyperliquid_connections_max,
+            per_minute_max=config.hyperliquid_new_connections_max,
+            deflate=False,
+        )
         self.replays: Replays | None = None
         self._market = market
         self._config = config
         self._clients: dict[int, Client] = {}
         self._topics: defaultdict[tuple[str, str], dict[int, Client]] = defaultdict(dict)
-        self._weight = Window(config.hyperliquid_weight_max)
+        self._http = Http(self.info, rim, config)
         self._messages = Window(config.hyperliquid_messages_max)
         self._cache: dict[tuple[object, ...], Frame] = {}
         self._due = {"mids": 0.0, "context": 0.0, "all": 0.0, "candle": 0.0}
@@ -77,36 +83,13 @@ class HyperliquidFace:
 
     def routes(self, app: web.Application) -> None:
         """Serve /info and /ws."""
-        app.router.add_post("/info", self._post_info)
+        self._http.routes(app)
         app.router.add_get("/ws", self.sockets.handle)
 
     def replay(self, recording: Recording | None) -> None:
         """Print a recording instead of the market, or the market again; connections begin anew."""
         self.replays = None if recording is None else Replays(recording, self.rim)
         self.sockets.cut_all("the source changed")
-
-    # -- HTTP
-
-    async def _post_info(self, request: web.Request) -> web.Response:
-        kind = request.content_type
-        if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-            return _text(415, "Expected request with `Content-Type: application/json`")
-        raw = (await request.read()).decode(errors="replace").lstrip()
-        try:
-            body, _ = json.JSONDecoder(object_pairs_hook=_pairs).raw_decode(raw)
-        except UnprocessableError:
-            return _text(422, "Failed to deserialize the JSON body into the target type")
-        except (ValueError, RecursionError):
-            return _text(400, "Failed to parse the request body as JSON")
-        address = request.remote or ""
-        if not self._weight.take(address, self.info.weight(body), self.rim.clock.monotonic()):
-            return _json(429, None)
-        try:
-            return _json(200, self.info.answer(body))
-        except UnprocessableError:
-            return _text(422, "Failed to deserialize the JSON body into the target type")
-        except ServerNullError:
-            return _json(500, None)
 
     # -- conversation
 
@@ -145,7 +128,7 @@ class HyperliquidFace:
                 raise UnparsableError
         except FatalError:
             client.kill_due = self.rim.clock.monotonic() + KILL_DELAY_S
-        except (UnparsableError, msgspec.DecodeError, KeyError, TypeError):
+        except (UnparsableError, msgspec.DecodeError, KeyError, TypeError, RecursionError):
             self._error(client, f"Error parsing JSON into valid websocket request: {text}")
 
     def _error(self, client: Client, text: str) -> None:
@@ -160,10 +143,7 @@ class HyperliquidFace:
         if wanted == held:
             self._error(client, f"Already {'' if wanted else 'un'}subscribed: {subscription.text}")
             return
-        if (
-            wanted
-            and self._held_by(client.connection.remote) >= self._config.hyperliquid_subscriptions_max > 0
-        ):
+        if wanted and self._held_by(client.connection.remote) >= self._config.hyperliquid_subscriptions_max > 0:
             self._error(
                 client,
                 f"Cannot subscribe to more than {self._config.hyperliquid_subscriptions_max} channels.",
@@ -189,7 +169,10 @@ class HyperliquidFace:
             if other is not subscription
         )
         if not same:
-            self._topics[subscription.type, subscription.coin].pop(client.connection.number, None)
+            clients = self._topics[subscription.type, subscription.coin]
+            clients.pop(client.connection.number, None)
+            if not clients:
+                del self._topics[subscription.type, subscription.coin]
         if self.replays is not None:
             self.replays.stop(client.connection, (subscription.type, subscription.coin))
 
@@ -216,9 +199,7 @@ class HyperliquidFace:
             self.replays.start(connection, (kind, subscription.coin))
             return
         if kind in accounts.SNAPSHOTS:
-            connection.send(
-                _frame(kind, accounts.SNAPSHOTS[kind](subscription.user, self._now_ms()), kind="snapshot")
-            )
+            connection.send(_frame(kind, accounts.SNAPSHOTS[kind](subscription.user, self._now_ms()), kind="snapshot"))
             return
         frame = self._current(subscription)
         if frame is not None:
@@ -265,9 +246,7 @@ class HyperliquidFace:
         for instrument, trades in event.trades:
             self._moving.add(instrument.key)
             if clients := self._topics.get(("trades", instrument.key)):
-                frame = _frame(
-                    "trades", [printing.trade(instrument, item) for item in trades], instrument.key
-                )
+                frame = _frame("trades", [printing.trade(instrument, item) for item in trades], instrument.key)
                 for client in list(clients.values()):
                     client.connection.send(frame)
 
@@ -339,11 +318,11 @@ class HyperliquidFace:
                             client.connection.send(frame)
 
     def _send_fast_contexts(self) -> None:
-        every = self._fast_contexts()
-        before, self._fast_sent = self._fast_sent, every
         clients = self._topics.get(("fastAssetCtxs", ""))
         if not clients:
             return
+        every = self._fast_contexts()
+        before, self._fast_sent = self._fast_sent, every
         changed: dict[str, dict[str, object]] = {}
         for coin, row in every.items():
             old = before.get(coin, {})
@@ -379,9 +358,7 @@ class HyperliquidFace:
         if instrument is None:
             return None
         if printing.listing_of(instrument).spot_index is not None:
-            return _frame(
-                "activeSpotAssetCtx", {"coin": coin, "ctx": printing.spot_context(instrument)}, coin
-            )
+            return _frame("activeSpotAssetCtx", {"coin": coin, "ctx": printing.spot_context(instrument)}, coin)
         return _frame("activeAssetCtx", {"coin": coin, "ctx": printing.context(instrument)}, coin)
 
     def _candle(self, coin: str, interval: str) -> Frame | None:
@@ -422,20 +399,5 @@ def _packed(rows: dict[str, dict[str, object]]) -> Frame:
     return _frame("fastAssetCtxs", base64.b64encode(raw).decode())
 
 
-def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise UnprocessableError
-    return found
-
-
 def _number(value: object) -> int | None:
     return value if isinstance(value, int) else None
-
-
-def _text(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=text, content_type="text/plain")
-
-
-def _json(status: int, body: object) -> web.Response:
-    return web.Response(status=status, body=encode(body), content_type="application/json")

@@ -31,6 +31,12 @@ class Info:
     def __init__(self, market: Market) -> None:
         """Take the market to answer for."""
         self._market = market
+        every = list(market.venues["hyperliquid"].values())
+        self._spots = [item for item in every if printing.listing_of(item).spot_index is not None]
+        self._perps = {
+            dex: [item for item in every if printing.listing_of(item).dex == dex and item not in self._spots]
+            for dex in self.dex_names()
+        }
         self._answers: dict[str, Callable[[Body], Json]] = {
             "meta": lambda body: self.meta(_dex(body)),
             "metaAndAssetCtxs": self._meta_and_contexts,
@@ -99,17 +105,11 @@ class Info:
 
     def perps(self, dex: str) -> list[Instrument]:
         """Return a dex's perpetuals in the order of its universe."""
-        found = []
-        for instrument in self._market.venues["hyperliquid"].values():
-            listing = printing.listing_of(instrument)
-            if listing.dex == dex and listing.spot_index is None:
-                found.append(instrument)
-        return found
+        return self._perps.get(dex, [])
 
     def spots(self) -> list[Instrument]:
         """Return the spot pairs."""
-        every = self._market.venues["hyperliquid"].values()
-        return [item for item in every if printing.listing_of(item).spot_index is not None]
+        return self._spots
 
     def meta(self, dex: str) -> dict[str, Json]:
         """Print a dex's universe. Raises ServerNullError for an unknown dex."""

@@ -74,9 +74,7 @@ def _grouped(
     """Sum levels into steps of `mantissa` at the given significant figure; bids round down, asks up."""
     sums: dict[int, tuple[int, int]] = {}
     for price, size in levels:
-        step = (
-            max(1, 10 ** (len(str(price)) - figures)) * mantissa if len(str(price)) >= figures else mantissa
-        )
+        step = max(1, 10 ** (len(str(price)) - figures)) * mantissa if len(str(price)) >= figures else mantissa
         rounded = -(-price // step) * step if up else price // step * step
         if rounded not in sums and len(sums) >= depth:
             break
@@ -144,9 +142,7 @@ def half(mid2: int | None, decimals: int) -> str | None:
 def context(instrument: Instrument) -> dict[str, Json]:
     """Print a perpetual's context; a delisted one is frozen, without premium, mid or impact prices."""
     prices = instrument.price_decimals
-    impact = (
-        instrument.impact(20_000 if instrument.key in ("BTC", "ETH") else 6_000) if instrument.live else None
-    )
+    impact = instrument.impact(20_000 if instrument.key in ("BTC", "ETH") else 6_000) if instrument.live else None
     return {
         "funding": plain(instrument.rate, 10),
         "openInterest": plain(instrument.open_interest, instrument.size_decimals),

@@ -71,7 +71,11 @@ class LighterFace:
         self.rim = rim
         self.rest = Rest(market, rim, config)
         self.sockets = Sockets(
-            rim, self, per_address_max=config.lighter_connections_max, deflate=config.lighter_deflate
+            rim,
+            self,
+            per_address_max=config.lighter_connections_max,
+            per_minute_max=config.lighter_new_connections_max,
+            deflate=config.lighter_deflate,
         )
         self.replays: Replays | None = None
         self._market = market
@@ -106,7 +110,7 @@ class LighterFace:
         """Forget a client."""
         client = self._clients.pop(connection.number, None)
         for key in client.keys if client is not None else ():
-            self._topics[key].pop(connection.number, None)
+            self._drop(client, key)
         if self.replays is not None:
             self.replays.forget(connection)
 
@@ -128,8 +132,8 @@ class LighterFace:
     def _obey(self, client: Client, text: str) -> None:
         try:
             frame = msgspec.json.decode(text)
-        except msgspec.DecodeError:
-            frame = None
+        except (msgspec.DecodeError, RecursionError):
+            raise RefusalError(30000, "Invalid Json") from None
         kind = frame.get("type") if isinstance(frame, dict) else None
         if kind == "ping":
             client.connection.send(Frame(b'{"type":"pong"}', "pong", kind="pong"))
@@ -190,11 +194,18 @@ class LighterFace:
         if key not in client.keys:
             raise RefusalError(30002, f"Not Subscribed to : {name}")
         client.keys.discard(key)
-        self._topics[key].pop(client.connection.number, None)
+        self._drop(client, key)
         if self.replays is not None:
             self.replays.stop(client.connection, key)
         body = f'{{"type": "unsubscribed", "channel": "{name}"}}'
         client.connection.send(Frame(body.encode(), "unsubscribed", kind="ack"))
+
+    def _drop(self, client: Client | None, key: Key) -> None:
+        clients = self._topics.get(key, {})
+        if client is not None:
+            clients.pop(client.connection.number, None)
+        if not clients:
+            self._topics.pop(key, None)
 
     # -- first frames
 
@@ -308,7 +319,8 @@ class LighterFace:
                 client.connection.cut("the client said nothing for two minutes")
             elif self._config.lighter_ping_s and now >= client.ping_due:
                 client.ping_due = now + self._config.lighter_ping_s
-                client.connection.send(Frame(b'{"type":"ping"}', "ping", kind="ping"))
+                client.connection.send(Frame(b'{"type":"ping"}', "ping"))
+                client.connection.send(Frame(b"", "ping", kind="ping"))
         if self.replays is not None:
             return
         if self._is_due("stats", now, STATS_CLOCK_S):
@@ -353,9 +365,7 @@ class LighterFace:
                 continue
             spot = name[0] == "s"
             wanted = [
-                item
-                for item in self._all()
-                if printing.listing_of(item).spot == spot and self._fresh(name, item)
+                item for item in self._all() if printing.listing_of(item).spot == spot and self._fresh(name, item)
             ]
             if wanted:
                 _send(clients, self._all_stats((name, "all"), wanted, now_ms, "update"))

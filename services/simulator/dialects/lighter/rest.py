@@ -90,6 +90,7 @@ class Rest:
         }
         for path, answer in paths.items():
             app.router.add_get(f"/api/v1/{path}", self._handler(answer))
+        app.router.add_route("*", "/api/v1/{path:.*}", _not_found)
         app.router.add_get("/", self._status)
         app.router.add_get("/info", self._info)
 
@@ -137,12 +138,8 @@ class Rest:
     def _details(self, query: Query) -> dict[str, Json]:
         rows = self._chosen(query)
         return {
-            "order_book_details": [
-                printing.details(row) for row in rows if not printing.listing_of(row).spot
-            ],
-            "spot_order_book_details": [
-                printing.details(row) for row in rows if printing.listing_of(row).spot
-            ],
+            "order_book_details": [printing.details(row) for row in rows if not printing.listing_of(row).spot],
+            "spot_order_book_details": [printing.details(row) for row in rows if printing.listing_of(row).spot],
         }
 
     def _orders(self, query: Query) -> dict[str, Json]:
@@ -258,6 +255,10 @@ class Rest:
 
     def _account(self, _query: Query) -> dict[str, Json]:
         raise RefusedError(21100, "account not found")
+
+
+async def _not_found(_request: web.Request) -> web.Response:
+    return _json(404, {"code": 29404, "message": "not found"})
 
 
 def _json(status: int, body: object) -> web.Response:
