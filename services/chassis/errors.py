@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -132,9 +133,9 @@ def from_status(status: status_pb2.Status) -> DomainError:
     return DomainError(reason, message, metadata=metadata, fields=fields, retry_after_s=retry_after_s)
 
 
-def from_rpc_error(error: grpc.RpcError) -> DomainError:
+def from_rpc_error(error: grpc.aio.AioRpcError) -> DomainError:
     """Return the domain error inside what a gRPC client raised."""
-    for key, value in error.trailing_metadata() or ():
+    for key, value in _pairs(error.trailing_metadata()):
         if key == STATUS_KEY and isinstance(value, bytes):
             try:
                 return from_status(status_pb2.Status.FromString(value))
@@ -150,7 +151,7 @@ def has_reason(error: DomainError) -> bool:
     return "category" in error.metadata
 
 
-async def abort(context: grpc.aio.ServicerContext, error: DomainError, request_id: str) -> None:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: DomainError, request_id: str) -> NoReturn:
     """End the call with `error`; never returns normally, since grpc raises to unwind the handler."""
     status = to_status(error, request_id)
     trailing = ((STATUS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, request_id))
@@ -182,3 +183,7 @@ def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _code_of_number(number: int) -> grpc.StatusCode:
     return next((code for code, value in _CODE_NUMBERS.items() if value == number), grpc.StatusCode.UNKNOWN)
+
+
+def _pairs(metadata: Any) -> list[tuple[str, Any]]:
+    return list(metadata or ())

@@ -6,7 +6,8 @@ A line has `time`, `level`, `room`, `event`, the request id of the call being se
 bounds it: a line is at most `LINE_BYTES_MAX` long; each event has a token bucket (`per_second`, `burst`), and the next
 line of an event after some were left out says how many (`suppressed`); lines wait in a queue of `QUEUE_LINES_MAX` for
 the one thread that writes, and when that is full (nobody reads standard error) new lines are dropped and counted.
-Fields whose names speak of secrets are hidden. Metrics are in `metrics.py`, the HTTP page that shows them in `probes.py`.
+Fields whose names speak of secrets are hidden. Metrics are in `metrics.py`, the HTTP page that shows them is
+`probes.py`.
 """
 
 from __future__ import annotations

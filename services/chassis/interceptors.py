@@ -1,0 +1,282 @@
+"""What happens around every call: one wrapper per method, made at start.
+
+In order: request id, who calls (by the contract's access rule), reading and validating the request, a deadline for
+unary calls, the handler, errors to status, measures, one log line. It is a single function around the handler rather
+than a chain of interceptors, because each link of a chain costs a coroutine per call; a streaming handler's messages go
+straight to the transport, so a message costs nothing here.
+
+A handler takes `(request, context)` and returns or yields messages, or bytes that are already serialized.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from services.chassis import errors, ids, validation
+from services.chassis.call import CURRENT, Call
+from services.chassis.clock import Clock
+from services.chassis.methods import Access, Method
+from services.chassis.metrics import Metrics
+from services.chassis.principal import Principal
+from services.chassis.telemetry import Level, Log
+from services.domain.errors import DomainError, Reason
+
+Handler = Callable[[Any, Any], Any]
+"""A servicer's method, bound: `(request, context)` to an awaitable, or to an async generator when it streams."""
+
+_WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_ACCESS_PUBLIC = Access.ACCESS_PUBLIC
+_END = object()
+M = TypeVar("M", bound=Message)
+
+
+class Verifier(Protocol):
+    """What decides who calls; the room gives one to the server, and without one only public calls are let in."""
+
+    async def verify(self, access: int, method: str, metadata: Mapping[str, str]) -> Principal | None:
+        """Return who calls, None for nobody where `access` is public, or raise TOKEN_* or PERMISSION_DENIED."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the wrappers of one server share."""
+
+    clock: Clock
+    log: Log
+    metrics: Metrics
+    draining: asyncio.Event
+    verifier: Verifier | None
+
+
+class Measures:
+    """The counters of one method."""
+
+    __slots__ = ("_calls", "_children", "_duration", "_method", "in_flight")
+
+    def __init__(self, metrics: Metrics, method: Method) -> None:
+        name = method.full_name
+        self._method = name
+        self._calls = metrics.counter("perpmesh_rpc_total", "Calls that ended, by code.", ("method", "code"))
+        self._duration = metrics.histogram("perpmesh_rpc_seconds", "How long unary calls took.", ("method",)).labels(
+            name
+        )
+        self._children: dict[str, Any] = {}
+        self.in_flight = 0
+        gauge = metrics.gauge("perpmesh_rpc_in_flight", "Calls being served now.", ("method",))
+        gauge.labels(name).set_function(lambda: float(self.in_flight))
+
+    def ended(self, code: str, seconds: float | None) -> None:
+        """Count a call that ended; a stream gives no duration."""
+        child = self._children.get(code)
+        if child is None:
+            child = self._children[code] = self._calls.labels(self._method, code)
+        child.inc()
+        if seconds is not None:
+            self._duration.observe(seconds)
+
+
+def serialize(answer: Message | bytes) -> bytes:
+    """Return the bytes of an answer; bytes pass through."""
+    return answer if type(answer) is bytes else answer.SerializeToString()  # type: ignore[union-attr]
+
+
+def wrap(method: Method, handler: Handler, around: Surroundings, deadline_s: float) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return what grpc serves for one method."""
+    validation.prepare(method.request)
+    if method.access == Access.ACCESS_UNSPECIFIED:
+        raise ValueError(f"{method.full_name} states no perpmesh.type.v1.access: the contract must say who may call it")
+    if method.streams:
+        return grpc.unary_stream_rpc_method_handler(_stream(method, handler, around), None, serialize)
+    return grpc.unary_unary_rpc_method_handler(_unary(method, handler, around, deadline_s), None, serialize)
+
+
+def refuse(message: str) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return a handler for a method of the contract that is not served."""
+
+    async def not_served(_: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        request_id, _metadata = _identify(context)
+        await errors.abort(context, DomainError(Reason.CALL_NOT_SERVED, message), request_id)
+
+    return grpc.unary_unary_rpc_method_handler(not_served)
+
+
+def _identify(context: grpc.aio.ServicerContext[Any, Any]) -> tuple[str, Any]:
+    """Return the request id (the caller's when it is well formed, else a new one) and the metadata."""
+    metadata = context.invocation_metadata() or ()
+    for key, value in metadata:
+        if key == errors.REQUEST_ID_KEY and isinstance(value, str) and _WELL_FORMED_ID.fullmatch(value):
+            return value, metadata
+    return ids.new_id(), metadata
+
+
+async def _admit(method: Method, metadata: Any, verifier: Verifier | None) -> Principal | None:
+    """Return who calls, or refuse."""
+    if method.access == _ACCESS_PUBLIC and (verifier is None or all(key != "authorization" for key, _ in metadata)):
+        return None
+    if verifier is None:
+        raise DomainError(
+            Reason.TOKEN_MISSING,
+            f"{method.name} needs a signed-in caller, and this room is not set up to verify one.",
+            metadata={"method": method.full_name},
+        )
+    texts = {key: value for key, value in metadata if isinstance(value, str)}
+    return await verifier.verify(method.access, method.full_name, texts)
+
+
+def _read(request_type: type[M], raw: bytes) -> M:
+    try:
+        request = request_type.FromString(raw)
+    except DecodeError:
+        raise DomainError(
+            Reason.REQUEST_UNREADABLE,
+            f"The bytes sent are not a {request_type.DESCRIPTOR.full_name}: send what the contract describes.",
+        ) from None
+    validation.check(request)
+    return request
+
+
+def _unary(
+    method: Method, handler: Handler, around: Surroundings, deadline_s: float
+) -> Callable[[bytes, Any], Awaitable[Any]]:
+    request_type, measures = method.request, Measures(around.metrics, method)
+    monotonic, log, verifier, name = around.clock.monotonic, around.log, around.verifier, method.full_name
+
+    async def answer(raw: bytes, context: Any, metadata: Any, call: Call) -> Any:
+        call.principal = await _admit(method, metadata, verifier)
+        request = _read(request_type, raw)
+        remaining = context.time_remaining()
+        if remaining is not None and remaining <= deadline_s:
+            call.deadline = monotonic() + remaining  # the transport itself ends the call then
+            return await handler(request, context)
+        call.deadline = monotonic() + deadline_s
+        timer = asyncio.timeout(deadline_s)
+        try:
+            async with timer:
+                return await handler(request, context)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise _too_late(method, deadline_s) from None
+
+    async def serve(raw: bytes, context: Any) -> Any:
+        start = monotonic()
+        request_id, metadata = _identify(context)
+        call = Call(request_id=request_id, method=name, peer=context.peer())
+        CURRENT.set(call)
+        code = "OK"
+        measures.in_flight += 1
+        try:
+            result = await answer(raw, context, metadata, call)
+            context.set_trailing_metadata(((errors.REQUEST_ID_KEY, request_id),))
+            return result
+        except BaseException as error:
+            code, last = await _fail(error, context, call, log)
+            raise last from None
+        finally:
+            measures.in_flight -= 1
+            seconds = monotonic() - start
+            measures.ended(code, seconds)
+            log.event("rpc.unary", method=name, code=code, ms=round(seconds * 1e3, 3))
+
+    return serve
+
+
+def _stream(method: Method, handler: Handler, around: Surroundings) -> Callable[[bytes, Any], Awaitable[None]]:
+    request_type, measures = method.request, Measures(around.metrics, method)
+    monotonic, log, verifier, name = around.clock.monotonic, around.log, around.verifier, method.full_name
+    generates = inspect.isasyncgenfunction(handler)
+
+    async def answer(raw: bytes, context: Any, metadata: Any, call: Call) -> None:
+        if around.draining.is_set():
+            raise draining_error()
+        call.principal = await _admit(method, metadata, verifier)
+        request = _read(request_type, raw)
+        remaining = context.time_remaining()
+        if remaining is not None:
+            call.deadline = monotonic() + remaining
+        if not generates:  # the handler writes by itself
+            await handler(request, context)
+            return
+        messages: AsyncIterator[Any] = handler(request, context)
+        write = context.write
+        try:
+            # Headers wait for the first message: an error before it then reaches REST as a whole answer.
+            first = await anext(messages, _END)
+            await context.send_initial_metadata(((errors.REQUEST_ID_KEY, call.request_id),))
+            if first is _END:
+                return
+            await write(first)
+            async for message in messages:
+                await write(message)
+        finally:
+            await messages.aclose()  # type: ignore[attr-defined]
+
+    async def serve(raw: bytes, context: Any) -> None:
+        start = monotonic()
+        request_id, metadata = _identify(context)
+        call = Call(request_id=request_id, method=name, peer=context.peer())
+        CURRENT.set(call)
+        code = "OK"
+        measures.in_flight += 1
+        log.event("rpc.stream_begin", method=name)
+        try:
+            await answer(raw, context, metadata, call)
+            context.set_trailing_metadata(((errors.REQUEST_ID_KEY, request_id),))
+        except BaseException as error:
+            code, last = await _fail(error, context, call, log)
+            raise last from None
+        finally:
+            measures.in_flight -= 1
+            measures.ended(code, None)
+            log.event("rpc.stream_end", method=name, code=code, seconds=round(monotonic() - start, 3))
+
+    return serve
+
+
+async def _fail(error: BaseException, context: Any, call: Call, log: Log) -> tuple[str, BaseException]:
+    """Answer the call with what a handler raised; return the code's name and what to raise to grpc."""
+    if isinstance(error, asyncio.CancelledError):
+        return "CANCELLED", error
+    if isinstance(error, grpc.aio.AbortError):
+        return _code_name(context.code()), error
+    if not isinstance(error, DomainError):
+        if not isinstance(error, Exception):
+            return "UNKNOWN", error
+        log.event("rpc.fault", level=Level.ERROR, method=call.method, error=error)
+        error = errors.internal(call.request_id)
+    code = errors.code_of(error.reason).name
+    try:
+        await errors.abort(context, error, call.request_id)
+    except grpc.aio.AbortError as aborted:
+        return code, aborted
+    except asyncio.CancelledError as gone:  # the caller left before it could be answered
+        return code, gone
+
+
+def _code_name(code: Any) -> str:
+    if isinstance(code, grpc.StatusCode):
+        return code.name
+    return next((known.name for known in grpc.StatusCode if known.value[0] == code), "UNKNOWN")
+
+
+def draining_error() -> DomainError:
+    """Return the refusal of a room that is stopping."""
+    return DomainError(
+        Reason.DRAINING, "This room is stopping and takes no new streams: connect again.", retry_after_s=0.1
+    )
+
+
+def _too_late(method: Method, deadline_s: float) -> DomainError:
+    return DomainError(
+        Reason.DEADLINE_EXCEEDED,
+        f"{method.name} took longer than the {deadline_s:g} s that this room gives a call.",
+        metadata={"deadline_s": f"{deadline_s:g}"},
+    )

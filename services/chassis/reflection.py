@@ -1,0 +1,59 @@
+"""Server reflection that knows the served services and what they need, and nothing else.
+
+Both names are served, `v1` (what newer tools ask first) and `v1alpha`; their messages are the same on the wire. The
+answers come from a descriptor pool built from the served services' files alone, so that a room does not describe the
+contracts it merely imports. A room that answers at the edge for the whole mesh is given the descriptor set instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha._async import ReflectionServicer
+
+SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+
+
+def pool_of_services(services: Iterable[str]) -> descriptor_pool.DescriptorPool:
+    """Return a pool with the files of `services` and all they import, from the generated code."""
+    source = descriptor_pool.Default()
+    pool = descriptor_pool.DescriptorPool()
+    seen: set[str] = set()
+    for service in services:
+        _add(source.FindFileContainingSymbol(service), pool, seen)
+    return pool
+
+
+def pool_of_set(descriptors: descriptor_pb2.FileDescriptorSet) -> descriptor_pool.DescriptorPool:
+    """Return a pool with the files of a descriptor set."""
+    pool = descriptor_pool.DescriptorPool()
+    for file in descriptors.file:
+        pool.Add(file)
+    return pool
+
+
+def handlers(services: Iterable[str], pool: descriptor_pool.DescriptorPool) -> dict[str, Any]:
+    """Return what grpc serves, by path: a list of `services`, and files from `pool`."""
+    servicer = ReflectionServicer([*services, *SERVICES], pool)
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return {f"/{name}/ServerReflectionInfo": handler for name in SERVICES}
+
+
+def _add(file: FileDescriptor, pool: descriptor_pool.DescriptorPool, seen: set[str]) -> None:
+    if file.name in seen:
+        return
+    seen.add(file.name)
+    for needed in file.dependencies:
+        _add(needed, pool, seen)
+    proto = descriptor_pb2.FileDescriptorProto()
+    file.CopyToProto(proto)
+    pool.AddSerializedFile(proto.SerializeToString())
