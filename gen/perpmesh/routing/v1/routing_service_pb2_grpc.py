@@ -80,7 +80,7 @@ class RoutingServiceServicer:
         """Makes a quote: legs, costs by line, alternatives and the proof.
 
         That the wish cannot be met is an answer too, with the reasons and the nearest sizes that would pass. Safe to
-        retry: each call makes a new quote and changes nothing else. The quote is kept for audit for 30 days.
+        retry: each call makes a new quote and changes nothing else. The quote is kept for audit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

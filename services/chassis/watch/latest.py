@@ -1,0 +1,146 @@
+"""Values that replace each other: a slow reader gets the newest of each key, and the numbers of those it missed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+
+from services.chassis.clock import Clock
+from services.chassis.watch.hub import STREAMS_MAX, Entry, Framing, Hub, Subscription, WatchRequest
+
+HISTORY_MAX: Final = 65_536
+"""How many changes back a stream can be resumed; 24 bytes and three integers each."""
+
+
+class Latest(Hub):
+    """Values that replace each other: a stream sends the newest of each key, never an older one after a newer."""
+
+    def __init__(
+        self,
+        *,
+        kind: str,
+        epoch: int,
+        framing: Framing,
+        clock: Clock,
+        streams_max: int = STREAMS_MAX,
+        history_max: int = HISTORY_MAX,
+    ) -> None:
+        super().__init__(kind=kind, epoch=epoch, framing=framing, clock=clock, streams_max=streams_max)
+        self._latest: dict[str, Entry] = {}
+        self._history: deque[tuple[int, str, int]] = deque(maxlen=history_max)
+
+    def put(self, key: str, sequence: int, payload: bytes) -> Entry:
+        """Publish the newest value of `key`. Its `sequence` is one more than the last of that key."""
+        self.position = position = self.position + 1
+        message = self.framing.value(self.cursor(position), payload)
+        entry = Entry(position, key, sequence, payload, message)
+        self._latest[key] = entry
+        self._history.append((position, key, sequence))
+        streams = self._by_key.get(key)
+        if streams:
+            _offer(streams, key, entry)
+        if self._all:
+            _offer(self._all, key, entry)
+        return entry
+
+    def get(self, key: str) -> Entry | None:
+        """Return the newest value of `key`, or None."""
+        return self._latest.get(key)
+
+    def earliest_position(self) -> int:
+        """Return the earliest position a stream can be resumed from."""
+        return self._history[0][0] - 1 if self._history else self.position
+
+    async def stream(self, request: WatchRequest) -> AsyncIterator[bytes]:
+        """Yield the messages of one stream. Raises `DomainError` before the first one, never after."""
+        start = self.parse_cursor(request.cursor) if request.cursor else None
+        if start is not None and start < self.earliest_position():
+            raise self.expired(f"only the last {len(self._history)} changes are kept")
+        subscription = self.attach(request.keys, tell_gaps=request.min_interval_s <= 0)
+        framing, clock = self.framing, self.clock
+        try:
+            self._load_present(subscription, start)
+            position = start or 0
+            present = self.position
+            for message, reached in self._drain(subscription, position, request.batch_size):
+                yield message
+                position = reached
+            position = present
+            yield framing.live(self.cursor(position), clock.time_ns())
+            subscription.last_sent_s = clock.monotonic()
+            held_until_s = subscription.last_sent_s + request.min_interval_s
+            while self.end is None:
+                held_s = held_until_s - clock.monotonic()
+                if held_s > 0:
+                    await subscription.hold(clock, held_s)
+                elif not subscription.pending:
+                    await subscription.wait()
+                if subscription.pending and held_until_s <= clock.monotonic():
+                    for message, reached in self._drain(subscription, position, request.batch_size):
+                        yield message
+                        position = reached
+                    subscription.last_sent_s = clock.monotonic()
+                    held_until_s = subscription.last_sent_s + request.min_interval_s
+                elif self.end is None and self.heartbeat_due(subscription):
+                    yield framing.heartbeat(self.cursor(position), clock.time_ns())
+                    subscription.last_sent_s = clock.monotonic()
+            yield self.end_message(position)
+        finally:
+            self.detach(subscription)
+
+    def _load_present(self, subscription: Subscription, start: int | None) -> None:
+        """Make pending what the stream has not seen: the newest of every key, or of those changed since `start`."""
+        keys = subscription.keys
+        if start is None:
+            entries: Iterable[Entry] = (
+                self._latest.values() if keys is None else [self._latest[key] for key in keys if key in self._latest]
+            )
+            subscription.pending = {entry.key: entry for entry in sorted(entries, key=lambda one: one.position)}
+            return
+        first_missed: dict[str, int] = {}
+        for position, key, sequence in reversed(self._history):
+            if position <= start:
+                break
+            if keys is None or key in keys:
+                first_missed[key] = sequence
+        missed = sorted((self._latest[key] for key in first_missed), key=lambda one: one.position)
+        subscription.pending = {entry.key: entry for entry in missed}
+        if subscription.tell_gaps:
+            subscription.lost = {
+                key: first for key, first in first_missed.items() if first < self._latest[key].sequence
+            }
+
+    def _drain(self, subscription: Subscription, position: int, batch_size: int) -> Iterable[tuple[bytes, int]]:
+        """Yield each message that is due, with the position after it; what arrives meanwhile waits."""
+        pending, subscription.pending = subscription.pending, {}
+        lost = subscription.lost
+        if lost:
+            subscription.lost = {}
+            for key, first in lost.items():
+                last = pending[key].sequence - 1
+                yield self.framing.gap(self.cursor(position), key, first, last), position
+        if batch_size <= 1:
+            for entry in pending.values():
+                yield entry.message, entry.position
+            return
+        entries = list(pending.values())
+        for start in range(0, len(entries), batch_size):
+            batch = entries[start : start + batch_size]
+            position = batch[-1].position
+            yield self.framing.values(self.cursor(position), [entry.payload for entry in batch]), position
+
+
+def _offer(streams: Iterable[Subscription], key: str, entry: Entry) -> None:
+    """Put `entry` at the end of what each stream has to send, in place of an unsent older one."""
+    for subscription in streams:
+        pending = subscription.pending
+        replaced = pending.pop(key, None)
+        if replaced is not None and subscription.tell_gaps:
+            subscription.lost.setdefault(key, replaced.sequence)
+        pending[key] = entry
+        waiter = subscription.waiter
+        if waiter is not None:
+            subscription.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
