@@ -214,7 +214,7 @@ class Hub:
         group.accepted = True
         group.accepted_s = self._clock.monotonic()
         for feed in group.feeds.values():
-            feed.stand = Stand.LIVE if group.cursor else Stand.PRESENTING
+            feed.stand = Stand.PRESENTING  # a resumed stream too says first what was missed, then that it is live
             feed.error = None
             for follow in feed.followers:
                 if follow.primed:

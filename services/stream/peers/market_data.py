@@ -28,6 +28,23 @@ SILENCE_MAX_S = 40.0
 """A Watch stream says something every 15 s; one that is silent for longer than two of those is dead."""
 
 
+_CHANNEL = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+)
+"""Soon connected again after a restart; a dead line is noticed by the pings that the chassis' server allows."""
+
+
+def connect(address: str) -> grpc.aio.Channel:
+    """Return a channel to market_data at host:port; it connects when it is first used."""
+    return grpc.aio.insecure_channel(address, options=_CHANNEL)
+
+
 class MarketDataPeer:
     """market_data, reached through one channel."""
 

@@ -1,0 +1,94 @@
+"""Starts the stream room: `python -m services.stream`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from services.chassis.clock import SYSTEM
+from services.chassis.config import ConfigError
+from services.chassis.ids import new_id, seeded_random
+from services.chassis.room import run_room, start_probes
+from services.chassis.server import write_run_file
+from services.chassis.telemetry import log
+from services.stream.app.door import Door, DoorBounds
+from services.stream.app.hub import HubBounds
+from services.stream.config import Config
+from services.stream.model.limits import Limits
+from services.stream.peers.market_data import MarketDataPeer, connect
+from services.stream.ws.measures import DoorMeasures
+from services.stream.ws.server import DoorServer, Entrance
+from services.stream.ws.site import Site, SiteError
+
+
+async def main(config: Config, stop: asyncio.Event) -> None:
+    """Wire the room, serve until `stop` is set, and drain."""
+    bounds = DoorBounds(
+        connections_max=config.connections_max,
+        limits=Limits(
+            topics_max=config.topics_max,
+            batch_interval_s=config.batch_interval_s,
+            stall_timeout_s=config.stall_timeout_s,
+        ),
+        hub=HubBounds(linger_s=config.linger_s),
+    )
+    try:
+        site = Site(config.web_root)
+    except (OSError, SiteError) as error:
+        raise ConfigError(str(error)) from None
+    channel = connect(config.market_data_address)
+    door = Door(
+        market_data=MarketDataPeer(channel),
+        clock=SYSTEM,
+        new_id=new_id,
+        chance=seeded_random(),
+        measures=DoorMeasures(),
+        bounds=bounds,
+    )
+    entrance = Entrance(
+        origins=config.origins,
+        per_address_max=config.connections_per_address_max,
+        trust_forwarded=config.trust_forwarded,
+    )
+    server = DoorServer(door, site, limits=bounds.limits, entrance=entrance, new_id=new_id)
+    running = asyncio.create_task(door.run())
+    probes = None
+    try:
+        port = await _listen(server, config)
+        probes = await start_probes(config.chassis.telemetry, door.not_ready)
+        facts = {"room": "stream", "pid": os.getpid(), "port": port}
+        if probes is not None:
+            facts["metrics_port"] = probes.port
+        run_file = config.chassis.server.run_file
+        if run_file is not None:
+            write_run_file(run_file, facts)
+        log.event("stream.started", port=port, files=len(site))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await server.stop()
+        if run_file is not None:
+            run_file.unlink(missing_ok=True)
+        if running.done():
+            running.result()  # only a fault ends it before it is cancelled
+    finally:
+        await server.stop()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        if probes is not None:
+            await probes.close()
+        await channel.close()
+
+
+async def _listen(server: DoorServer, config: Config) -> int:
+    try:
+        return await server.start(config.host, config.port)
+    except OSError as error:
+        raise ConfigError(
+            f"The stream room cannot listen on {config.listen} ({error.strerror}): set PERPMESH_LISTEN to a free "
+            "host:port, or to port 0 to let the system choose."
+        ) from None
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_room("stream", Config, main))
