@@ -89,9 +89,7 @@ class EdgeReason:
     message: str
 
 
-def _reason(
-    code: int, reason: str, category: str, message: str, *, grpc_code: int | None = None
-) -> EdgeReason:
+def _reason(code: int, reason: str, category: str, message: str, *, grpc_code: int | None = None) -> EdgeReason:
     return EdgeReason(
         code=code,
         grpc_code=code if grpc_code is None else grpc_code,
@@ -133,7 +131,11 @@ ERRORS: Mapping[int, EdgeReason] = {
 
 _RETRY_AFTER_S = 1
 _WEB = "web"
-_MESH_SERVICES = ("grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+_MESH_SERVICES = (
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+)
 
 
 def read_calls(descriptors: Path) -> tuple[Call, ...]:
@@ -171,7 +173,7 @@ def render(template: str, edge: Edge) -> str:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    tree = cast("dict[str, Json]", yaml.load(template, Loader=loader))  # noqa: S506 - a safe loader, the C one if built
+    tree = cast("dict[str, Json]", yaml.load(template, Loader=loader))  # a safe loader, in C where built
     fragments = cast("dict[str, Json]", tree.pop("fragments"))
     calls = read_calls(edge.descriptors)
     unknown = set(edge.services) - {call.service for call in calls}

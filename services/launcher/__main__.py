@@ -1,0 +1,173 @@
+"""`python -m services.launcher up|reset|edge`: the one command that starts the mesh, and its two small helpers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import errno
+import os
+import resource
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+
+from services.chassis.clock import SYSTEM
+from services.chassis.config import ConfigError
+from services.launcher import config as settings
+from services.launcher import embedded, plan
+from services.launcher.config import CHECKOUT, Config, Layout
+from services.launcher.lock import LockedError, StateLock, port_holder
+from services.launcher.process import Guard
+from services.launcher.screen import Screen
+from services.launcher.supervisor import MeshError, Supervisor
+
+USAGE = """Usage: python -m services.launcher COMMAND
+
+  up      start the whole mesh in the foreground; Ctrl-C ends it
+  reset   empty the state folder
+  edge    print the configuration of Envoy for these settings"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; returns the exit code. Every failure is one sentence that says what to do."""
+    started = SYSTEM.monotonic()
+    screen = Screen()
+    commands = {"up": up, "reset": reset, "edge": edge}
+    if len(arguments) != 1 or arguments[0] not in commands:
+        screen.failed(USAGE)
+        return 2
+    try:
+        return commands[arguments[0]](screen, started)
+    except (ConfigError, MeshError, LockedError) as error:
+        screen.failed(str(error))
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        screen.failed("The disk is full: free some space, or name another folder with PERPMESH_STATE_DIR.")
+        return 1
+    except KeyboardInterrupt:  # before the supervisor took over: nothing was started yet
+        return 130
+
+
+def up(screen: Screen, started: float) -> int:
+    """Start the mesh and keep it until it is asked to stop."""
+    config = settings.read(os.environ)
+    layout = Layout.at(config)
+    layout.prepare()
+    with StateLock(layout, screen) as lock:
+        embedded.check_space(layout.state)
+        guard = Guard()
+        try:
+            lock.name_holder(os.getpid())
+            with _reserved(config) as (config_with_ports, ports):
+                screen.starting(layout, config)
+                ground = _ground(config_with_ports, layout, ports)
+                _raise_file_limit()
+                supervisor = asyncio.run(_supervise(ground, guard, screen, started))
+        finally:
+            guard.close()
+    return supervisor
+
+
+async def _supervise(ground: plan.Ground, guard: Guard, screen: Screen, started: float) -> int:
+    await Supervisor(ground, guard, screen, SYSTEM, started=started).run()
+    screen.say("Stopped; nothing is left running.")
+    return 0
+
+
+def reset(screen: Screen, started: float) -> int:
+    """Empty the state folder; refuses while a mesh uses it."""
+    layout = Layout.at(settings.read(os.environ))
+    if not layout.state.exists():
+        screen.say(f"{layout.state} is empty already.")
+        return 0
+    with StateLock(layout, screen, wait=False):
+        for folder in {layout.sockets, embedded.postgres_home(layout)} - {layout.state}:
+            shutil.rmtree(folder, ignore_errors=True)
+        for entry in layout.state.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry != layout.lock:
+                entry.unlink()
+    screen.say(f"Emptied {layout.state}.")
+    return 0
+
+
+def edge(screen: Screen, started: float) -> int:
+    """Print what Envoy would be told, with the rooms' ports as they are reserved now."""
+    from services.launcher import edge as renderer
+
+    config = settings.read(os.environ)
+    with _reserved(config) as (config_with_ports, ports):
+        ground = _ground(config_with_ports, Layout.at(config), ports, secrets={"valkey": "", "postgres": ""})
+        screen.say(renderer.render((CHECKOUT / "envoy" / "edge.yaml").read_text(), plan.edge_of(ground)))
+    return 0
+
+
+def _ground(
+    config: Config, layout: Layout, ports: dict[str, int], *, secrets: dict[str, str] | None = None
+) -> plan.Ground:
+    programs = embedded.find_programs()
+    home = embedded.postgres_home(layout)
+    if secrets is None:
+        programs = dataclasses.replace(programs, postgres=embedded.reachable_postgres(programs.postgres, home))
+    return plan.Ground(
+        config=config,
+        layout=layout,
+        programs=programs,
+        checkout=CHECKOUT,
+        postgres_home=home,
+        environ=settings.passed_on(os.environ),
+        rooms=plan.built(plan.ROOMS, CHECKOUT),
+        simulator=any(name.startswith(plan.SIMULATOR) for name in ports),
+        ports=ports,
+        secrets=embedded.read_secrets(layout) if secrets is None else secrets,
+    )
+
+
+@contextlib.contextmanager
+def _reserved(config: Config) -> Iterator[tuple[Config, dict[str, int]]]:
+    """Hold every port that the mesh will use, and give the settings with the edge's two filled in.
+
+    A port bound and not listened on is given to nobody else by the system, while its room, which sets SO_REUSEADDR as
+    every server does, may listen on it, now and again after a restart.
+    """
+    simulator = plan.wants_simulator(config) and plan.is_built(plan.SIMULATOR, CHECKOUT)
+    with contextlib.ExitStack() as held:
+        edge_port = _reserve(held, config.edge_host, config.edge_port, "PERPMESH_EDGE_PORT")
+        admin_port = _reserve(held, plan.LOOPBACK, config.admin_port, "PERPMESH_ADMIN_PORT")
+        names = plan.port_names(plan.built(plan.ROOMS, CHECKOUT), simulator=simulator)
+        ports = {name: _reserve(held, plan.LOOPBACK, 0, "") for name in names}
+        yield dataclasses.replace(config, edge_port=edge_port, admin_port=admin_port), ports
+
+
+def _reserve(held: contextlib.ExitStack, host: str, port: int, setting: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    reserved = held.enter_context(socket.socket(family))
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        reserved.bind((host, port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"Port {port} is in use{port_holder(port)}: stop that, or choose another, as in "
+                f"`{setting}={port + 1 if port < 65535 else 8080} make up`."
+            ) from None
+        name = "PERPMESH_EDGE_HOST" if setting == "PERPMESH_EDGE_PORT" and error.errno != errno.EACCES else setting
+        raise ConfigError(f"{host}:{port} cannot be used ({error.strerror}): change {name}.") from None
+    return int(reserved.getsockname()[1])
+
+
+def _raise_file_limit() -> None:
+    """Let the edge have as many connections as the system allows us; a soft limit of 1,024 is common."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,295 @@
+"""What runs: which processes, with which environment, after what, and how each is ended. Pure.
+
+A room is added here once it is built: one `Room`. Everything else follows: its port, its addresses for its peers, its
+cluster at the edge. Nothing waits for anything it could be told beforehand: ports are reserved before the first
+process starts, so that all start at once and a room that is restarted comes back where its peers expect it.
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.launcher.config import Config, Layout
+from services.launcher.edge import Edge, Upstream
+
+LOOPBACK = "127.0.0.1"
+
+
+class Kind(enum.Enum):
+    """How a process is treated when it dies."""
+
+    SERVER = "server"
+    """Somebody else's program: three deaths in a row end the mesh."""
+    ROOM = "room"
+    """One of ours: restarted with backoff for as long as it was ready once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process of the mesh."""
+
+    name: str
+    kind: Kind
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    ready: Path | Upstream
+    """Ready when this file holds the answer (a run file, a socket, a pid file) or this address answers /healthz."""
+    ready_text: str = ""
+    """What the file must contain; empty for its mere presence. A socket must accept."""
+    ready_names_pid: bool = False
+    """Whether the file's first line must be the process's own id, since an earlier one may have left the file."""
+    holds_up: bool = True
+    """Whether the mesh counts as ready only with it."""
+    stop_signal: signal.Signals = signal.SIGTERM
+    hurry_signal: signal.Signals = signal.SIGKILL
+    """What ends it at the second Ctrl-C."""
+    stop_round: int = 0
+    """Processes of a lower round are ended before those of a higher one."""
+    unprivileged: bool = False
+    """Whether it must not run as root; as root it runs as `nobody`."""
+    cwd: Path
+    log: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """A room that can be started with `python -m services.<name>`."""
+
+    name: str
+    services: tuple[str, ...] = ()
+    """The public gRPC services it serves at the edge."""
+    answers_for_all: bool = False
+    """Whether it answers health and reflection for the whole mesh."""
+    web: bool = False
+    """Whether it serves the page and the WebSocket door over HTTP/1.1."""
+    peers: Mapping[str, str] = field(default_factory=dict)
+    """The variable that takes the address of a peer, by the peer's name."""
+    uses_venues: bool = False
+    uses_valkey: bool = False
+    uses_postgres: bool = False
+    needs_postgres: bool = False
+    """Whether it is no use without PostgreSQL, so that the mesh is ready only with it."""
+
+
+ROOMS = (
+    Room(
+        name="market_data",
+        services=("perpmesh.marketdata.v1.MarketDataService",),
+        answers_for_all=True,
+        uses_venues=True,
+        uses_valkey=True,
+    ),
+    Room(name="stream", web=True, peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"}),
+)
+"""Every room the launcher can start; those that are not built are left out."""
+SIMULATOR = "simulator"
+FACES = ("hyperliquid", "lighter", "control")
+"""What the simulator listens as: each venue, and its own control page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """Where the programs are that we start."""
+
+    python: Path
+    postgres: Path
+    """The folder with `bin/postgres` and `bin/initdb`."""
+    valkey: Path
+    envoy: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """All that a plan is made from."""
+
+    config: Config
+    layout: Layout
+    programs: Programs
+    checkout: Path
+    postgres_home: Path
+    """The folder of the database; inside the state folder wherever the database may enter it."""
+    environ: Mapping[str, str]
+    """What every room inherits."""
+    rooms: tuple[Room, ...]
+    """The rooms that are built."""
+    simulator: bool
+    """Whether the simulator is built and wanted."""
+    ports: Mapping[str, int]
+    """A reserved port for each of `port_names`, on loopback."""
+    secrets: Mapping[str, str]
+    """The passwords of `valkey` and `postgres`."""
+
+
+def built(rooms: Iterable[Room], checkout: Path) -> tuple[Room, ...]:
+    """Return those of `rooms` that the checkout can start, their peers included."""
+    here = {room.name for room in rooms if is_built(room.name, checkout)}
+    return tuple(room for room in rooms if room.name in here and here.issuperset(room.peers))
+
+
+def is_built(name: str, checkout: Path) -> bool:
+    """Return whether `python -m services.<name>` exists."""
+    return (checkout / "services" / name / "__main__.py").is_file()
+
+
+def wants_simulator(config: Config) -> bool:
+    """Return whether some venue is to be simulated."""
+    return config.venues == "simulated" and not (config.hyperliquid_url and config.lighter_url)
+
+
+def port_names(rooms: Iterable[Room], *, simulator: bool) -> tuple[str, ...]:
+    """Return the names of the ports to reserve, beside the edge's two."""
+    return (*(room.name for room in rooms), *(f"{SIMULATOR}.{face}" for face in FACES if simulator))
+
+
+def valkey_url(ground: Ground) -> str:
+    """Return the address of Valkey for redis-py: a Unix socket, so that no port is taken."""
+    return f"unix://:{ground.secrets['valkey']}@{ground.layout.sockets / 'valkey.sock'}"
+
+
+def postgres_url(ground: Ground) -> str:
+    """Return the address of PostgreSQL for asyncpg and psql: a Unix socket as well."""
+    folder = str(ground.layout.sockets / "postgres").replace("/", "%2F")
+    return f"postgresql://perpmesh:{ground.secrets['postgres']}@/postgres?host={folder}"
+
+
+def plan(ground: Ground) -> tuple[Process, ...]:
+    """Return the processes in the order in which they are spawned: what takes longest to come up goes first."""
+    rooms = [_room(ground, room) for room in ground.rooms]
+    simulator = [_simulator(ground)] if ground.simulator else []
+    return (*rooms, *simulator, _valkey(ground), _envoy(ground), _postgres(ground))
+
+
+def edge_of(ground: Ground) -> Edge:
+    """Return what the edge is rendered from."""
+
+    def at(room: Room) -> tuple[Upstream, ...]:
+        return (Upstream(host=LOOPBACK, port=ground.ports[room.name]),)
+
+    config = ground.config
+    return Edge(
+        host=config.edge_host,
+        port=config.edge_port,
+        admin_port=config.admin_port,
+        descriptors=ground.checkout / "gen" / "perpmesh.binpb",
+        access_log=ground.layout.logs / "access.log",
+        services={service: at(room) for room in ground.rooms for service in room.services},
+        answers_for_all=next((at(room) for room in ground.rooms if room.answers_for_all), ()),
+        web=next((at(room) for room in ground.rooms if room.web), ()),
+        cors_origins=config.cors_origins,
+        ip_requests_per_s=config.ip_requests_per_s,
+        streams_per_connection_max=config.streams_per_connection_max,
+    )
+
+
+def _room(ground: Ground, room: Room) -> Process:
+    """Give a room what it reads, and nothing it would refuse as unknown to it."""
+    config, ports = ground.config, ground.ports
+    env = {"PERPMESH_LISTEN": f"{LOOPBACK}:{ports[room.name]}"}
+    env |= {variable: f"{LOOPBACK}:{ports[peer]}" for peer, variable in room.peers.items() if peer in ports}
+    if room.uses_valkey:
+        env["PERPMESH_VALKEY_URL"] = valkey_url(ground)
+    if room.uses_postgres or room.needs_postgres:
+        env["PERPMESH_POSTGRES_URL"] = postgres_url(ground)
+    if room.web:
+        env["PERPMESH_STREAM_WEB_ROOT"] = str(ground.checkout / "clients" / "web" / "dist")
+        env["PERPMESH_CORS_ORIGINS"] = ",".join(config.cors_origins)
+    if room.uses_venues:
+        env["PERPMESH_VENUES"] = config.venues
+        for venue, url in (("hyperliquid", config.hyperliquid_url), ("lighter", config.lighter_url)):
+            if url is not None:
+                env[f"PERPMESH_{venue.upper()}_URL"] = url
+            elif ground.simulator:
+                env[f"PERPMESH_{venue.upper()}_URL"] = f"http://{LOOPBACK}:{ports[f'{SIMULATOR}.{venue}']}"
+    return _python_process(ground, room.name, env, stop_round=0)
+
+
+def _simulator(ground: Ground) -> Process:
+    env = {f"PERPMESH_SIMULATOR_{face.upper()}_PORT": str(ground.ports[f"{SIMULATOR}.{face}"]) for face in FACES}
+    return _python_process(ground, SIMULATOR, env, stop_round=1)
+
+
+def _python_process(ground: Ground, name: str, env: Mapping[str, str], *, stop_round: int) -> Process:
+    checkout = ground.checkout
+    roots = (checkout, checkout / "gen", checkout / "clients" / "python")
+    shared = {
+        "PYTHONPATH": ":".join(str(root) for root in roots),
+        "PYTHONUNBUFFERED": "1",
+        "PERPMESH_RUN_FILE": str(_run_file(ground, name)),
+    }
+    return Process(
+        name=name,
+        kind=Kind.ROOM,
+        argv=(str(ground.programs.python), "-m", f"services.{name}"),
+        env={**ground.environ, **shared, **env},
+        ready=_run_file(ground, name),
+        ready_text="}",
+        stop_round=stop_round,
+        cwd=checkout,
+        log=ground.layout.logs / f"{name}.log",
+    )
+
+
+def _run_file(ground: Ground, name: str) -> Path:
+    return ground.layout.sockets / f"{name}.json"
+
+
+def _valkey(ground: Ground) -> Process:
+    return Process(
+        name="valkey",
+        kind=Kind.SERVER,
+        argv=(str(ground.programs.valkey), str(ground.layout.state / "valkey.conf")),
+        env={"PATH": "/usr/bin:/bin"},
+        ready=ground.layout.sockets / "valkey.sock",
+        stop_round=2,
+        cwd=ground.layout.state,
+        log=ground.layout.logs / "valkey.log",
+    )
+
+
+def _envoy(ground: Ground) -> Process:
+    config = ground.config
+    host = LOOPBACK if config.edge_host in ("0.0.0.0", "") else config.edge_host
+    flags = ("--disable-hot-restart", "--log-level", "warning", "--concurrency", str(config.edge_workers))
+    return Process(
+        name="envoy",
+        kind=Kind.SERVER,
+        argv=(str(ground.programs.envoy), "-c", str(ground.layout.edge), *flags),
+        env={"PATH": "/usr/bin:/bin"},
+        ready=Upstream(host=host, port=config.edge_port),
+        stop_round=1,
+        cwd=ground.layout.state,
+        log=ground.layout.logs / "envoy.log",
+    )
+
+
+def _postgres(ground: Ground) -> Process:
+    home = ground.postgres_home
+    settings = {
+        "listen_addresses": "",
+        "unix_socket_directories": str(ground.layout.sockets / "postgres"),
+        "shared_buffers": "128MB",
+        "max_connections": "60",
+        "dynamic_shared_memory_type": "posix",
+        "timezone": "UTC",
+    }
+    flags = tuple(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
+    return Process(
+        name="postgres",
+        kind=Kind.SERVER,
+        argv=(str(ground.programs.postgres / "bin" / "postgres"), "-D", str(home / "data"), *flags),
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+        ready=home / "data" / "postmaster.pid",
+        ready_text="ready",
+        ready_names_pid=True,
+        holds_up=any(room.needs_postgres for room in ground.rooms),
+        stop_signal=signal.SIGINT,  # ends sessions; SIGTERM would wait for clients to leave
+        hurry_signal=signal.SIGQUIT,
+        stop_round=2,
+        unprivileged=True,
+        cwd=Path("/"),
+        log=ground.layout.logs / "postgres.log",
+    )
