@@ -25,10 +25,11 @@ LOOK_S: Final = 0.05
 class Auditor:
     """Audits books one after another, until canceled."""
 
-    def __init__(self, engine: Engine, clock: Clock, *, interval_s: float) -> None:
+    def __init__(self, engine: Engine, clock: Clock, *, interval_s: float, margin_s: float = MARGIN_S) -> None:
         self._engine = engine
         self._clock = clock
         self._interval_s = interval_s
+        self._margin_s = margin_s
         self._turn = 0
 
     async def run(self) -> None:
@@ -80,14 +81,14 @@ class Auditor:
         finally:
             fetch.cancel()
         self._engine.audits[venue] += 1
-        for _ in range(round(MARGIN_S / LOOK_S)):
+        for _ in range(round(self._margin_s / LOOK_S)):
             await self._look(watcher, found)
         if found.judge_book(self._clock.time_ns()).state is not FeedState.LIVE:
             return {}
         return {(one.side, one.price): one.theirs for one in watcher.compare(found, snapshot)}
 
     async def _fetch_later(self, venue: str, market: str) -> BookSnapshot:
-        await self._clock.sleep(MARGIN_S)
+        await self._clock.sleep(self._margin_s)
         return await self._engine.venues[venue].fetch_book(market)
 
     async def _look(self, watcher: Watcher, market: VenueMarket) -> None:
