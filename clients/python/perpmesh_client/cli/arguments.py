@@ -1,0 +1,153 @@
+"""What may be typed, and what it becomes. Imports nothing slow."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+DEFAULT_ADDRESS = "127.0.0.1:8080"
+ADDRESS_VARIABLE = "PERPMESH_ADDRESS"
+DEPTHS = (5, 20, 100, 500)
+
+_DESCRIPTION = """\
+Real-time perpetual futures over every venue, as one market.
+
+Prices are in USD, sizes in units of the base asset. A market is written BTC-PERP; btc is understood.
+"""
+_EPILOG = f"""\
+The mesh is looked for at {DEFAULT_ADDRESS}, at --address, or at ${ADDRESS_VARIABLE}; https://host uses TLS.
+With --json every line is one JSON object, with the keys that REST gives. Ctrl-C quits. NO_COLOR is honored.
+
+examples:
+  perpmesh watch btc eth               live prices of two markets
+  perpmesh book btc --depth 5          live order book, with who has how much
+  perpmesh funding --once --json       what funding pays now, for a program
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """One command as it was typed."""
+
+    command: str
+    address: str
+    markets: tuple[str, ...] = ()
+    """Canonical names, in the order typed."""
+    json: bool = False
+    once: bool = False
+    interval_s: float | None = None
+    """The shortest time between two changes shown of one market; None leaves it to the view."""
+    depth: int = 20
+    count: int = 20
+    venue: str = ""
+    rest: tuple[str, ...] = ()
+    """What follows `record`, untouched."""
+
+
+def parse(argv: Sequence[str] | None) -> Arguments:
+    """Return the command; a wrong one prints the usage and exits with 2, and `--help` exits with 0."""
+    parser = _parser()
+    found, rest = parser.parse_known_args(argv)
+    if rest and found.command != "record":
+        parser.error(f"not understood: {' '.join(rest)}; see perpmesh {found.command} --help")
+    typed = list(getattr(found, "markets", ())) + ([found.market] if hasattr(found, "market") else [])
+    address = found.address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+    return Arguments(
+        command=found.command,
+        address=address,
+        markets=tuple(dict.fromkeys(map(market_name, typed))),
+        json=getattr(found, "json", False),
+        once=getattr(found, "once", False),
+        interval_s=getattr(found, "interval", None),
+        depth=getattr(found, "depth", 20),
+        count=getattr(found, "count", 20),
+        venue=getattr(found, "venue", ""),
+        rest=tuple(rest),
+    )
+
+
+def market_name(typed: str) -> str:
+    """Return the canonical name for what was typed: `btc` is BTC-PERP, `xyz-tsla` is XYZ-TSLA-PERP."""
+    name = typed.upper()
+    return name if name.endswith("-PERP") else f"{name}-PERP"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="perpmesh",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_address(parser, default="")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    watch = _add(commands, "watch", "prices, live: best bid and ask with their venue, spread, the state of every venue")
+    _add_markets(watch)
+    _add_live(watch)
+    book = _add(commands, "book", "one order book, live: every level with who has how much")
+    book.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
+    book.add_argument("--depth", type=int, choices=DEPTHS, default=20, help="levels per side (default 20)")
+    _add_live(book)
+    trades = _add(commands, "trades", "trades as they are printed, each exactly once")
+    trades.add_argument("markets", metavar="MARKET", nargs="+", help="such as BTC-PERP")
+    trades.add_argument("--count", type=_count, default=20, help="recent trades of each shown first (default 20)")
+    _add_live(trades, interval=False)
+    funding = _add(commands, "funding", "funding, live: hourly and yearly rate by venue, spread, next payment")
+    _add_markets(funding)
+    _add_live(funding)
+    venues = _add(commands, "venues", "the venues, live: state, ages, circuit breakers, limits")
+    _add_live(venues, interval=False)
+    markets = _add(commands, "markets", "the markets and the rules of every venue that lists them")
+    markets.add_argument("--venue", default="", help="only the markets of this venue, such as lighter")
+    market = _add(commands, "market", "one market with the rules of every venue that lists it")
+    market.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
+    # No option of its own, not even --help: all that follows is the recorder's.
+    commands.add_parser("record", help="write the raw frames of the venues to a file (from a checkout)", add_help=False)
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],  # the library gives it no public name
+    name: str,
+    summary: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line, with the keys that REST gives")
+    _add_address(parser, default=argparse.SUPPRESS)
+    return parser
+
+
+def _add_address(parser: argparse.ArgumentParser, *, default: str) -> None:
+    text = f"where the mesh is (default ${ADDRESS_VARIABLE} or {DEFAULT_ADDRESS})"
+    parser.add_argument("--address", default=default, metavar="HOST:PORT", help=text)
+
+
+def _add_markets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("markets", metavar="MARKET", nargs="*", help="such as BTC-PERP; none means all")
+
+
+def _add_live(parser: argparse.ArgumentParser, *, interval: bool = True) -> None:
+    parser.add_argument("--once", action="store_true", help="show what is now, and end")
+    if interval:
+        text = "shortest time between two changes of one market, 0 to 60 (default: 0.25 on a screen, else 0)"
+        parser.add_argument("--interval", type=_interval, metavar="SECONDS", help=text)
+
+
+def _interval(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 60:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0 to 60")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) > 1_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 1000")
+    return int(text)

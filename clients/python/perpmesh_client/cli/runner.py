@@ -1,0 +1,70 @@
+"""Runs one command: connects, picks the view, and turns whatever goes wrong into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from perpmesh_client.cli.arguments import ADDRESS_VARIABLE, Arguments
+
+# gRPC's own log lines would be written across the views; what matters of them comes back as an error.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+from perpmesh_client.cli.commands import COMMANDS
+from perpmesh_client.cli.output import Output
+from perpmesh_client.client import Perpmesh
+from perpmesh_client.errors import PerpmeshError
+from perpmesh_client.tuning import Tuning
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+_TUNING = Tuning(connect_timeout_s=1.5, call_attempts_max=3)
+"""A person waits: a mesh that does not answer is said to be missing soon. A view that has run keeps trying."""
+
+
+def run(arguments: Arguments) -> int:
+    """Run a command to its end and return its exit code."""
+    try:
+        asyncio.run(_run(arguments))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has enough, as `| head` does; the interpreter must not try to flush once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except PerpmeshError as error:
+        return _fail(sentence(error, arguments.address), EXIT_FAILED)
+    except _UsageError as error:
+        return _fail(str(error), EXIT_USAGE)
+    return EXIT_OK
+
+
+def sentence(error: PerpmeshError, address: str) -> str:
+    """Return what to tell a person about an error."""
+    if error.code == "UNAVAILABLE" and error.from_transport:
+        return (
+            f"nothing answers at {address}: start it with `make up`, or say where it is with --address or "
+            f"{ADDRESS_VARIABLE}"
+        )
+    near = error.metadata.get("suggestions", "")
+    return f"{error} Did you mean {near}?" if near and near not in str(error) else str(error)
+
+
+async def _run(arguments: Arguments) -> None:
+    try:
+        mesh = Perpmesh(arguments.address, tuning=_TUNING, on_gap=lambda gap: None)
+    except ValueError as error:
+        raise _UsageError(str(error)) from None
+    async with mesh:
+        await COMMANDS[arguments.command](mesh, arguments, Output.of_process(arguments.json))
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"perpmesh: {message}\n")
+    return code
+
+
+class _UsageError(Exception):
+    """What was typed cannot be done; the message says what would pass."""
