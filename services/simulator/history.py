@@ -154,7 +154,7 @@ class Bars:
         return [bar for bar in found if bar.start_ms >= start_ms - length][-limit:]
 
     def _now_end(self) -> int:
-        newest = self._minutes[-1].start_ms if self._minutes else self._start_ms
+        newest = self._minutes[-1].start_ms if self._minutes else self._start_ms - self._start_ms % MINUTE_MS
         return newest + MINUTE_MS
 
     def _pieces(self, first_ms: int, end_ms: int, length: int) -> list[Bar]:
@@ -185,7 +185,7 @@ class Bars:
         bars: list[Bar] = []
         for index in range(60):
             start = hour * HOUR_MS + index * MINUTE_MS
-            if start + MINUTE_MS > self._start_ms:
+            if start > self._start_ms:
                 break
             opened, closed = prices[index], prices[index + 1]
             wick = self._snap(abs(closed - opened) * rng.random() / self._scale)

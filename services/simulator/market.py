@@ -176,7 +176,9 @@ class Market:
             best = instrument.book.best_bid() if instrument.rng.random() < 0.5 else instrument.book.best_ask()
             if best is None or at >= self.now_ns // 1000:
                 break
-            self._record(instrument, Execution(best[0], max(1, best[1] // 5), instrument.rng.random() < 0.5), at)
+            buy = instrument.rng.random() < 0.5
+            instrument.trades.append(Trade(at, best[0], max(1, best[1] // 5), buy, self._take_trade_id(instrument)))
+            instrument.last = best[0]
 
     def next_due_ns(self) -> int:
         """Return when something next happens."""
@@ -234,12 +236,15 @@ class Market:
         self._nonce += 1 + rng.randrange(12)
         return self._nonce
 
+    def _take_trade_id(self, instrument: Instrument) -> int:
+        """Lighter counts trades over the whole venue; Hyperliquid's ids are hashes of 50 bits."""
+        if instrument.venue == "hyperliquid":
+            return instrument.rng.getrandbits(50)
+        self._trade_id += 1 + instrument.rng.randrange(3)
+        return self._trade_id
+
     def _record(self, instrument: Instrument, execution: Execution, time_us: int) -> Trade:
-        if instrument.venue == "lighter":
-            self._trade_id += 1 + instrument.rng.randrange(3)
-            trade_id = self._trade_id
-        else:
-            trade_id = instrument.rng.getrandbits(50)
+        trade_id = self._take_trade_id(instrument)
         trade = Trade(time_us, execution.price, execution.size, execution.buy, trade_id)
         instrument.trades.append(trade)
         instrument.last = execution.price

@@ -39,10 +39,12 @@ def differences(captured: Any, ours: Any, path: str = "$", *, optional: frozense
             rows = zip(captured, ours, strict=True)
             return [x for i, (a, b) in enumerate(rows) for x in differences(a, b, f"{path}[{i}]", optional=optional)]
         return [x for row in captured[:1] for x in differences(row, ours[0], f"{path}[]", optional=optional)]
+    if captured is None or ours is None:
+        return []
     if isinstance(captured, dict | list) or isinstance(ours, dict | list):
         return [f"{path}: {type(captured).__name__} against {type(ours).__name__}"]
     a, b = kind(captured), kind(ours)
-    return [] if a == b or "null" in (a, b) else [f"{path}: {a} against {b}"]
+    return [] if a == b else [f"{path}: {a} against {b}"]
 
 
 def _is_map(value: dict[str, Any]) -> bool:
