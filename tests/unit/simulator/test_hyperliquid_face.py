@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def test_the_touch_is_sent_only_when_it_changed_and_equals_the_book() -> None:
     stage.run(3000)
     touches = [frame["data"]["bbo"] for frame in ear.heard()]
     assert len(touches) > 10
-    assert all(before != after for before, after in zip(touches, touches[1:], strict=False))
+    assert all(before != after for before, after in pairwise(touches))
     book = stage.hyperliquid.info.answer({"type": "l2Book", "coin": "ETH"})
     assert touches[-1] == [book["levels"][0][0], book["levels"][1][0]]
 
@@ -221,7 +222,7 @@ def test_candles_are_contiguous_capped_and_within_the_span(stage: Stage) -> None
     wanted = {"coin": "BTC", "interval": "1m", "startTime": START_MS - 86_400_000, "endTime": START_MS}
     rows = stage.hyperliquid.info.answer({"type": "candleSnapshot", "req": wanted})
     assert [row["T"] - row["t"] for row in rows] == [59_999] * len(rows)
-    assert [b["t"] - a["t"] for a, b in zip(rows, rows[1:], strict=False)] == [60_000] * (len(rows) - 1)
+    assert [b["t"] - a["t"] for a, b in pairwise(rows)] == [60_000] * (len(rows) - 1)
     assert 1438 <= len(rows) <= 1442
     everything = {"coin": "BTC", "interval": "1m", "startTime": 0}
     assert len(stage.hyperliquid.info.answer({"type": "candleSnapshot", "req": everything})) == 5000

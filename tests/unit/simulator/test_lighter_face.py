@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -201,7 +202,7 @@ def test_candles_honor_count_and_span(stage: Stage) -> None:
     query = {"market_id": "1", "resolution": "1m", "start_timestamp": "0", "end_timestamp": str(START_MS)}
     rows = stage.lighter.rest._candles(Query(Asked(**query, count_back="10")))["c"]
     assert len(rows) == 10
-    assert [b["t"] - a["t"] for a, b in zip(rows, rows[1:], strict=False)] == [60_000] * 9
+    assert [b["t"] - a["t"] for a, b in pairwise(rows)] == [60_000] * 9
     assert len(stage.lighter.rest._candles(Query(Asked(**query, count_back="0")))["c"]) == 500
 
 

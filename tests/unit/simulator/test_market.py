@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from decimal import Decimal
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from services.simulator.dialects.hyperliquid import printing as hyperliquid
 from services.simulator.dialects.lighter import printing as lighter
 from services.simulator.history import INTERVALS_MS
 from services.simulator.market import Batch, Block, Event, Market
-from services.simulator.rules import fixed, five_figures, parse, plain, snap_down, snap_up
+from services.simulator.rules import five_figures, fixed, parse, plain, snap_down, snap_up
 
 START_NS = 1_795_348_802_345_000_000
 SECOND = 1_000_000_000
@@ -163,7 +164,7 @@ def test_major_lighter_books_are_deep_and_change_with_every_batch() -> None:
 
 def test_blocks_come_about_every_seventy_milliseconds() -> None:
     blocks = [event.time_ms for event in market().advance(START_NS + 20 * SECOND) if isinstance(event, Block)]
-    steps = [after - before for before, after in zip(blocks, blocks[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(blocks)]
     assert min(steps) >= 45
     assert max(steps) <= 156
     assert 60 < sum(steps) / len(steps) < 85

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,19 @@ async def until(ws: Any, kind: str) -> Any:
     while (frame := await read(ws)).get("type") != kind:
         pass
     return frame
+
+
+async def rest(ws: Any) -> None:
+    """Read until the line ends, which raises."""
+    while True:
+        await read(ws)
+
+
+async def poll(sim: Simulator, done: Callable[[Any], bool]) -> None:
+    """Ask the other process for its state until it is as wanted."""
+    async with asyncio.timeout(WAIT_S):
+        while not done(await sim.state()):  # noqa: ASYNC110 - another process cannot set an event of ours
+            await asyncio.sleep(0.02)
 
 
 async def test_http_refusals_are_the_venues_and_every_reply_says_that_it_is_simulated() -> None:
@@ -180,8 +193,7 @@ async def test_a_script_sets_books_trades_and_faults_at_its_times() -> None:
             trade = await until(ws, "update/trade")
         assert (await sim.book("lighter", "1"))["bids"] == [["99.5", "0.50000"]]
         assert (await sim.book("hyperliquid", "BTC"))["asks"] == [["101.0", "1.0"]]
-        while (await sim.state())["script_steps_left"]:
-            await asyncio.sleep(0.05)
+        await poll(sim, lambda state: not state["script_steps_left"])
         assert [rule["kind"] for rule in (await sim.faults())["rules"]] == ["drop"]
         assert "nowhere" in (await sim.state())["script_errors"][0]
 
@@ -226,15 +238,13 @@ async def test_lines_are_cut_without_a_close_frame_and_listeners_can_refuse() ->
             await sim.fault("refuse", venue="lighter", duration_s=0.6)
             await sim.fault("close", venue="lighter")
             with pytest.raises(websockets.ConnectionClosedError) as caught:
-                while True:
-                    await read(ws)
+                await rest(ws)
             assert caught.value.rcvd is None
-        with pytest.raises(OSError, match="refused|Connect call failed"):
+        with pytest.raises(OSError, match=r"refused|Connect call failed"):
             await websockets.connect(sim.lighter_ws, proxy=None)
         async with sim.session.post(f"{sim.hyperliquid_http}/info", json={"type": "exchangeStatus"}) as response:
             assert response.status == 200
-        while (await sim.state())["venues"]["lighter"]["refusing"]:
-            await asyncio.sleep(0.05)
+        await poll(sim, lambda state: not state["venues"]["lighter"]["refusing"])
         async with lighter(sim, "order_book/1") as ws:
             await until(ws, "subscribed/order_book")
 
@@ -278,8 +288,7 @@ async def test_an_announced_restart_is_announced_and_happens() -> None:
         await sim.fault("shutdown", params={"close_in_ms": 200})
         assert await until(ws, "shutdown") == {"type": "shutdown", "close_in_ms": 200}
         with pytest.raises(websockets.ConnectionClosedError):
-            while True:
-                await read(ws)
+            await rest(ws)
 
 
 async def test_a_client_that_does_not_read_is_cut_and_costs_the_others_nothing() -> None:
@@ -325,5 +334,4 @@ async def test_sigterm_ends_the_process_and_its_clients_at_once() -> None:
         await until(ws, "update/order_book")
         os.kill(sim.pid, signal.SIGTERM)
         with pytest.raises(websockets.ConnectionClosed):
-            while True:
-                await read(ws)
+            await rest(ws)
