@@ -63,9 +63,10 @@ class Side:
 
     def best(self) -> Level | None:
         """Return the best level, or None when the side is empty."""
-        if not self._keys:
+        keys = self._keys
+        if not keys:
             return None
-        price = self._keys[-1] * self._sign
+        price = keys[-1] * self._sign
         return price, self._sizes[price]
 
     def levels(self) -> Iterator[Level]:
@@ -85,28 +86,33 @@ class Side:
 
 
 class Book:
-    """The book of one listing at one venue."""
+    """The book of one listing at one venue. `best_bid` and `best_ask` are kept with every change."""
 
-    __slots__ = ("asks", "bids")
+    __slots__ = ("asks", "best_ask", "best_bid", "bids")
 
     def __init__(self) -> None:
         self.bids = Side(1)
         self.asks = Side(-1)
+        self.best_bid: Level | None = None
+        self.best_ask: Level | None = None
 
     def replace(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
         """Become a snapshot. Raises `BookError` when it is impossible or crossed."""
         self.bids.replace(bids)
         self.asks.replace(asks)
-        self.check()
+        self._look()
 
     def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
         """Apply one change of the venue. Raises `BookError` when the result is impossible or crossed."""
-        self.bids.apply(bids)
-        self.asks.apply(asks)
-        self.check()
+        if bids:
+            self.bids.apply(bids)
+        if asks:
+            self.asks.apply(asks)
+        self._look()
 
-    def check(self) -> None:
-        """Raise `BookError` when the best bid is at or above the best ask."""
-        bid, ask = self.bids.best(), self.asks.best()
+    def _look(self) -> None:
+        """Note the best of each side, and refuse a book whose best bid is at or above its best ask."""
+        self.best_bid = bid = self.bids.best()
+        self.best_ask = ask = self.asks.best()
         if bid is not None and ask is not None and bid[0] >= ask[0]:
             raise BookError(f"best bid {bid[0]} is not below best ask {ask[0]}")

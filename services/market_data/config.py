@@ -17,24 +17,26 @@ class Config:
     chassis: ChassisConfig = group(ChassisConfig)
     venues: str = setting(
         "PERPMESH_VENUES",
-        "Which networks of the venues feed the mesh: the simulator on this machine, the venues' main networks, or their "
-        "test networks. Never mixed: an unreachable venue is RECOVERING, not replaced by synthetic data.",
+        "Which networks of the venues feed the mesh: the simulator on this machine, the venues' main networks, or "
+        "their test networks. Never mixed: an unreachable venue is RECOVERING, not replaced by synthetic data.",
         default="simulated",
         choices=("simulated", "mainnet", "testnet"),
     )
     hyperliquid_url: str = setting(
         "PERPMESH_HYPERLIQUID_URL",
-        "The REST address of Hyperliquid, from which the WebSocket's follows; absent for the network's own, `off` for none.",
+        "The REST address of Hyperliquid, from which the WebSocket's follows; absent for the network's own, `off` for "
+        "none.",
         default="",
     )
     lighter_url: str = setting(
         "PERPMESH_LIGHTER_URL",
-        "The REST address of Lighter, from which the WebSocket's follows; absent for the network's own, `off` for none.",
+        "The REST address of Lighter, from which the WebSocket's follows; absent for the network's own, `off` for "
+        "none.",
         default="",
     )
     lighter_chain: str = setting(
         "PERPMESH_LIGHTER_CHAIN",
-        "How Lighter's book updates chain: by nonce, as the venue does; by offset, for recordings of 2025 that lack it.",
+        "How Lighter's book updates chain: by nonce, as the venue does; by offset, for recordings of 2025 without it.",
         default="nonce",
         choices=("nonce", "offset"),
     )

@@ -26,7 +26,7 @@ from services.market_data.app.demand import Demand
 from services.market_data.app.intake import Intake
 from services.market_data.model.market import Market
 from services.market_data.model.trade_log import NumberedTrade, TradeLog
-from services.market_data.model.venue_market import VenueMarket
+from services.market_data.model.venue_market import LIVE, VenueMarket
 from services.market_data.ports import Clock, Publisher, Venue
 from services.venues.port import FeedLevel
 
@@ -140,10 +140,11 @@ class Engine:
 
     def _publish(self, now_ns: int) -> None:
         publisher = self._publisher
-        touched, self._touched = self._touched, {}
-        changed = [market for market in touched.values() if market.refresh(now_ns)]
-        if changed:
-            publisher.prices(changed, now_ns)
+        if self._touched:
+            touched, self._touched = self._touched, {}
+            changed = [market for market in touched.values() if market.refresh(now_ns)]
+            if changed:
+                publisher.prices(changed, now_ns)
         if self._book_touched:
             books, self._book_touched = self._book_touched, {}
             publisher.book_changes(list(books.values()), now_ns)
@@ -166,27 +167,41 @@ class Engine:
         venue_market = found.venues.get(venue)
         return None if venue_market is None else (found, venue_market)
 
-    def _on_book_event(self, event: BookDelta | BookSnapshot | TopOfBook, take: str) -> None:
-        found = self._find(event.venue, event.market)
-        if found is None:
-            return
-        market, venue_market = found
-        try:
-            getattr(venue_market, take)(event)
-        except BookError as error:
-            self.venues[event.venue].resync(event.market, str(error))
-        self._touched[event.market] = market
-        if venue_market.has_book():
-            self._book_touched[event.market] = market
-
     def _on_delta(self, event: BookDelta) -> None:
-        self._on_book_event(event, "on_delta")
+        found = self._find(event.venue, event.market)
+        if found is not None:
+            market, venue_market = found
+            try:
+                venue_market.on_delta(event)
+            except BookError as error:
+                self.venues[event.venue].resync(event.market, str(error))
+            self._touch_book(market, venue_market)
 
     def _on_snapshot(self, event: BookSnapshot) -> None:
-        self._on_book_event(event, "on_snapshot")
+        found = self._find(event.venue, event.market)
+        if found is not None:
+            market, venue_market = found
+            try:
+                venue_market.on_snapshot(event)
+            except BookError as error:
+                self.venues[event.venue].resync(event.market, str(error))
+            self._touch_book(market, venue_market)
 
     def _on_top(self, event: TopOfBook) -> None:
-        self._on_book_event(event, "on_top")
+        found = self._find(event.venue, event.market)
+        if found is not None:
+            market, venue_market = found
+            try:
+                venue_market.on_top(event)
+            except BookError as error:
+                self.venues[event.venue].resync(event.market, str(error))
+            self._touch_book(market, venue_market)
+
+    def _touch_book(self, market: Market, venue_market: VenueMarket) -> None:
+        """Note what to publish: the price where its top or its trust may differ, the book in any case."""
+        if venue_market.changed or venue_market.price_trust is not LIVE:
+            self._touched[market.name] = market
+        self._book_touched[market.name] = market
 
     def _on_trade(self, event: Trade) -> None:
         found = self._find(event.venue, event.market)

@@ -23,6 +23,7 @@ class Intake:
         self._queue_events_max = queue_events_max
         self._queues: dict[str, deque[Event]] = {}
         self._arrived = asyncio.Event()
+        self._is_set = False
         self.dropped: dict[str, int] = {}
 
     def open(self, venue: str) -> None:
@@ -37,7 +38,9 @@ class Intake:
             self.dropped[event.venue] += 1
             return False
         queue.append(event)
-        self._arrived.set()
+        if not self._is_set:
+            self._is_set = True
+            self._arrived.set()
         return True
 
     async def arrived(self) -> None:
@@ -47,8 +50,10 @@ class Intake:
     def take(self) -> list[Event]:
         """Return all that waits, venue by venue, each in order of arrival."""
         self._arrived.clear()
+        self._is_set = False
         taken: list[Event] = []
         for queue in self._queues.values():
-            taken.extend(queue)
-            queue.clear()
+            if queue:
+                taken.extend(queue)
+                queue.clear()
         return taken

@@ -124,7 +124,12 @@ class VenueMarket:
         self.full_time_ns = event.venue_time_ns
         self.book_time_ns = event.receive_time_ns
         self.book_changes += 1
-        self._set_top(event.receive_time_ns)
+        top = self.top
+        if top is None or event.venue_time_ns >= top.venue_time_ns:
+            self.top_time_ns = event.receive_time_ns
+            if book.best_bid != self.bid or book.best_ask != self.ask:
+                self.bid, self.ask = book.best_bid, book.best_ask
+                self.changed = True
 
     def on_top(self, event: TopOfBook) -> None:
         """Take the venue's best bid and ask. Raises `BookError` when they cross."""
@@ -198,7 +203,7 @@ class VenueMarket:
         if self.layers is not None and book_is_good:
             bid, ask = self.layers.best()
         elif self.full is not None and book_is_good and (top is None or self.full_time_ns >= top.venue_time_ns):
-            bid, ask = self.full.bids.best(), self.full.asks.best()
+            bid, ask = self.full.best_bid, self.full.best_ask
         elif top is not None:
             bid, ask = top.bid, top.ask
         else:
