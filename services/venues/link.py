@@ -33,6 +33,7 @@ TICK_S: Final = 0.05
 TURN_FRAMES: Final = 32
 """Frames handled before other tasks get a turn."""
 _CLOSE_S: Final = 0.25
+_BREAKER_WAIT_S: Final = 0.25
 
 
 class Breaker(Protocol):
@@ -46,6 +47,9 @@ class Breaker(Protocol):
 
     def failure(self, reason: str) -> None:
         """An attempt failed."""
+
+    def forget(self) -> None:
+        """An attempt ended without saying anything of the endpoint."""
 
     def retry_after_s(self) -> float:
         """How long until the next attempt may be made."""
@@ -200,12 +204,13 @@ class Link:
             if self._breaker.allow():
                 reason = await self._one_connection(self._connect or Connect(3.0))
             else:
-                wait_s = max(0.01, self._breaker.retry_after_s())
+                wait_s = max(_BREAKER_WAIT_S, self._breaker.retry_after_s())
                 reason = "the circuit breaker of the venue's socket is open"
             self._perform(self.session.closed(reason, self._clock.monotonic_ns(), wait_s=wait_s))
 
     async def _one_connection(self, wanted: Connect) -> str:
         """Open a socket and serve it to its end; return the reason of the end."""
+        frames = self.counts.frames
         serving = asyncio.create_task(self._serve(wanted.timeout_s), name=f"{self.name}-serve")
         closing = asyncio.create_task(self._close_wanted.wait())
         try:
@@ -215,16 +220,21 @@ class Link:
             if not serving.done():
                 serving.cancel()
             await asyncio.wait((serving,))
-        if self._close_wanted.is_set():
+            fault = None if serving.cancelled() else serving.exception()
+            if serving.cancelled() and not self._close_wanted.is_set():
+                self._breaker.forget()
+        if fault is not None:
+            log.error("link.failed", connection=self.name, error=fault)
+            reason = f"a fault of this program: {type(fault).__name__}"
+        elif self._close_wanted.is_set():
             reason = self._close_reason
-        elif serving.cancelled():
-            reason = "canceled"
         else:
             reason = serving.result()
-        return reason
+        if self.counts.frames == frames:
+            self._breaker.failure(reason)
+        return reason[:300]
 
     async def _serve(self, timeout_s: float) -> str:
-        frames = self.counts.frames
         try:
             socket = await self._open(timeout_s)
             writing = asyncio.create_task(self._write(socket), name=f"{self.name}-write")
@@ -243,9 +253,7 @@ class Link:
             reason = f"no connection within {timeout_s:g} s"
         except (OSError, WebSocketException, EOFError, ValueError) as error:
             reason = f"cannot connect: {error or type(error).__name__}"
-        if self.counts.frames == frames:
-            self._breaker.failure(reason)
-        return reason[:300]
+        return reason
 
     async def _open(self, timeout_s: float) -> ClientConnection:
         local = self.url.startswith(("ws://127.0.0.1", "ws://localhost", "ws://[::1]"))

@@ -119,7 +119,7 @@ class Rest:
             self._breaker.failure(str(error))
             raise
         except asyncio.CancelledError:
-            self._breaker.failure("canceled by the caller")
+            self._breaker.forget()
             raise
         self._breaker.success()
         return answer

@@ -224,7 +224,7 @@ class Decoder:
         return Trades(known.market, [trade for _, trade in prints], frame.nonce, snapshot)
 
     def _contexts(self, frame: shapes.WireStatsFrame, snapshot: bool, now_ns: int) -> Contexts:
-        result = Contexts(frame.channel, [], [], [], snapshot)
+        result = Contexts(frame.channel, [], [], [], snapshot, frame.timestamp)
         scope = frame.channel.removeprefix("market_stats:")
         if scope == "all":
             rows = self._stats_map(frame.market_stats)
@@ -258,7 +258,7 @@ class Decoder:
         mark = amount(stats.mark_price, f"{path}.mark_price")
         funding = amount(stats.current_funding_rate, f"{path}.current_funding_rate", signed=True)
         notional = amount(stats.open_interest, f"{path}.open_interest")
-        settled_ms = stats.funding_timestamp
+        settled_ms = max(stats.funding_timestamp, result.time_ms)
         result.contexts.append(
             Context(
                 venue=LIGHTER,

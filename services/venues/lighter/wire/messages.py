@@ -48,6 +48,7 @@ class Contexts:
     errors: list[WireError]
     unknown_ids: list[int]
     snapshot: bool
+    time_ms: int
 
 
 @dataclass(frozen=True, slots=True)

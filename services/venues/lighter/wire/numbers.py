@@ -102,5 +102,5 @@ def base_of(notional: Decimal, price: Decimal, decimals: int) -> Decimal:
     """Return how many base units, to `decimals`, are worth `notional` at `price`."""
     with localcontext() as context:
         context.prec = 60
-        context.traps.clear()
+        context.clear_traps()
         return (notional / price).quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_HALF_EVEN)

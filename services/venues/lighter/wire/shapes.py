@@ -101,6 +101,7 @@ class WireStatsFrame(Struct, gc=False):
 
     channel: str
     market_stats: Raw
+    timestamp: Milliseconds = 0
 
 
 class WireCandle(Struct, gc=False):
