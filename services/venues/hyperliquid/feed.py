@@ -3,6 +3,9 @@
 The venue gives no sequence numbers and no checksums. What can be known is time: every book and every top has the
 venue's, in milliseconds, and never goes back for one coin and kind. A frame that is older than the last is late and is
 ignored; several in a row mean that the last one's time was wrong, and the subscription is asked for anew.
+
+A best bid and ask is sent only when it changes, so a lost one leaves no trace. Contexts carry the mid price: when it
+twice contradicts a best bid and ask that has stood for a while, that is doubtful too.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Final
 from services.domain.feed import BookSnapshot, Context, TopOfBook, Trade
 from services.venues.hyperliquid.wire import events, frames
 from services.venues.hyperliquid.wire.universe import EMPTY, CoinInfo, Universe
-from services.venues.hyperliquid.wire.values import WireError
+from services.venues.hyperliquid.wire.values import WireError, decimal_of
 
 TRADES_REMEMBERED: Final = 512
 """Prints of one coin that are known again; the venue repeats about 30 at each subscription."""
@@ -23,6 +26,9 @@ AHEAD_MS_MAX: Final = 5_000
 """How far a frame's time may run ahead of the frames before it, against our clock."""
 AHEAD_FRAMES_MAX: Final = 3
 """So many such frames in a row mean that a clock was set, and are believed."""
+STOOD_NS: Final = 5_000_000_000
+"""How long a best bid and ask must have stood before a context's mid price is held against it."""
+MID_MISSES_MAX: Final = 2
 ACTIVE_FOR_NS: Final = 3_000_000_000
 """While a market's own context is younger than this, the slower one of all markets says nothing of it."""
 
@@ -106,6 +112,32 @@ class CoinFeed:
     full: Gate = field(default_factory=Gate)
     prints: Prints = field(default_factory=Prints)
     active_time_ns: int = 0
+    fast_time_ns: int = 0
+    """When the fast book last came, or was promised; 0 while it is not subscribed."""
+    mid_sum: int = 0
+    """Best bid plus best ask in units, 0 where one is missing: twice the mid price."""
+    top_time_ns: int = 0
+    mid_misses: int = 0
+
+    def stands(self, top: TopOfBook) -> None:
+        """Note the best bid and ask that a context's mid price is held against."""
+        self.mid_sum = top.bid[0] + top.ask[0] if top.bid is not None and top.ask is not None else 0
+        self.top_time_ns = top.receive_time_ns
+        self.mid_misses = 0
+
+    def contradicted(self, mid: str | None, now_ns: int) -> bool:
+        """Whether a context's mid price says, for the second time, that a change of the top was missed."""
+        if mid is None or not self.mid_sum or now_ns - self.top_time_ns < STOOD_NS:
+            return False
+        try:
+            theirs = decimal_of(mid, "ctx.midPx").scaleb(self.info.prices.decimals) * 2
+        except WireError:
+            return False
+        if abs(theirs - self.mid_sum) <= 2:  # a mid price may be rounded to a unit
+            self.mid_misses = 0
+            return False
+        self.mid_misses += 1
+        return self.mid_misses >= MID_MISSES_MAX
 
 
 class Feed:
@@ -143,7 +175,11 @@ class Feed:
         snapshot = events.book(raw, self.universe, depth=depth, receive_time_ns=receive_time_ns)
         self._check_ahead(raw.time, receive_time_ns, raw.coin)
         coin = self._coins[raw.coin]
-        gate = coin.fast if depth == events.FAST_DEPTH else coin.full
+        gate = coin.full
+        if depth == events.FAST_DEPTH:
+            gate = coin.fast
+            if coin.fast_time_ns:
+                coin.fast_time_ns = receive_time_ns
         if gate.admits(raw.time):
             return snapshot
         self.counts.older += 1
@@ -153,10 +189,27 @@ class Feed:
         """Return the best bid and ask, None for one that is late. Raises `WireError`."""
         top = events.top(raw, self.universe, receive_time_ns=receive_time_ns)
         self._check_ahead(raw.time, receive_time_ns, raw.coin)
-        if self._coins[raw.coin].top.admits(raw.time):
+        coin = self._coins[raw.coin]
+        if coin.top.admits(raw.time):
+            coin.stands(top)
             return top
         self.counts.older += 1
         return None
+
+    def doubtful_top(self, raw: frames.RawActiveContext, now_ns: int) -> bool:
+        """Whether a market's context contradicts its best bid and ask."""
+        coin = self._coins.get(raw.coin)
+        return coin is not None and coin.contradicted(raw.ctx.midPx, now_ns)
+
+    def doubtful_tops(self, dex: str, raw: list[frames.RawContext], now_ns: int) -> list[str]:
+        """Return the coins of a dex whose best bid and ask its contexts contradict."""
+        infos = self.universe.dexes.get(dex, ())
+        doubtful = []
+        for info, context in zip(infos, raw, strict=False):
+            coin = self._coins.get(info.listing.symbol) if info is not None else None
+            if coin is not None and coin.contradicted(context.midPx, now_ns):
+                doubtful.append(coin.info.listing.symbol)
+        return doubtful
 
     def trades(self, raw: list[frames.RawTrade], receive_time_ns: int) -> tuple[list[Trade], bool]:
         """Return the trades that are new, the oldest first, and whether some before them were missed.

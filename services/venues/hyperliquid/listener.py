@@ -23,9 +23,18 @@ from services.venues.hyperliquid.wire.values import WireError
 from services.venues.link import Link
 from services.venues.port import FeedLevel
 
+DATA_SILENCE_NS: Final = {Role.PRICES: 5_000_000_000, Role.FAST: 5_000_000_000, Role.FULL: 20_000_000_000}
+"""How long a socket may answer pings and deliver nothing before it is replaced; doubles while that does not help."""
+DATA_SILENCE_MAX_NS: Final = 60_000_000_000
+BOOK_SILENCE_NS: Final = 3_000_000_000
+"""How long one fast book may stay away while its socket delivers others."""
 REFRESH_NS: Final = 60_000_000_000
 QUARANTINE_NS: Final = 900_000_000_000
 """How long a coin stays out after the venue closed a socket because of it; the session doubles it in its own memory."""
+_DATA: Final = frozenset(
+    (frames.BookFrame, frames.TopFrame, frames.TradesFrame, frames.ActiveContextFrame, frames.AllContextsFrame)
+)
+"""What a socket is for; the rest is talk."""
 _CONTEXT_HEADS: Final = (b'{"channel":"activeAssetCtx"', b'{"channel":"allDexsAssetCtxs"')
 """How frames begin that come again by themselves, changed or not."""
 MISSED_REASON: Final = "trades were missed while the connection was down: the venue's recent ones do not reach back"
@@ -40,6 +49,17 @@ class Tally:
     resyncs: int = 0
     refused: int = 0
     last_problem: str = ""
+
+
+@dataclass(slots=True)
+class Pulse:
+    """When a socket last delivered data: a pong proves the line, not the feed."""
+
+    data_ns: int = 0
+    watched_ns: int = 0
+    """From when on data is due: the socket is open and something is acknowledged."""
+    patience: int = 0
+    """How many times in a row the socket was replaced for silence."""
 
 
 @dataclass(slots=True)
@@ -60,6 +80,7 @@ class Listener:
     def __init__(self, feed: Feed, outlet: Outlet, roles: dict[str, Role], doubt_listing: Callable[[], None]) -> None:
         self.tally = Tally()
         self.plan: Plan = NOTHING
+        self.links: dict[str, Link] = {}
         self.silent_tops: dict[str, int] = {}
         """Coins whose best bid and ask is subscribed and has not come yet, and since when (Unix ns)."""
         self.quarantined: dict[str, int] = {}
@@ -69,6 +90,7 @@ class Listener:
         self._roles = roles
         self._doubt_listing = doubt_listing
         self._priced: dict[str, Priced] = {name: Priced() for name, role in roles.items() if role is Role.PRICES}
+        self._pulses = {name: Pulse() for name in roles}
         self._culprits: dict[str, int] = {}
         self._handlers: dict[type[Any], Callable[[Link, Any, int], None]] = {
             frames.BookFrame: self._on_book,
@@ -91,6 +113,9 @@ class Listener:
             if handler is None:
                 raise WireError("channel", f"a {type(frame).__name__} was not asked for")
             handler(link, frame, receive_time_ns)
+            if type(frame) in _DATA:
+                pulse = self._pulses[link.name]
+                pulse.data_ns, pulse.patience = receive_time_ns, 0
         except WireError as error:
             self._bad(link, data, error, receive_time_ns)
 
@@ -114,6 +139,7 @@ class Listener:
                 continue
             if role is Role.PRICES:
                 coin.top.reset()
+                coin.mid_sum = 0
                 self._outlet.forget_price(coin.info.market)
                 self.silent_tops.pop(symbol, None)
             elif role is Role.FULL:
@@ -121,6 +147,7 @@ class Listener:
                 self._outlet.forget_books(coin.info.market, fast=False)
             else:
                 coin.fast.reset()
+                coin.fast_time_ns = 0
                 self._outlet.forget_books(coin.info.market)
         if role is Role.PRICES:
             priced = self._priced[link.name]
@@ -153,6 +180,7 @@ class Listener:
         for symbol, level in self.plan.levels.items():
             coin = self._feed.coin(symbol)
             if coin is not None and plan.levels.get(symbol, FeedLevel.CONTEXT) < level:
+                coin.fast_time_ns = 0
                 self._outlet.forget_books(coin.info.market)
         self.plan = plan
         for priced in self._priced.values():
@@ -168,11 +196,15 @@ class Listener:
     def beat(self, links: list[Link], time_ns: int) -> None:
         """Tell which prices are current though nothing changed, and repair what a broken frame left in doubt."""
         for link in links:
+            pulse = self._pulses[link.name]
+            self._check_pulse(link, pulse, time_ns)
+            if self._roles[link.name] is Role.FAST and link.state is FeedState.LIVE:
+                self._check_books(link, time_ns)
             priced = self._priced.get(link.name)
             if priced is None:
                 continue
-            if link.state is FeedState.LIVE and link.last_frame_time_ns > priced.told_ns:
-                self._alive(link, priced, link.last_frame_time_ns)
+            if link.state is FeedState.LIVE and pulse.data_ns > priced.told_ns:
+                self._alive(link, priced, pulse.data_ns)
             if priced.doubtful_since_ns and time_ns - priced.refreshed_ns >= REFRESH_NS:
                 priced.doubtful_since_ns, priced.refreshed_ns = 0, time_ns
                 self.tally.gaps += 1
@@ -182,6 +214,31 @@ class Listener:
             if time_ns >= until_ns:
                 del self.quarantined[symbol]
                 self._doubt_listing()
+
+    def _check_pulse(self, link: Link, pulse: Pulse, time_ns: int) -> None:
+        """Replace a socket that answers pings and delivers nothing of what it acknowledged."""
+        if link.state is not FeedState.LIVE or not link.session.acked_count:
+            pulse.watched_ns = time_ns
+            return
+        allowed_ns = min(DATA_SILENCE_NS[self._roles[link.name]] << min(pulse.patience, 8), DATA_SILENCE_MAX_NS)
+        if time_ns - max(pulse.data_ns, pulse.watched_ns) > allowed_ns:
+            self.tally.gaps += 1
+            pulse.watched_ns, pulse.patience = time_ns, pulse.patience + 1
+            link.recycle(f"the venue answers pings and has sent no data for {allowed_ns / 1e9:g} s")
+
+    def _check_books(self, link: Link, time_ns: int) -> None:
+        """Ask anew for a fast book that stays away while others come."""
+        for symbol, level in self.plan.levels.items():
+            coin = self._feed.coin(symbol) if level is FeedLevel.BOOK else None
+            if coin is None or not coin.fast_time_ns or time_ns - coin.fast_time_ns <= BOOK_SILENCE_NS:
+                continue
+            coin.fast_time_ns = time_ns
+            self._renew(link, Channel.FAST_BOOK, symbol, "the fast book stays away")
+
+    def _doubt_top(self, symbol: str) -> None:
+        for name, priced in self._priced.items():
+            if symbol in priced.coins:
+                self._renew(self.links[name], Channel.TOP, symbol, "the mid price contradicts the best bid and ask")
 
     # --- what the frames say --------------------------------------------------------------------------------------
 
@@ -227,6 +284,8 @@ class Listener:
 
     def _on_active_context(self, link: Link, frame: frames.ActiveContextFrame, now_ns: int) -> None:
         self._outlet.context(self._feed.active_context(frame.data, now_ns))
+        if self._feed.doubtful_top(frame.data, now_ns):
+            self._doubt_top(frame.data.coin)
 
     def _on_all_contexts(self, link: Link, frame: frames.AllContextsFrame, now_ns: int) -> None:
         link.acked(key_of(Channel.ALL_CONTEXTS))
@@ -237,6 +296,8 @@ class Listener:
                 found, problems = [], [error]
             for context in found:
                 self._outlet.context(context)
+            for symbol in self._feed.doubtful_tops(dex, raw, now_ns):
+                self._doubt_top(symbol)
             if problems:
                 self._doubt_listing()
                 self.tally.bad_frames += 1
@@ -272,6 +333,8 @@ class Listener:
             if priced is not None and symbol not in priced.coins:
                 priced.coins.add(symbol)
                 priced.markets |= {coin.info.market}
+        elif key == key_of(Channel.FAST_BOOK, symbol):
+            coin.fast_time_ns = now_ns
         elif key == key_of(Channel.TRADES, symbol):
             coin.prints.subscribed()
 

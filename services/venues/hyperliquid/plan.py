@@ -7,6 +7,9 @@ The venue counts 1,000 subscriptions, 10 connections and 2,000 messages a minute
   once a second), a wanted book two more (the fast 5 levels and the default 20);
 - what room is left gives best bid, ask and trades to the other markets, the first dex before the builders' dexes.
 
+Every socket of prices also carries one context, which comes once a second whether it changed or not: so a socket that
+answers pings and delivers nothing is found out.
+
 The fast and the default book of a coin have the same channel and coin in every frame: they come over different sockets,
 so that the socket tells which it is. Prices are spread over a few sockets; a coin stays where it is while it is wanted,
 and all its price subscriptions are on one socket, whose silence is then the silence of that price.
@@ -131,7 +134,7 @@ def plan(live: Sequence[str], wanted: Iterable[tuple[str, FeedLevel]], before: P
 
     Coins that are wanted and not live are left out. What does not fit comes at a lower level.
     """
-    room = limits.subscriptions_max - 1
+    room = limits.subscriptions_max - 1 - limits.price_links  # all contexts, and a pulse for each socket of prices
     levels: dict[str, FeedLevel] = {}
     asked: dict[str, tuple[Channel, ...]] = {}
     known = set(live)
@@ -164,8 +167,12 @@ def _links(
     names = limits.link_names()
     links: dict[str, list[Subscription]] = {name: [] for name in names}
     links[names[0]].append(subscription(Channel.ALL_CONTEXTS))
+    pulsing = {shards[coin] for coin, channels in asked.items() if Channel.CONTEXT in channels}
     for coin, channels in asked.items():
         prices = links[names[shards[coin]]]
+        if shards[coin] not in pulsing:
+            pulsing.add(shards[coin])
+            prices.append(subscription(Channel.CONTEXT, coin))
         prices.extend(subscription(channel, coin) for channel in channels if channel not in BOOK_CHANNELS)
         if Channel.FAST_BOOK in channels:
             links[Role.FAST.value].append(subscription(Channel.FAST_BOOK, coin))

@@ -46,8 +46,11 @@ TESTNET_URL: Final = "https://api.hyperliquid-testnet.xyz"
 BEAT_S: Final = 0.25
 RELIST_DOUBT_S: Final = 10.0
 """How soon the list of markets is read again when something makes it doubtful."""
-SILENT_TOP_S: Final = 2.0
+SILENT_TOP_S: Final = 0.6
 """How long after its subscription a best bid and ask may stay away before it is asked for by REST."""
+TOPS_AT_ONCE: Final = 8
+TOPS_WEIGHT_BELOW: Final = 900
+"""Beyond this much of the minute's weight, the rest is kept for the list of markets and for audits."""
 RETRY_MAX_S: Final = 15.0
 
 
@@ -112,6 +115,7 @@ class HyperliquidVenue:
         }
         self._listener = Listener(self._feed, self._outlet, self._roles, self._doubt)
         self._links = {name: self._make_link(name, rng, socket_breaker, tap) for name in self._roles}
+        self._listener.links = self._links
         self._running: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
         self._state = FeedState.RECOVERING
@@ -351,35 +355,37 @@ class HyperliquidVenue:
             await clock.sleep(BEAT_S)
 
     async def _fill_silent_tops(self) -> None:
-        """Ask by REST for best bids and asks that their subscriptions do not bring: a quiet market may send none."""
+        """Ask by REST for best bids and asks that their subscriptions do not bring: they speak only of changes."""
         clock, silent = self._clock, self._listener.silent_tops
         while True:
             await clock.sleep(BEAT_S)
             due_ns = clock.time_ns() - round(SILENT_TOP_S * 1e9)
-            symbol = next((symbol for symbol, since_ns in silent.items() if since_ns <= due_ns), None)
-            if symbol is None:
-                continue
-            since_ns = silent.pop(symbol)
-            try:
-                book = await self._info.book(symbol, self._feed.universe)
-            except VenueError as error:
-                log.warning("hyperliquid.top_failed", coin=symbol, error=str(error))
-                silent.setdefault(symbol, max(since_ns, clock.time_ns()))
-                continue
-            coin = self._feed.coin(symbol)
-            is_priced = symbol in self._plan.levels
-            if coin is None or not is_priced or not coin.top.admits(book.version):
-                continue
-            self._outlet.top(
-                TopOfBook(
-                    venue=HYPERLIQUID,
-                    market=book.market,
-                    bid=book.bids[0] if book.bids else None,
-                    ask=book.asks[0] if book.asks else None,
-                    venue_time_ns=book.venue_time_ns,
-                    receive_time_ns=book.receive_time_ns,
-                )
-            )
+            symbols = [symbol for symbol, since_ns in silent.items() if since_ns <= due_ns][:TOPS_AT_ONCE]
+            if symbols and self._weight.used(clock.monotonic_ns())[0] < TOPS_WEIGHT_BELOW:
+                await asyncio.gather(*(self._fill_silent_top(symbol) for symbol in symbols))
+
+    async def _fill_silent_top(self, symbol: str) -> None:
+        silent = self._listener.silent_tops
+        try:
+            book = await self._info.book(symbol, self._feed.universe)
+        except VenueError as error:
+            log.warning("hyperliquid.top_failed", coin=symbol, error=str(error))
+            if symbol in silent:
+                silent[symbol] = self._clock.time_ns()
+            return
+        coin = self._feed.coin(symbol)
+        if silent.pop(symbol, None) is None or coin is None or not coin.top.admits(book.version):
+            return
+        top = TopOfBook(
+            venue=HYPERLIQUID,
+            market=book.market,
+            bid=book.bids[0] if book.bids else None,
+            ask=book.asks[0] if book.asks else None,
+            venue_time_ns=book.venue_time_ns,
+            receive_time_ns=book.receive_time_ns,
+        )
+        coin.stands(top)
+        self._outlet.top(top)
 
     def _judge(self) -> None:
         """Say how the venue stands as a whole: as its worst socket."""

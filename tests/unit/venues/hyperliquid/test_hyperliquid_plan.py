@@ -48,9 +48,9 @@ def test_600_markets_with_150_wanted_books_stay_inside_the_limits_and_every_book
     wanted = [(coin, FeedLevel.BOOK) for coin in COINS[200:350]]
     made = plan(COINS, wanted, NOTHING, LIMITS)
     check(made)
-    assert made.subscription_count == 949
+    assert made.subscription_count == 947
     assert all(made.levels[coin] is FeedLevel.BOOK for coin, _ in wanted)
-    assert sum(level is FeedLevel.PRICE for level in made.levels.values()) == 99
+    assert sum(level is FeedLevel.PRICE for level in made.levels.values()) == 98
     assert key_of(Channel.ALL_CONTEXTS) in keys(made)
 
 
@@ -65,7 +65,7 @@ def test_what_is_wanted_first_is_fed_first_and_the_rest_comes_at_a_lower_level()
     check(made)
     levels = [made.levels.get(coin, FeedLevel.CONTEXT) for coin in COINS]
     assert levels == sorted(levels, reverse=True)
-    assert levels.count(FeedLevel.BOOK) == 189
+    assert levels.count(FeedLevel.BOOK) == 189  # of five subscriptions each
 
 
 def test_a_wanted_coin_that_does_not_trade_is_never_subscribed() -> None:
@@ -83,6 +83,14 @@ def test_a_coin_stays_on_its_socket_while_others_come_and_go() -> None:
         check(after)
         assert all(made.shards[coin] == shard for coin, shard in after.shards.items() if coin in made.shards)
         made = after
+
+
+def test_every_socket_of_prices_has_a_pulse() -> None:
+    for wanted in ([], [(COINS[0], FeedLevel.BOOK)], [(coin, FeedLevel.BOOK) for coin in COINS]):
+        made = plan(COINS, wanted, NOTHING, LIMITS)
+        for name, link in made.links.items():
+            if name.startswith("prices"):
+                assert any(subscription.key.startswith("activeAssetCtx:") for subscription in link)
 
 
 def test_price_sockets_share_the_load() -> None:
