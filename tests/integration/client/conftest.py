@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from perpmesh_client import Gap, Perpmesh, Tuning
 
-from tests.integration.client.scripted_mesh import ScriptedMesh
+from tests.integration.client.scripted_mesh import ScriptedMesh, hang, live, messages, steps
+from tests.unit.client.client_messages import funding, market, order_book, price, trade, venue
 
 FAST = Tuning(
     call_timeout_s=2.0, connect_timeout_s=2.0, silence_timeout_s=5.0, backoff_first_s=0.01, backoff_max_s=0.05
@@ -34,3 +36,23 @@ async def mesh(server: ScriptedMesh, gaps: list[Gap]) -> AsyncIterator[Perpmesh]
     """A client of the scripted mesh."""
     async with Perpmesh(server.address, on_gap=gaps.append, tuning=FAST) as client:
         yield client
+
+
+@pytest.fixture
+def filled(server: ScriptedMesh) -> ScriptedMesh:
+    """A mesh that answers everything the command line asks."""
+    server.answer("GetPrice", pb.GetPriceResponse(price=price()))
+    server.answer("BatchGetPrices", pb.BatchGetPricesResponse(prices=[price(), price("ETH-PERP")]))
+    server.answer("GetOrderBook", pb.GetOrderBookResponse(book=order_book()))
+    server.answer("ListTrades", pb.ListTradesResponse(trades=[trade(2), trade(1)]))
+    server.answer("ListFundingRates", pb.ListFundingRatesResponse(funding_rates=[funding()]))
+    server.answer("ListVenues", pb.ListVenuesResponse(venues=[venue()]))
+    server.answer("ListMarkets", pb.ListMarketsResponse(markets=[market()]))
+    server.answer("GetMarket", pb.GetMarketResponse(market=market()))
+    numbered = messages(pb.WatchPricesResponse, "price", [price(sequence=number) for number in (1, 2)])
+    server.stream("WatchPrices", steps(*numbered, live(pb.WatchPricesResponse), hang()))
+    server.stream("WatchOrderBook", steps(pb.WatchOrderBookResponse(snapshot=order_book()), hang()))
+    server.stream("WatchTrades", steps(*messages(pb.WatchTradesResponse, "trade", [trade(1), trade(2)]), hang()))
+    server.stream("WatchFundingRates", steps(pb.WatchFundingRatesResponse(funding_rate=funding()), hang()))
+    server.stream("WatchVenues", steps(pb.WatchVenuesResponse(venue=venue()), hang()))
+    return server

@@ -54,10 +54,11 @@ async def book(mesh: Perpmesh, arguments: Arguments, output: Output) -> None:
         output.table([value], lambda: _book_frame(value, sources, None))
         return
     stream = mesh.watch_book(market, depth=arguments.depth, min_interval=output.interval_s(arguments.interval_s))
+    sources = await _sources(mesh, market)
     if not output.screen:
+        output.warn(sources)
         await output.follow(stream, lambda local: lines.book_line(local.snapshot()), LocalBook.snapshot)
         return
-    sources = await _sources(mesh, market)
     latest = LocalBook(market)
 
     def take(local: LocalBook) -> None:
@@ -74,14 +75,15 @@ async def book(mesh: Perpmesh, arguments: Arguments, output: Output) -> None:
 
 async def trades(mesh: Perpmesh, arguments: Arguments, output: Output) -> None:
     """Show trades as they are printed: the recent ones first, oldest first; with --once these alone, newest first."""
+    sources = {source for market in arguments.markets for source in await _sources(mesh, market)}
     if arguments.once:
         if not arguments.count:
             return
         found = [item for market in arguments.markets for item in await mesh.trades(market, limit=arguments.count)]
-        sources = set().union(*[await _sources(mesh, market) for market in arguments.markets])
         output.table(found, lambda: Frame(tables.trade_table(found), sources))
         return
     stream = mesh.watch_trades(*arguments.markets, replay=arguments.count, unfilled="yield")
+    output.warn(sources)
     async with stream:
         async for item in stream:
             if output.as_json:
@@ -167,8 +169,12 @@ def _same(value: object) -> object:
 def _ordered(prices: Iterable[Price], asked: tuple[str, ...]) -> list[Price]:
     """Return prices in the order asked for; where all were asked for, by what was traded in 24 hours."""
     if asked:
-        return sorted(prices, key=lambda price: asked.index(price.market))
+        return sorted(prices, key=lambda price: _rank(price.market, asked))
     return sorted(prices, key=lambda price: (-_volume(price), price.market))
+
+
+def _rank(market: str, asked: tuple[str, ...]) -> int:
+    return asked.index(market) if market in asked else len(asked)
 
 
 def _volume(price: Price) -> Decimal:
@@ -177,7 +183,7 @@ def _volume(price: Price) -> Decimal:
 
 def _widest(rates: Iterable[FundingRate], asked: tuple[str, ...]) -> list[FundingRate]:
     if asked:
-        return sorted(rates, key=lambda rate: asked.index(rate.market))
+        return sorted(rates, key=lambda rate: _rank(rate.market, asked))
     return sorted(rates, key=lambda rate: (-(rate.hourly_spread or Decimal(0)), rate.market))
 
 

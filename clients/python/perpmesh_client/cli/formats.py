@@ -43,7 +43,7 @@ def basis_points(spread: Decimal, bid: Decimal) -> str:
 def spread(bid: Decimal, ask: Decimal) -> str:
     """Return ask less bid, and the same in basis points of the bid."""
     apart = difference(ask, bid)
-    return f"{number(apart)} {basis_points(apart, bid)}"
+    return f"{number(apart)} ({basis_points(apart, bid)})"
 
 
 def age(length: timedelta | None) -> str:

@@ -69,6 +69,13 @@ class Output:
         """Write one JSON object, at once."""
         self.line(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
 
+    def warn(self, sources: set[Source]) -> None:
+        """Say on stderr, before lines that do not carry it, that values are not the market's."""
+        warning = formats.warning(sources)
+        if warning and not self.as_json:
+            sys.stderr.write(f"{warning}\n")
+            sys.stderr.flush()
+
     def table(self, values: Sequence[object], frame: Callable[[], Frame]) -> None:
         """Write a list that ends: a table, or a line of JSON for each value."""
         if self.as_json:
@@ -96,6 +103,7 @@ class Output:
         """Keep a screen up to date: `take` gets every item, `draw` the number of rows it may fill."""
         from rich.console import Group
         from rich.live import Live
+        from rich.styled import Styled
 
         console = self._console()
         async with watch:
@@ -104,7 +112,8 @@ class Output:
                 with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
                     while not reading.done():
                         frame = draw(max(1, console.size.height - FRAME_ROWS))
-                        live.update(Group(*_head(title, watch, frame.sources), frame.table), refresh=True)
+                        known = Styled(frame.table, "dim") if watch.status is Status.RECONNECTING else frame.table
+                        live.update(Group(*_head(title, watch, frame.sources), known), refresh=True)
                         await asyncio.wait({reading}, timeout=REDRAW_S)
             finally:
                 reading.cancel()
