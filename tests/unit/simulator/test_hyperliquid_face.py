@@ -61,6 +61,38 @@ def test_the_touch_is_sent_only_when_it_changed_and_equals_the_book() -> None:
     assert touches[-1] == [book["levels"][0][0], book["levels"][1][0]]
 
 
+def test_contexts_come_once_a_second_per_coin_and_candles_only_while_trading() -> None:
+    stage = Stage()
+    ear = stage.join("hyperliquid")
+    for coin in ("BTC", "ETH", "SOL", "TRX"):
+        stage.watch(ear, type="activeAssetCtx", coin=coin)
+    stage.watch(ear, type="candle", coin="BTC", interval="1m")
+    stage.watch(ear, type="candle", coin="BTC", interval="5m")
+    stage.watch(ear, type="candle", coin="MATIC", interval="1m")
+    stage.run(5100)
+    frames = ear.heard()
+    for coin in ("BTC", "ETH", "SOL", "TRX"):
+        assert 5 <= sum(f["channel"] == "activeAssetCtx" and f["data"]["coin"] == coin for f in frames) <= 6
+    for interval in ("1m", "5m"):
+        bars = [f["data"] for f in frames if f["channel"] == "candle" and f["data"]["i"] == interval]
+        assert 7 <= len(bars) <= 11
+        assert {bar["s"] for bar in bars} == {"BTC"}
+
+
+def test_all_mids_and_all_contexts_come_on_their_clocks() -> None:
+    stage = Stage()
+    ear = stage.join("hyperliquid")
+    stage.watch(ear, type="allMids")
+    stage.watch(ear, type="allMids", dex="xyz")
+    stage.watch(ear, type="allDexsAssetCtxs")
+    stage.run(14_000)
+    frames = ear.heard()
+    mids = [frame["data"] for frame in frames if frame["channel"] == "allMids"]
+    assert sorted({data.get("dex", "") for data in mids}) == ["", "xyz"]
+    assert 4 <= len(mids) <= 6
+    assert 1 <= sum(frame["channel"] == "allDexsAssetCtxs" for frame in frames) <= 2
+
+
 def test_trades_begin_with_a_backfill_and_go_on_one_coin_a_frame() -> None:
     stage = Stage()
     ear = stage.join("hyperliquid")

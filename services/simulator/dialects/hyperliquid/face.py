@@ -291,21 +291,16 @@ class HyperliquidFace:
                 client.connection.send(self._book(subscription))
 
     def _broadcast(self, *kinds: str) -> None:
-        """Send the present state of some channels to all who want it, printed once."""
-        for (kind, _), clients in list(self._topics.items()):
-            if kind not in kinds:
-                continue
-            for client in list(clients.values()):
-                for subscription in client.subscriptions.values():
-                    if subscription.type != kind:
-                        continue
-                    key = ("current", subscription.text)
-                    frame = self._cache.get(key) or self._current(subscription)
-                    if frame is not None:
-                        self._cache[key] = frame
-                        client.connection.send(frame)
-                        if not subscription.coin:
-                            break
+        """Send the present state of some channels to all who want it, printed once a block."""
+        for client in list(self._clients.values()):
+            for subscription in list(client.subscriptions.values()):
+                if subscription.type not in kinds:
+                    continue
+                key = ("current", subscription.text)
+                frame = self._cache.get(key) or self._current(subscription)
+                if frame is not None:
+                    self._cache[key] = frame
+                    client.connection.send(frame)
 
     def _send_candles(self) -> None:
         moving, self._moving = self._moving, set()
