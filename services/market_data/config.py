@@ -11,6 +11,48 @@ DEFAULT_MARKETS = ("BTC-PERP", "ETH-PERP", "SOL-PERP", "HYPE-PERP", "XRP-PERP", 
 
 
 @dataclass(frozen=True, kw_only=True)
+class BreakerConfig:
+    """What opens and closes the circuit breakers of the venues' endpoints."""
+
+    failures_max: int = setting(
+        "PERPMESH_VENUE_BREAKER_FAILURES",
+        "How many failures of a venue's endpoint within the window open its circuit breaker.",
+        default=5,
+        minimum=1,
+        maximum=1000,
+    )
+    window_s: float = setting(
+        "PERPMESH_VENUE_BREAKER_WINDOW_S",
+        "How far back, in seconds, a failure of a venue's endpoint counts.",
+        default=30.0,
+        minimum=1,
+        maximum=3600,
+    )
+    rest_open_s: float = setting(
+        "PERPMESH_VENUE_BREAKER_REST_OPEN_S",
+        "Seconds for which an open breaker of a venue's REST interface lets nothing through before it probes.",
+        default=5.0,
+        minimum=0.1,
+        maximum=3600,
+    )
+    socket_open_s: float = setting(
+        "PERPMESH_VENUE_BREAKER_SOCKET_OPEN_S",
+        "Seconds for which an open breaker of a venue's WebSocket lets nothing through before it probes; short, so "
+        "that books are fresh soon after a line heals.",
+        default=1.0,
+        minimum=0.1,
+        maximum=3600,
+    )
+    probes: int = setting(
+        "PERPMESH_VENUE_BREAKER_PROBES",
+        "How many probes must succeed to close an open breaker.",
+        default=1,
+        minimum=1,
+        maximum=100,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Which venues feed the room, which markets are always fed, and what bounds it."""
 
@@ -40,6 +82,7 @@ class Config:
         default="nonce",
         choices=("nonce", "offset"),
     )
+    breaker: BreakerConfig = group(BreakerConfig)
     markets: tuple[str, ...] = setting(
         "PERPMESH_MARKETS",
         "The markets whose best bid and ask, trades and books are always fed; others are while someone watches them.",
