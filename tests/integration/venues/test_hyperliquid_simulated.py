@@ -14,6 +14,7 @@ from decimal import Decimal
 
 import pytest
 
+from services.chassis.breaker import Breaker, BreakerPolicy
 from services.chassis.clock import SYSTEM
 from services.domain.decimals import to_units
 from services.domain.feed import (
@@ -36,29 +37,33 @@ from tests.support.simulator import Simulator, running_simulator
 BTC, ETH, SOL = "BTC-PERP", "ETH-PERP", "SOL-PERP"
 
 
-class ClosedBreaker:
-    """A breaker that never opens: what these tests judge is the adapter beneath it."""
+class EndpointBreaker:
+    """The house's circuit breaker, in the shape the venue asks for."""
 
     def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
+        self.breaker = Breaker(endpoint, BreakerPolicy(open_s=1.0))
 
     def allow(self) -> bool:
-        return True
+        return self.breaker.allow(SYSTEM.monotonic())
 
     def success(self) -> None:
-        pass
+        self.breaker.success(SYSTEM.monotonic())
 
     def failure(self, reason: str) -> None:
-        pass
+        self.breaker.failure(SYSTEM.monotonic(), reason)
+
+    def forget(self) -> None:
+        self.breaker.forget(SYSTEM.monotonic())
 
     def retry_after_s(self) -> float:
-        return 0.0
+        return self.breaker.retry_after(SYSTEM.monotonic())
 
     def status(self) -> BreakerStatus:
+        now = SYSTEM.monotonic()
         return BreakerStatus(
-            endpoint=self.endpoint,
-            state="closed",
-            failure_count=0,
+            endpoint=self.breaker.name,
+            state=self.breaker.state(now).value,
+            failure_count=self.breaker.recent_failures(now),
             change_time_ns=0,
             retry_time_ns=0,
             last_failure="",
@@ -123,8 +128,8 @@ async def fed(simulator: Simulator) -> AsyncIterator[tuple[HyperliquidVenue, Wat
         HyperliquidConfig(base_url=simulator.hyperliquid_http),
         clock=SYSTEM,
         rng=random.Random(1),
-        rest_breaker=ClosedBreaker("rest"),
-        socket_breaker=ClosedBreaker("socket"),
+        rest_breaker=EndpointBreaker("rest"),
+        socket_breaker=EndpointBreaker("socket"),
     )
     venue.want({BTC: FeedLevel.BOOK, ETH: FeedLevel.BOOK})
     running = asyncio.create_task(venue.run(watcher.emit))

@@ -16,7 +16,6 @@ from services.venues.budget import Allowance, Budget
 from services.venues.lifecycle import (
     SOCKET,
     TABLE,
-    TALKING,
     Action,
     Changed,
     Close,
