@@ -120,6 +120,7 @@ def _ground(
         programs=programs,
         checkout=CHECKOUT,
         postgres_home=home,
+        postgres_sockets=embedded.postgres_sockets(layout, home),
         environ=settings.passed_on(os.environ),
         rooms=plan.built(plan.ROOMS, CHECKOUT),
         simulator=any(name.startswith(plan.SIMULATOR) for name in ports),

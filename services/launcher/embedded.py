@@ -129,6 +129,11 @@ def postgres_home(layout: Layout) -> Path:
     return Path("/var/lib") / f"perpmesh-{digest}"
 
 
+def postgres_sockets(layout: Layout, home: Path) -> Path:
+    """Return the folder of the database's socket: with the other sockets, unless the database may not enter that."""
+    return layout.sockets / "postgres" if home.is_relative_to(layout.state) else home / "sockets"
+
+
 def reachable_postgres(installed: Path, home: Path) -> Path:
     """Return a PostgreSQL that the database's user may start: the installed one, or a copy beside the data.
 
@@ -154,7 +159,7 @@ def reachable_postgres(installed: Path, home: Path) -> Path:
 async def prepare_postgres(ground: Ground, guard: Guard) -> None:
     """Make the database's folders and, the first time, the database. Raises `ConfigError` when that fails."""
     user = unprivileged_user()
-    home, sockets = ground.postgres_home, ground.layout.sockets / "postgres"
+    home, sockets = ground.postgres_home, ground.postgres_sockets
     data, part = home / "data", home / "data.part"
     home.mkdir(mode=0o711, parents=True, exist_ok=True)
     _own_folder(sockets, user)

@@ -112,6 +112,8 @@ class Ground:
     checkout: Path
     postgres_home: Path
     """The folder of the database; inside the state folder wherever the database may enter it."""
+    postgres_sockets: Path
+    """The folder of its socket."""
     environ: Mapping[str, str]
     """What every room inherits."""
     rooms: tuple[Room, ...]
@@ -152,7 +154,7 @@ def valkey_url(ground: Ground) -> str:
 
 def postgres_url(ground: Ground) -> str:
     """Return the address of PostgreSQL for asyncpg and psql: a Unix socket as well."""
-    folder = str(ground.layout.sockets / "postgres").replace("/", "%2F")
+    folder = str(ground.postgres_sockets).replace("/", "%2F")
     return f"postgresql://perpmesh:{ground.secrets['postgres']}@/postgres?host={folder}"
 
 
@@ -270,7 +272,7 @@ def _postgres(ground: Ground) -> Process:
     home = ground.postgres_home
     settings = {
         "listen_addresses": "",
-        "unix_socket_directories": str(ground.layout.sockets / "postgres"),
+        "unix_socket_directories": str(ground.postgres_sockets),
         "shared_buffers": "128MB",
         "max_connections": "60",
         "dynamic_shared_memory_type": "posix",

@@ -122,7 +122,9 @@ class Supervisor:
             if "No space left on device" in last:
                 raise MeshError(f"The disk is full, so that {item.name} cannot run: free some space on it.")
             if deaths >= DEATHS_MAX and (item.kind is Kind.SERVER or not was_ready):
-                raise MeshError(f"{item.name} {how} {deaths} times in a row, last with: {last} (its log is {item.log})")
+                raise MeshError(
+                    f"{item.name} {how}, and so three times in a row; it said last: {last} (its log is {item.log})"
+                )
             pause_s = min(PAUSE_FIRST_S * 2 ** (deaths - 1), PAUSE_MAX_S)
             self._screen.died(item.name, how, pause_s)
             await self._clock.sleep(pause_s)
@@ -196,8 +198,8 @@ class Supervisor:
             "postgres_url": plan.postgres_url(ground),
             "addresses": {name: f"{plan.LOOPBACK}:{port}" for name, port in ground.ports.items()},
             "processes": {
-                name: {"pid": running.pid, "ready": self._ready[name].is_set()}
-                for name, running in self._running.items()
+                name: {"pid": self._running[name].pid if name in self._running else None, "ready": ready.is_set()}
+                for name, ready in self._ready.items()
             },
         }
         try:
