@@ -47,7 +47,7 @@ class Setting:
     """What is known of one setting."""
 
     name: str
-    """The variable, such as `PERPMESH_GRPC_PORT`."""
+    """The variable, such as `PERPMESH_LISTEN`."""
     help: str
     """What it does, its unit and what its absence means: whole sentences."""
     default: Any = None

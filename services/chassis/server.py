@@ -42,17 +42,10 @@ HEADER_BYTES_MAX = 16_384
 class ServerConfig:
     """Where a room listens and what bounds it."""
 
-    grpc_host: str = setting(
-        "PERPMESH_GRPC_HOST",
-        "The address the room listens on; loopback unless it is in a container.",
-        default="127.0.0.1",
-    )
-    grpc_port: int = setting(
-        "PERPMESH_GRPC_PORT",
-        "The port of the room's gRPC server; 0 lets the system choose.",
-        default=0,
-        minimum=0,
-        maximum=65_535,
+    listen: str = setting(
+        "PERPMESH_LISTEN",
+        "The host and port the room listens on, such as 127.0.0.1:7001; port 0 lets the system choose.",
+        default="127.0.0.1:0",
     )
     run_file: Path | None = setting(
         "PERPMESH_RUN_FILE",
@@ -187,16 +180,17 @@ class Server:
         server = grpc.aio.server(options=_options(config), maximum_concurrent_rpcs=config.calls_max)
         server.add_generic_rpc_handlers((_Routes(handlers),))
         try:
-            self.port = server.add_insecure_port(f"{config.grpc_host}:{config.grpc_port}")
+            self.port = server.add_insecure_port(config.listen)
         except RuntimeError:
             raise ConfigError(
-                f"The room {self.room} cannot listen on {config.grpc_host}:{config.grpc_port}: "
-                "set PERPMESH_GRPC_PORT to a free port, or to 0 to let the system choose."
+                f"The room {self.room} cannot listen on {config.listen}: "
+                "set PERPMESH_LISTEN to a free host:port, or to port 0 to let the system choose."
             ) from None
         await server.start()
         self._server = server
         if config.run_file is not None:
-            facts = {"room": self.room, "pid": os.getpid(), "grpc_host": config.grpc_host, "grpc_port": self.port}
+            host = config.listen.rpartition(":")[0]
+            facts = {"room": self.room, "pid": os.getpid(), "host": host, "port": self.port}
             write_run_file(config.run_file, {**facts, **(run or {})})
         self._log.event("server.started", port=self.port, services=self.services)
         return self.port

@@ -59,7 +59,7 @@ async def test_a_room_starts_answers_and_stops_on_a_signal(
     exact = next(line for line in lines if line["event"] == "numbers.exact")
     assert (exact["main"], exact["thread"], exact["task"]) == (True, True, True)
     assert next(line for line in lines if line["event"] == "loop.kind")["kind"] == module
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{facts['grpc_port']}") as channel:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{facts['port']}") as channel:
         call = channel.unary_unary(f"/{SERVICE}/Say", SayRequest.SerializeToString, SayResponse.FromString)
         assert (await call(SayRequest(text="hi"))).text == "hi"
     reader, writer = await asyncio.open_connection("127.0.0.1", facts["metrics_port"])
@@ -77,8 +77,8 @@ async def test_a_room_starts_answers_and_stops_on_a_signal(
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
-        ({"PERPMESH_GRPC_PORT": "x"}, "PERPMESH_GRPC_PORT must be a whole number from 0 to 65535"),
-        ({"PERPMESH_GRCP_PORT": "1"}, "did you mean PERPMESH_GRPC_PORT?"),
+        ({"PERPMESH_METRICS_PORT": "x"}, "PERPMESH_METRICS_PORT must be a whole number from -1 to 65535"),
+        ({"PERPMESH_LISTTEN": "1"}, "did you mean PERPMESH_LISTEN?"),
         ({"PERPMESH_ECHO_MOOD": "refuse"}, "set PERPMESH_DATABASE_URL"),
     ],
 )

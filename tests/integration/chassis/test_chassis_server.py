@@ -392,13 +392,13 @@ async def test_the_run_file_appears_whole_when_ready_and_goes_when_stopped(tmp_p
     file = tmp_path / "run" / "echo.json"
     async with room(run_file=file) as r:
         facts = json.loads(file.read_text())
-        assert facts == {"room": "echo", "pid": os.getpid(), "grpc_host": "127.0.0.1", "grpc_port": r.server.port}
+        assert facts == {"room": "echo", "pid": os.getpid(), "host": "127.0.0.1", "port": r.server.port}
     assert not file.exists()
 
 
 async def test_a_port_in_use_is_one_sentence_and_two_rooms_never_share_one() -> None:
     async with room() as r:
-        second = Server("second", ServerConfig(grpc_port=r.server.port), metrics=Metrics())
+        second = Server("second", ServerConfig(listen=f"127.0.0.1:{r.server.port}"), metrics=Metrics())
         second.add(SERVICE, Echo())
-        with pytest.raises(ConfigError, match="set PERPMESH_GRPC_PORT to a free port"):
+        with pytest.raises(ConfigError, match="set PERPMESH_LISTEN to a free host:port"):
             await second.start()
