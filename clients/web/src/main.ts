@@ -1,0 +1,150 @@
+/** The page at `/`: all markets in a table, and one of them opened beside it. */
+
+import { byId, element } from "./cells";
+import { MarketTable } from "./market_table";
+import { watchPrices, type PriceEvent } from "./mesh";
+import { gapWords, linkWords, Panel } from "./panel";
+import { Watch, type Link } from "./watch";
+import { counted, sourceBanner } from "./words";
+
+const NOTICES_MAX = 20;
+/** A hidden page gives its streams up after this long: browsers allow one host few connections at a time. */
+const HIDDEN_MS = 30_000;
+const PANEL_MS = 500;
+
+const status = byId("status", HTMLElement);
+const retry = byId("retry", HTMLButtonElement);
+const banner = byId("banner", HTMLElement);
+const count = byId("count", HTMLOutputElement);
+const none = byId("none", HTMLElement);
+const filter = byId("filter", HTMLInputElement);
+const notices = byId("notices", HTMLOListElement);
+const noticesSection = byId("notices-section", HTMLElement);
+
+function setText(target: HTMLElement, text: string): void {
+  if (target.textContent !== text) target.textContent = text;
+}
+
+function notice(text: string): void {
+  const item = element(notices, "li");
+  const time = element(item, "time");
+  const now = new Date();
+  time.dateTime = now.toISOString();
+  time.textContent = now.toLocaleTimeString();
+  item.append(` ${text}`);
+  while (notices.children.length > NOTICES_MAX) notices.firstElementChild?.remove();
+  noticesSection.hidden = false;
+}
+
+function arranged(): void {
+  const now = table.summary();
+  const parts = [now.shown === now.markets ? counted(now.markets, "market") : `${now.shown} of ${counted(now.markets, "market")}`];
+  parts.push(counted(now.venues, "venue"));
+  if (now.notLive > 0) parts.push(`${counted(now.notLive, "market")} with a venue that is not live`);
+  if (now.crossed > 0) parts.push(`${now.crossed} crossed`);
+  setText(count, now.markets === 0 ? "" : parts.join(" · "));
+  none.hidden = now.markets === 0 || now.shown > 0;
+  const said = sourceBanner(table.sources());
+  setText(banner, said);
+  banner.hidden = said === "";
+}
+
+const panel = new Panel(notice);
+const table = new MarketTable(
+  byId("prices", HTMLTableElement),
+  (market) => {
+    window.location.hash = encodeURIComponent(market);
+  },
+  () => arranged(),
+);
+
+let lastLiveMs: number | null = null;
+
+function showLink(link: Link): void {
+  const live = link.kind === "live";
+  if (!live && status.dataset["link"] === "live") lastLiveMs = Date.now();
+  const since = lastLiveMs === null || live ? "" : ` Values are those of ${new Date(lastLiveMs).toLocaleTimeString()}.`;
+  status.dataset["link"] = link.kind;
+  setText(status, live ? "Live." : `${linkWords(link)}${since}`);
+  retry.hidden = link.kind !== "waiting" && link.kind !== "stopped";
+  table.setConnected(live);
+}
+
+const prices = new Watch<PriceEvent>(watchPrices, {
+  opened: (fresh) => {
+    if (fresh) table.beginPresent();
+  },
+  live: (fresh) => {
+    if (fresh) table.endPresent();
+    table.setOpen(panel.market);
+  },
+  link: showLink,
+  ended: (end) => notice(`The server ended the stream: ${end.reason}: ${end.message}`),
+  event: (event) => {
+    if (event.case === "gap") notice(gapWords("Prices", event.value));
+    else table.put(event.case === "price" ? [event.value] : event.value.prices, performance.now());
+    return null;
+  },
+});
+
+function follow(): void {
+  let market = "";
+  try {
+    market = decodeURIComponent(window.location.hash.slice(1));
+  } catch {
+    // A hash that is no text names no market.
+  }
+  // The markets' own place on the page, not a market.
+  if (market === "markets") return;
+  if (market === (panel.market ?? "")) return;
+  const before = panel.market;
+  if (market === "") panel.close();
+  else panel.open(market);
+  document.body.classList.toggle("with-panel", market !== "");
+  table.setOpen(panel.market);
+  if (market === "" && before !== null) {
+    document.querySelector<HTMLElement>(`tbody[data-market="${CSS.escape(before)}"] button`)?.focus();
+  }
+}
+
+function closePanel(): void {
+  if (panel.market === null) return;
+  window.history.pushState(null, "", window.location.pathname + window.location.search);
+  follow();
+}
+
+filter.addEventListener("input", () => table.setFilter(filter.value));
+byId("tools", HTMLFormElement).addEventListener("submit", (event) => event.preventDefault());
+retry.addEventListener("click", () => prices.start());
+byId("panel-close", HTMLButtonElement).addEventListener("click", closePanel);
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && document.activeElement !== filter) closePanel();
+});
+window.addEventListener("hashchange", follow);
+window.addEventListener("popstate", follow);
+window.addEventListener("online", () => {
+  prices.start();
+  panel.resume();
+});
+
+let hiding: number | undefined;
+document.addEventListener("visibilitychange", () => {
+  window.clearTimeout(hiding);
+  if (document.hidden) {
+    hiding = window.setTimeout(() => {
+      prices.pause();
+      panel.pause();
+    }, HIDDEN_MS);
+    return;
+  }
+  prices.start();
+  panel.resume();
+});
+
+window.setInterval(() => {
+  const price = panel.market === null ? undefined : table.price(panel.market);
+  if (price !== undefined) panel.setPrice(price);
+}, PANEL_MS);
+
+prices.start();
+follow();
