@@ -39,7 +39,7 @@ FAILURES = (
     ),
     (
         r"No matching distribution|is not a supported wheel",
-        "Some package has no build for this machine or this Python: Linux on x86-64 with Python 3.11 is what is tested.",
+        "Some package has no build for this machine or this Python: Linux on x86-64 with Python 3.11 is tested.",
     ),
 )
 
@@ -118,7 +118,8 @@ def install(lock: Path) -> None:
 
 def pip(*arguments: str, total: int = 0) -> None:
     """Run pip, counting packages on the screen and keeping its words in the log. Raises `SetupError`."""
-    command = [str(PYTHON), "-m", "pip", *arguments, "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    quiet = ("--disable-pip-version-check", "--no-input", "--progress-bar", "off")
+    command = [str(PYTHON), "-m", "pip", *arguments, *quiet]
     environ = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
     count, said = 0, []
     with (
@@ -131,7 +132,8 @@ def pip(*arguments: str, total: int = 0) -> None:
             said.append(line)
             if total and line.startswith("Collecting "):
                 count += 1
-                show(f"  {count} of {total}: {line.split()[1].split('=')[0]}", last=False, plain=count % PLAIN_LINE_EVERY == 0)
+                package = line.split()[1].split("=")[0]
+                show(f"  {count} of {total}: {package}", last=False, plain=count % PLAIN_LINE_EVERY == 0)
             elif total and line.startswith("Installing collected"):
                 show(f"  {total} of {total} are here; unpacking them ...", last=True, plain=True)
     if run.returncode != 0:

@@ -143,7 +143,7 @@ def read_calls(descriptors: Path) -> tuple[Call, ...]:
 
     Raises `EdgeError` when the file is missing or is no descriptor set.
     """
-    from google.api import annotations_pb2
+    from google.api import annotations_pb2  # type: ignore[import-untyped, unused-ignore]
     from google.protobuf import descriptor_pb2
     from google.protobuf.message import DecodeError
 

@@ -61,8 +61,8 @@ class Guard:
 def _guard(pipe: int) -> None:
     """Read groups until the launcher is gone, then end them. Never returns."""
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for deaf_to in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(deaf_to, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)

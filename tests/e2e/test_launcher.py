@@ -3,13 +3,14 @@
 Its rooms are stand-ins (tests/support/little_house.py); PostgreSQL, Valkey and Envoy are the real ones.
 """
 
+# ruff: noqa: ASYNC240 - looking at files may block a test
+
 from __future__ import annotations
 
 import asyncio
 import json
 import os
 import pty
-import signal
 import socket
 import stat
 import subprocess

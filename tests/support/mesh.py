@@ -5,6 +5,8 @@ ended with SIGINT. Afterwards nothing of it may be left, which is asserted. Opti
 their prefix: `ip_requests_per_s=100000` sets PERPMESH_IP_REQUESTS_PER_S.
 """
 
+# ruff: noqa: ASYNC110 - what is awaited is in other processes and in files
+
 from __future__ import annotations
 
 import asyncio
