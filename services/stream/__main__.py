@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+from services.chassis.client import Peer
 from services.chassis.clock import SYSTEM
 from services.chassis.config import ConfigError
 from services.chassis.ids import new_id, seeded_random
@@ -15,7 +16,7 @@ from services.stream.app.door import Door, DoorBounds
 from services.stream.app.hub import HubBounds
 from services.stream.config import Config
 from services.stream.model.limits import Limits
-from services.stream.peers.market_data import MarketDataPeer, connect
+from services.stream.peers.market_data import MarketDataPeer
 from services.stream.ws.measures import DoorMeasures
 from services.stream.ws.server import DoorServer, Entrance
 from services.stream.ws.site import Site, SiteError
@@ -36,9 +37,9 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         site = Site(config.web_root)
     except (OSError, SiteError) as error:
         raise ConfigError(str(error)) from None
-    channel = connect(config.market_data_address)
+    market_data = Peer(config.market_data_address)
     door = Door(
-        market_data=MarketDataPeer(channel),
+        market_data=MarketDataPeer(market_data),
         clock=SYSTEM,
         new_id=new_id,
         chance=seeded_random(),
@@ -77,7 +78,7 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         await asyncio.gather(running, return_exceptions=True)
         if probes is not None:
             await probes.close()
-        await channel.close()
+        await market_data.close()
 
 
 async def _listen(server: DoorServer, config: Config) -> int:
@@ -85,8 +86,8 @@ async def _listen(server: DoorServer, config: Config) -> int:
         return await server.start(config.host, config.port)
     except OSError as error:
         raise ConfigError(
-            f"The stream room cannot listen on {config.listen} ({error.strerror}): set PERPMESH_LISTEN to a free "
-            "host:port, or to port 0 to let the system choose."
+            f"The stream room cannot listen on {config.host}:{config.port} ({error.strerror}): set PERPMESH_LISTEN to a "
+            "free host:port, or to port 0 to let the system choose."
         ) from None
 
 

@@ -14,11 +14,6 @@ class Config:
     """The settings of the WebSocket door."""
 
     chassis: ChassisConfig = group(ChassisConfig)
-    listen: str = setting(
-        "PERPMESH_LISTEN",
-        "Where the room's HTTP port listens, as host:port; port 0 lets the system choose.",
-        default="127.0.0.1:0",
-    )
     market_data_address: str = setting(
         "PERPMESH_MARKET_DATA_ADDRESS", "Where market_data's gRPC server is, as host:port."
     )
@@ -84,7 +79,7 @@ class Config:
     def __post_init__(self) -> None:
         """Check what one field alone cannot."""
         for name, text, least in (
-            ("PERPMESH_LISTEN", self.listen, 0),
+            ("PERPMESH_LISTEN", self.chassis.server.listen, 0),
             ("PERPMESH_MARKET_DATA_ADDRESS", self.market_data_address, 1),
         ):
             host, _, port = text.rpartition(":")
@@ -93,10 +88,10 @@ class Config:
 
     @property
     def host(self) -> str:
-        """Return the host of `listen`."""
-        return self.listen.rpartition(":")[0].strip("[]")
+        """Return the host that the room listens on."""
+        return self.chassis.server.listen.rpartition(":")[0].strip("[]")
 
     @property
     def port(self) -> int:
-        """Return the port of `listen`."""
-        return int(self.listen.rpartition(":")[2])
+        """Return the port that the room listens on."""
+        return int(self.chassis.server.listen.rpartition(":")[2])

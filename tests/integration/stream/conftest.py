@@ -16,12 +16,12 @@ from google.protobuf import json_format
 from perpmesh.stream.v1 import frame_pb2
 from websockets.asyncio.client import ClientConnection, connect
 
+from services.chassis.client import Peer
 from services.chassis.clock import SYSTEM
 from services.chassis.ids import new_id
 from services.chassis.metrics import Metrics
 from services.stream.app.door import Door, DoorBounds
 from services.stream.peers.market_data import MarketDataPeer
-from services.stream.peers.market_data import connect as connect_upstream
 from services.stream.ws.measures import DoorMeasures
 from services.stream.ws.server import DoorServer, Entrance
 from services.stream.ws.site import Site
@@ -132,7 +132,7 @@ async def make_mesh(tmp_path: Path) -> AsyncIterator[MakeMesh]:
             stack.push_async_callback(upstream.stop)
             if not started:
                 await upstream.stop()
-            channel = connect_upstream(upstream.address)
+            channel = Peer(upstream.address)
             stack.push_async_callback(channel.close)
             metrics = Metrics()
             door = Door(
