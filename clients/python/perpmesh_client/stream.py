@@ -122,7 +122,10 @@ class Follow(Generic[Request, Response]):
         self._restart = Gap(call=self.call, market=market, venue="", from_sequence=0, to_sequence=0, message=reason)
 
     async def messages(self) -> AsyncGenerator[Response | Gap | Live | Restarted, None]:
-        """Yield everything that concerns a reader; raise `PerpmeshError` when there is no going on."""
+        """Yield everything that concerns a reader; raise `PerpmeshError` when there is no going on.
+
+        Ends when the client is closed.
+        """
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -135,6 +138,8 @@ class Follow(Generic[Request, Response]):
                             yield event
                 except (PerpmeshError, _Ended) as error:
                     trouble = error
+                if self._transport.closed:
+                    return
                 now = loop.time()
                 self._failures = 1 if now - opened > self._tuning.backoff_max_s else self._failures + 1
                 restarted = self._decide(trouble, had_cursor=had_cursor, tried_s=now - began)

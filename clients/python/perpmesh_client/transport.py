@@ -131,7 +131,8 @@ class Transport:
         self._silence_timeout_s = silence_timeout_s
         self._current: _Connection | None = None
         self._all: set[_Connection] = set()
-        self._closed = False
+        self.closed = False
+        """Whether `close` was called; nothing can be sent any more."""
 
     async def call(
         self,
@@ -145,7 +146,10 @@ class Transport:
             try:
                 return await pick(connection.stub)(request, timeout=timeout_s, metadata=metadata)
             except aio.AioRpcError as failure:
-                raise from_rpc(failure, self.address) from None
+                error = from_rpc(failure, self.address)
+                if error.code == "DEADLINE_EXCEEDED" and error.from_transport:
+                    self._retire(connection)  # nothing came back at all: perhaps nothing can
+                raise error from None
 
     @asynccontextmanager
     async def stream(
@@ -165,7 +169,7 @@ class Transport:
 
     async def close(self) -> None:
         """Close every connection; calls under way are canceled."""
-        self._closed = True
+        self.closed = True
         self._current = None
         for connection in tuple(self._all):
             self._all.discard(connection)
@@ -173,7 +177,7 @@ class Transport:
 
     @asynccontextmanager
     async def _use(self) -> AsyncIterator[_Connection]:
-        if self._closed:
+        if self.closed:
             raise RuntimeError("this Perpmesh is closed: use it inside `async with Perpmesh(...) as mesh:`")
         if self._current is None:
             self._current = _Connection(self._connect())
@@ -234,15 +238,13 @@ class Reader(Generic[Response]):
         except aio.AioRpcError as failure:
             raise from_rpc(failure, self._address) from None
         except asyncio.CancelledError:
+            # grpc raises this too when the call, and not the task that reads it, is canceled.
             task = asyncio.current_task()
-            if not self._silent or (task is not None and task.cancelling()):
+            if task is None or task.cancelling():
                 raise
-            raise PerpmeshError(
-                f"The stream from {self._address} was silent for {self._timeout_s:g} seconds, heartbeats included: "
-                "its connection is dead.",
-                code="UNAVAILABLE",
-                category="network",
-            ) from None
+            silence = f"was silent for {self._timeout_s:g} seconds, heartbeats included: its connection is dead"
+            message = f"The stream from {self._address} {silence if self._silent else 'was closed on this side'}."
+            raise PerpmeshError(message, code="UNAVAILABLE", category="network") from None
         finally:
             self._waiting_since = None
         return None if message is aio.EOF else message  # type: ignore[return-value]

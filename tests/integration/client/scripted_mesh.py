@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+import grpc
 from google.protobuf.message import Message
 from grpc import aio
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
@@ -77,15 +78,19 @@ class ScriptedMesh:
         """Have the next calls answered so, one each; the last holds for ever after."""
         self._answers[call] = list(answers)
 
-    async def start(self, port: int = 0) -> None:
-        """Listen; on the port of before if it has been stopped."""
+    async def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
+        """Listen, with TLS if credentials are given; on the port of before if it has been stopped."""
         servicer = MarketDataServiceServicer()
         for method in _METHODS:
             handler = self._streaming(method.name) if method.server_streaming else self._unary(method.name)
             setattr(servicer, method.name, handler)
         self._server = aio.server(options=(("grpc.so_reuseport", 0),))
         add_MarketDataServiceServicer_to_server(servicer, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port or self.port}")
+        where = f"127.0.0.1:{self.port}"
+        if credentials is None:
+            self.port = self._server.add_insecure_port(where)
+        else:
+            self.port = self._server.add_secure_port(where, credentials)
         await self._server.start()
 
     async def kill(self) -> None:

@@ -81,6 +81,7 @@ async def test_after_a_cut_the_book_goes_on_from_its_cursor(
     ("wrong", "told"),
     [
         (delta(3, (2, 2), previous=2), "applies to state 2, and the book here is at 1"),
+        (delta(2, (2, 2), previous=0), "applies to state 0, and the book here is at 1"),
         (delta(2, (2, 3)), "should have 2 bids and 3 asks, and here has 2 and 2"),
         (delta(2, (2, 2), bids=[level("99999")]), "should have 2 bids and 2 asks, and here has 1 and 2"),
     ],

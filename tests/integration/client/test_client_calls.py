@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from perpmesh_client import FieldViolation as Violation
 from perpmesh_client import Perpmesh, PerpmeshError, Tuning
 
 from services.domain.errors import DomainError, FieldViolation, Reason
 from tests.integration.client.conftest import FAST
-from tests.integration.client.scripted_mesh import Cut, ScriptedMesh, hang, steps
+from tests.integration.client.scripted_mesh import Cut, FreezableLink, ScriptedMesh, hang, steps
 from tests.unit.client.client_messages import funding, market, order_book, price, trade, venue
 
 
@@ -124,6 +128,58 @@ async def test_a_token_is_fetched_for_every_call_and_every_opening_of_a_stream(s
     assert [entry["authorization"] for entry in sent] == ["Bearer token-1", "Bearer token-2", "Bearer token-3"]
     assert {entry["x-team"] for entry in sent} == {"desk"}
     assert sent[0]["user-agent"].startswith("perpmesh-python/")
+
+
+async def test_a_call_that_nothing_answers_does_not_leave_the_dead_connection_to_the_next(server: ScriptedMesh) -> None:
+    link = FreezableLink(server.port)
+    await link.start()
+    server.answer("GetPrice", pb.GetPriceResponse(price=price()))
+    async with Perpmesh(f"127.0.0.1:{link.port}", tuning=Tuning(call_timeout_s=0.4)) as mesh:
+        await mesh.price("BTC-PERP")
+        link.freeze()
+        with pytest.raises(PerpmeshError) as caught:
+            await mesh.price("BTC-PERP")
+        assert caught.value.code == "DEADLINE_EXCEEDED"
+        assert (await mesh.price("BTC-PERP")).market == "BTC-PERP"
+        assert link.accepted == 2
+    await link.close()
+
+
+async def test_tls_trusts_the_given_authority_and_no_other() -> None:
+    key, certificate = _certificate()
+    tls = ScriptedMesh()
+    await tls.start(credentials=grpc.ssl_server_credentials([(key, certificate)]))
+    tls.answer("GetPrice", pb.GetPriceResponse(price=price()))
+    async with Perpmesh(f"https://localhost:{tls.port}", root_certificates=certificate, tuning=FAST) as mesh:
+        assert (await mesh.price("BTC-PERP")).market == "BTC-PERP"
+    async with Perpmesh(f"https://localhost:{tls.port}", tuning=FAST) as stranger:
+        with pytest.raises(PerpmeshError, match="Nothing answers at https://localhost") as caught:
+            await stranger.price("BTC-PERP")
+    assert caught.value.code == "UNAVAILABLE"
+    assert len(tls.requests["GetPrice"]) == 1
+    await tls.close()
+
+
+def _certificate() -> tuple[bytes, bytes]:
+    """Return a private key and a certificate for localhost signed with it, both as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return private, certificate.public_bytes(pem)
 
 
 async def test_a_closed_client_says_how_to_use_it(server: ScriptedMesh) -> None:

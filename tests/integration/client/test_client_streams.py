@@ -282,6 +282,19 @@ async def test_canceling_the_reader_cancels_and_is_not_taken_for_silence(server:
     assert len(server.requests["WatchPrices"]) == 1
 
 
+async def test_closing_the_client_ends_its_streams_without_an_error(server: ScriptedMesh, mesh: Perpmesh) -> None:
+    server.stream("WatchPrices", steps(*prices(1, 1), hang()))
+
+    async def read() -> list[int]:
+        return [item.sequence async for item in mesh.watch_prices("BTC-PERP")]
+
+    reading = asyncio.create_task(read())
+    await server.until(lambda: server.open_streams == 1)
+    await mesh.aclose()
+    async with asyncio.timeout(5):
+        assert await reading in ([], [1])
+
+
 async def test_funding_and_venues_are_watched_the_same_way(server: ScriptedMesh, mesh: Perpmesh) -> None:
     server.stream("WatchFundingRates", steps(pb.WatchFundingRatesResponse(cursor="c1", funding_rate=funding()), hang()))
     server.stream("WatchVenues", steps(pb.WatchVenuesResponse(cursor="c1", venue=venue()), hang()))

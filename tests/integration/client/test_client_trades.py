@@ -167,6 +167,36 @@ async def test_the_cursor_does_not_move_on_while_a_hole_is_open(server: Scripted
     assert seen == [(1, ""), (2, "c1"), (3, "c1"), (4, "c1")]
 
 
+async def test_after_a_restart_the_cursor_waits_until_every_market_is_caught_up(
+    server: ScriptedMesh, mesh: Perpmesh
+) -> None:
+    def said(cursor: str, sequence: int, market: str) -> pb.WatchTradesResponse:
+        return pb.WatchTradesResponse(cursor=cursor, trade=trade(sequence, market=market))
+
+    server.stream(
+        "WatchTrades",
+        steps(said("c1", 1, "BTC-PERP"), said("c2", 1, "ETH-PERP"), CUT),
+        steps(EXPIRED),
+        steps(said("d2", 2, "BTC-PERP"), said("d3", 3, "BTC-PERP"), LIVE, said("d4", 4, "BTC-PERP"), hang()),
+    )
+    kept = [trade(1), trade(2), trade(1, market="ETH-PERP"), trade(2, market="ETH-PERP")]
+    server.answer("ListTrades", archive(kept))
+    seen = []
+    watch = mesh.watch_trades("BTC-PERP", "ETH-PERP")
+    async with asyncio.timeout(5):
+        for _ in range(6):
+            item = await anext(watch)
+            seen.append((item.market[:3], item.sequence, watch.cursor))
+    assert seen == [
+        ("BTC", 1, ""),
+        ("ETH", 1, "c1"),
+        ("BTC", 2, "c2"),
+        ("BTC", 3, "c2"),
+        ("ETH", 2, "c2"),
+        ("BTC", 4, "d3"),
+    ]
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_a_stream_that_loses_doubles_cuts_and_forgets_yields_each_trade_once(
     server: ScriptedMesh, mesh: Perpmesh, gaps: list[Gap], seed: int
