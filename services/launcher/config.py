@@ -50,10 +50,10 @@ class Config:
         choices=("simulated", "mainnet", "testnet"),
     )
     hyperliquid_url: str | None = setting(
-        "PERPMESH_HYPERLIQUID_URL", "An address for Hyperliquid that overrides PERPMESH_VENUES.", default=None
+        "PERPMESH_HYPERLIQUID_URL", "Hyperliquid's REST address, or `off`, over what PERPMESH_VENUES says.", default=None
     )
     lighter_url: str | None = setting(
-        "PERPMESH_LIGHTER_URL", "An address for Lighter that overrides PERPMESH_VENUES.", default=None
+        "PERPMESH_LIGHTER_URL", "Lighter's REST address, or `off`, over what PERPMESH_VENUES says.", default=None
     )
     cors_origins: tuple[str, ...] = setting(
         "PERPMESH_CORS_ORIGINS",
@@ -79,8 +79,10 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse addresses that are none, so that no room has to."""
         for name, url in (("HYPERLIQUID", self.hyperliquid_url), ("LIGHTER", self.lighter_url)):
-            if url is not None and not url.startswith(("http://", "https://")):
-                raise ValueError(f"{PREFIX}{name}_URL must begin with http:// or https://, not {url!r}: correct it.")
+            if url is not None and url != "off" and not url.startswith(("http://", "https://")):
+                raise ValueError(
+                    f"{PREFIX}{name}_URL must begin with http:// or https://, or be off, not {url!r}: correct it."
+                )
         if 0 != self.edge_port == self.admin_port:
             raise ValueError(
                 f"PERPMESH_EDGE_PORT and PERPMESH_ADMIN_PORT are both {self.edge_port}: give them different ports."

@@ -162,7 +162,7 @@ def plan(ground: Ground) -> tuple[Process, ...]:
     """Return the processes in the order in which they are spawned: what takes longest to come up goes first."""
     rooms = [_room(ground, room) for room in ground.rooms]
     simulator = [_simulator(ground)] if ground.simulator else []
-    return (*rooms, *simulator, _valkey(ground), _envoy(ground), _postgres(ground))
+    return (*simulator, *rooms, _valkey(ground), _envoy(ground), _postgres(ground))
 
 
 def edge_of(ground: Ground) -> Edge:
