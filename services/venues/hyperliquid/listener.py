@@ -77,7 +77,14 @@ class Priced:
 class Listener:
     """Hears every link of the venue."""
 
-    def __init__(self, feed: Feed, outlet: Outlet, roles: dict[str, Role], doubt_listing: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        outlet: Outlet,
+        roles: dict[str, Role],
+        doubt_listing: Callable[[], None],
+        accepted: Callable[[], None],
+    ) -> None:
         self.tally = Tally()
         self.plan: Plan = NOTHING
         self.links: dict[str, Link] = {}
@@ -89,6 +96,8 @@ class Listener:
         self._outlet = outlet
         self._roles = roles
         self._doubt_listing = doubt_listing
+        self._accepted = accepted
+        self._states = dict.fromkeys(roles, FeedState.RECOVERING)
         self._priced: dict[str, Priced] = {name: Priced() for name, role in roles.items() if role is Role.PRICES}
         self._pulses = {name: Pulse() for name in roles}
         self._culprits: dict[str, int] = {}
@@ -121,6 +130,9 @@ class Listener:
 
     def changed(self, link: Link, state: FeedState, reason: str, time_ns: int) -> None:
         """Tell the room when a socket of prices falls silent, and when it speaks again."""
+        if state is FeedState.LIVE and self._states[link.name] is FeedState.RECOVERING:
+            self._accepted()
+        self._states[link.name] = state
         priced = self._priced.get(link.name)
         if priced is None or not priced.coins:
             return

@@ -18,6 +18,7 @@ from services.domain.feed import BookSnapshot, FeedState, ListingsChanged, Marke
 from services.domain.market import HYPERLIQUID, Source
 from services.venues.budget import Allowance, Budget
 from services.venues.hyperliquid import plan as planning
+from services.venues.hyperliquid.connects import Connects
 from services.venues.hyperliquid.feed import Feed
 from services.venues.hyperliquid.http import WEIGHT_ALLOWED, Info
 from services.venues.hyperliquid.listener import Listener
@@ -96,7 +97,7 @@ class HyperliquidVenue:
         self._breakers = (rest_breaker, socket_breaker)
         self._weight = Budget(WEIGHT_ALLOWED)
         self._messages = Budget(Allowance(units=planning.MESSAGES_ALLOWED_PER_MINUTE, seconds=60, reserve=200))
-        self._connects = Budget(Allowance(units=planning.CONNECTS_ALLOWED_PER_MINUTE, seconds=60))
+        self._connects = Connects()
         rest = Rest(base_url=config.base_url, budget=self._weight, breaker=rest_breaker, clock=clock)
         self._info = Info(rest, clock)
         self._feed = Feed()
@@ -113,7 +114,7 @@ class HyperliquidVenue:
             name: Role(name) if name in (Role.FAST.value, Role.FULL.value) else Role.PRICES
             for name in config.limits.link_names()
         }
-        self._listener = Listener(self._feed, self._outlet, self._roles, self._doubt)
+        self._listener = Listener(self._feed, self._outlet, self._roles, self._doubt, self._accepted)
         self._links = {name: self._make_link(name, rng, socket_breaker, tap) for name in self._roles}
         self._listener.links = self._links
         self._running: set[str] = set()
@@ -267,6 +268,9 @@ class HyperliquidVenue:
         return Link(
             name=name, url=url, session=session, listener=self._listener, breaker=breaker, clock=self._clock, tap=tap
         )
+
+    def _accepted(self) -> None:
+        self._connects.accepted(self._clock.monotonic_ns())
 
     # --- what is listed -----------------------------------------------------------------------------------------
 

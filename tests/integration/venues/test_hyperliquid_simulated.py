@@ -225,6 +225,43 @@ async def test_a_cut_line_gives_fresh_books_within_a_second_and_a_half() -> None
         assert venue.status().connections[0].reconnect_count >= 1
 
 
+async def test_a_venue_that_refused_connections_for_three_seconds_is_fresh_again_soon_after() -> None:
+    async with running_simulator(seed=19) as simulator, fed(simulator) as (_, watcher):
+        await simulator.fault("refuse", venue="hyperliquid", duration_s=3)
+        await simulator.fault("close", venue="hyperliquid", count=None, duration_s=0.3)
+        await watcher.until(lambda: not watcher.is_live(BTC, ETH), "the cut to be seen", 3)
+        assert watcher.price(BTC) in (FeedState.RECOVERING, FeedState.STALE)
+        await asyncio.sleep(3.0)
+        took = await watcher.until(lambda: watcher.is_live(BTC, ETH), "fresh books after the venue came back", 5)
+        assert took <= 1.5
+
+
+async def test_a_best_bid_and_ask_whose_change_was_lost_is_found_by_the_mid_price_and_repaired() -> None:
+    async with running_simulator(seed=20) as simulator, fed(simulator) as (venue, watcher):
+        venue.want({SOL: FeedLevel.PRICE})
+        known = watcher.markets[SOL]
+        await watcher.until(lambda: known.bid is not None and known.ask is not None, "a price", 5)
+        await simulator.fault("silent", venue="hyperliquid", channel="bbo")
+        first = await simulator.book("hyperliquid", "SOL")
+        deadline = time.monotonic() + 20
+        while True:
+            true = await simulator.book("hyperliquid", "SOL")
+            bid, ask = units(true["bids"][:1], watcher, SOL)[0], units(true["asks"][:1], watcher, SOL)[0]
+            assert known.bid is not None
+            assert known.ask is not None
+            if abs(bid[0] + ask[0] - known.bid[0] - known.ask[0]) > 4:
+                break
+            assert time.monotonic() < deadline, f"the market did not move from {first}"
+            await asyncio.sleep(0.05)
+        await simulator.freeze()
+        await simulator.clear_faults()
+        true = await simulator.book("hyperliquid", "SOL")
+        bid, ask = units(true["bids"][:1], watcher, SOL)[0], units(true["asks"][:1], watcher, SOL)[0]
+        assert (known.bid, known.ask) != (bid, ask)
+        await watcher.until(lambda: (known.bid, known.ask) == (bid, ask), "the lost change to be found", 10)
+        assert venue.status().counts.gaps > 0
+
+
 async def test_a_coin_the_venue_closes_sockets_over_is_left_out_and_the_others_live() -> None:
     async with running_simulator(seed=15) as simulator, fed(simulator) as (venue, watcher):
         link = venue._links["prices-1"]

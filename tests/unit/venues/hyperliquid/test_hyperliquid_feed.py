@@ -15,9 +15,11 @@ from services.domain.feed import (
     TopOfBook,
     Trade,
 )
+from services.venues.hyperliquid.connects import AT_ONCE, Connects
 from services.venues.hyperliquid.feed import OLDER_MAX, TRADES_REMEMBERED, Feed
 from services.venues.hyperliquid.listings import contradiction, live_coins
 from services.venues.hyperliquid.outlet import Outlet
+from services.venues.hyperliquid.plan import CONNECTS_ALLOWED_PER_MINUTE
 from services.venues.hyperliquid.wire import events, frames
 from services.venues.hyperliquid.wire.values import WireError
 from tests.unit.venues.hyperliquid.captured import markets, universe_of
@@ -139,6 +141,40 @@ def test_the_slow_context_is_silent_while_the_fast_one_speaks() -> None:
     assert [(context.market, context.cadence_s) for context in found] == [("ETH-PERP", 13.6)]
     found, _ = feed.dex_contexts("", [raw, raw], now_ns + 4_000_000_000)
     assert [context.market for context in found] == ["BTC-PERP", "ETH-PERP"]
+
+
+def test_a_mid_price_contradicts_only_a_top_that_has_stood_and_only_the_second_time() -> None:
+    feed = fresh()
+    start_ns = ns(START_MS)
+    feed.top(raw_top(START_MS), start_ns)  # 84143.0 and 84150.0: the mid price is 84146.5
+
+    def says(mid: str | None, seconds: float) -> bool:
+        context = frames.RawContext("0.0", "1.0", "1.0", "84143.0", "84143.0", mid)
+        return feed.doubtful_top(frames.RawActiveContext("BTC", context), start_ns + round(seconds * 1e9))
+
+    assert not any(says("84200.0", seconds) for seconds in (1, 2, 3, 4))
+    assert not says("84146.5", 6)
+    assert not says(None, 7)
+    assert not says("84200.0", 8)
+    assert not says("84146.5", 9)
+    assert not says("84200.0", 10)
+    assert says("84200.0", 11)
+    feed.top(raw_top(START_MS + 11_000), start_ns + 11_000_000_000)
+    assert not says("84200.0", 12)
+    raw = frames.RawContext("0.0", "1.0", "1.0", "84143.0", "84143.0", "84200.0")
+    assert feed.doubtful_tops("", [raw, raw], start_ns + 20_000_000_000) == []
+    assert feed.doubtful_tops("", [raw, raw], start_ns + 34_000_000_000) == ["BTC"]
+
+
+def test_only_accepted_connections_count_against_the_venues_limit() -> None:
+    connects = Connects()
+    assert all(connects.take(0) for _ in range(100))
+    for _ in range(CONNECTS_ALLOWED_PER_MINUTE - AT_ONCE):
+        assert connects.take(0)
+        connects.accepted(0)
+    assert not connects.take(0)
+    assert connects.used(0) == (26, 30)
+    assert connects.take(60_000_000_000)
 
 
 def test_relisting_keeps_what_is_known_of_a_coin_unless_its_precision_changed() -> None:
