@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from services.chassis.clock import Clock
-from services.domain.errors import DomainError, Reason
+from services.domain.errors import DomainError, FieldViolation, Reason
 
 HEARTBEAT_S: Final = 15.0
 """Silence on a stream after which it says that it is alive."""
@@ -15,6 +15,9 @@ TICK_S: Final = 1.0
 """How often a hub looks for streams that owe a heartbeat."""
 STREAMS_MAX: Final = 10_000
 """How many streams one hub serves; the next is refused with LIMIT_REACHED."""
+
+_NOT_OURS: Final = "this is no cursor of this call; send one exactly as received, or none"
+_AHEAD: Final = "it names a position that has not been reached; send one exactly as received, or none"
 
 
 class Framing(Protocol):
@@ -146,16 +149,18 @@ class Hub:
         if kind != self._kind or not dash or position < 0 or epoch < 0:
             raise DomainError(
                 Reason.CURSOR_INVALID,
-                "cursor: this is no cursor of this call; send one exactly as received, or none",
+                f"cursor: {_NOT_OURS}",
                 metadata={"field": "cursor"},
+                fields=(FieldViolation("cursor", _NOT_OURS),),
             )
         if epoch != self._epoch:
             raise self.expired("it was made before this service started")
         if position > self.position:
             raise DomainError(
                 Reason.CURSOR_INVALID,
-                "cursor: it names a position that has not been reached; send one exactly as received, or none",
+                f"cursor: {_AHEAD}",
                 metadata={"field": "cursor"},
+                fields=(FieldViolation("cursor", _AHEAD),),
             )
         return position
 

@@ -73,6 +73,10 @@ class Engine:
         """Whether every venue has said what it lists."""
         return len(self._listed_venues) == len(self.venues)
 
+    def unlisted_venues(self) -> list[Venue]:
+        """Return the venues that have not said yet what they list."""
+        return [venue for name, venue in self.venues.items() if name not in self._listed_venues]
+
     def market_count(self, venue: str) -> int:
         """Return how many markets `venue` lists."""
         return sum(venue in market.venues for market in self.markets.values())

@@ -30,6 +30,7 @@ class View:
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
+        self._started_s = clock.monotonic()
 
     def venues(self) -> list[Venue]:
         """Return the venues, ordered by name."""
@@ -63,9 +64,10 @@ class View:
 
     async def market(self, name: str, field: str = "market") -> Market:
         """Return one market. Raises MARKET_UNKNOWN with near names."""
-        await self._listed(lambda: name in self._engine.markets)
+        await self._listed()
         market = self._engine.markets.get(name)
         if market is None:
+            self._require_listings(field, name)
             near = difflib.get_close_matches(name, self._engine.markets, n=3, cutoff=0.6)
             hint = f"did you mean {' or '.join(near)}?" if near else "ListMarkets has them all"
             raise DomainError(
@@ -79,7 +81,7 @@ class View:
         """Return the markets named, in that order; all where none is named."""
         wanted = list(names)
         if not wanted:
-            await self._listed(lambda: False, patience_s=0.0)
+            await self._listed()
             return list(self._engine.markets.values())
         return [await self.market(name, f"{field}[{index}]") for index, name in enumerate(wanted)]
 
@@ -148,11 +150,23 @@ class View:
         now_ns = self._clock.time_ns()
         return all(one.judge_book(now_ns).state in (FeedState.LIVE, FeedState.HALTED) for one in market.venues.values())
 
-    async def _listed(self, known: Callable[[], bool], *, patience_s: float = STARTUP_WAIT_S) -> None:
+    async def _listed(self) -> None:
         """Wait for the first listings of every venue, right after the start only."""
-        if known() or self._engine.listings_complete:
-            return
-        await self._until(lambda: known() or self._engine.listings_complete, patience_s=patience_s)
+        left_s = self._started_s + STARTUP_WAIT_S - self._clock.monotonic()
+        if left_s > 0 and not self._engine.listings_complete:
+            await self._until(lambda: self._engine.listings_complete, patience_s=left_s)
+
+    def _require_listings(self, field: str, name: str) -> None:
+        """Raise VENUE_UNAVAILABLE where a venue has not said yet what it lists: the market may be there."""
+        silent = self._engine.unlisted_venues()
+        if silent:
+            reasons = "; ".join(f"{venue.name}: {venue.status().state_reason}" for venue in silent)
+            raise DomainError(
+                Reason.VENUE_UNAVAILABLE,
+                f"{field}: {name} is not known yet, since not every venue has said what it lists ({reasons})",
+                metadata={"field": field, "market": name, "venues": ", ".join(venue.name for venue in silent)},
+                retry_after_s=2.0,
+            )
 
     async def _until(self, settled: Callable[[], bool], *, patience_s: float = FIRST_WAIT_S) -> None:
         deadline_s = self._clock.monotonic() + patience_s

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import hmac
 
-from services.domain.errors import DomainError, Reason
+from services.domain.errors import DomainError, FieldViolation, Reason
 
 _SIGNATURE_BYTES = 12
 
@@ -49,8 +49,10 @@ def page_size(asked: int, *, default: int, largest: int) -> int:
 
 
 def _invalid() -> DomainError:
+    advice = "this is no token of this call with these arguments; send next_page_token as received, or none"
     return DomainError(
         Reason.CURSOR_INVALID,
-        "page_token: this is no token of this call with these arguments; send next_page_token as received, or none",
+        f"page_token: {advice}",
         metadata={"field": "page_token"},
+        fields=(FieldViolation("page_token", advice),),
     )
