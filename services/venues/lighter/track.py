@@ -17,12 +17,16 @@ BEHIND_AFTER_NS: Final = 1_500_000_000
 """How long the ticker may be ahead of the book; updates are batched over 50 ms."""
 
 
+OVERLAPS_MAX: Final = 16
+"""Updates after a snapshot that may be older than it; mainnet repeated one in December 2025. More are a restart."""
+
+
 class Step(Enum):
     """What an update means for the chain."""
 
     NEXT = auto()
     AGAIN = auto()
-    """The same update once more."""
+    """The same update once more, or one that the snapshot has in it."""
     EARLY = auto()
     """No snapshot yet: the update is of the subscription before."""
     GAP = auto()
@@ -113,6 +117,7 @@ class Track:
     """Whether the ticker has come since it was last asked for."""
     version: int = NO_CHAIN
     previous: int = NO_CHAIN
+    overlaps: int = 0
     book: Progress = field(default_factory=Progress)
     ticker: Progress = field(default_factory=Progress)
     trades: TradeMemory = field(default_factory=TradeMemory)
@@ -146,6 +151,9 @@ class Track:
             if self.book.since_ns:
                 self.book.reach(delta.version)
             return Step.NEXT
+        if self.previous == NO_CHAIN and delta.version <= self.version and self.overlaps < OVERLAPS_MAX:
+            self.overlaps += 1
+            return Step.AGAIN
         if delta.version == self.version and delta.previous_version == self.previous != NO_CHAIN:
             return Step.AGAIN
         return Step.GAP
@@ -159,7 +167,7 @@ class Track:
     def start(self, snapshot: BookSnapshot) -> None:
         """Begin a chain."""
         self.synced = True
-        self.version, self.previous = snapshot.version, NO_CHAIN
+        self.version, self.previous, self.overlaps = snapshot.version, NO_CHAIN, 0
         self.book.reset()
 
     def break_chain(self) -> None:

@@ -116,7 +116,7 @@ async def test_too_many_requests_stops_all_requests_until_the_venue_says() -> No
         with pytest.raises(RestUnavailableError, match="waiting 7 s") as caught:
             await rest.get("/limited")
         assert caught.value.retry_after_s == 7
-        with pytest.raises(RestUnavailableError, match="used up; it is free in [67]"):
+        with pytest.raises(RestUnavailableError, match=r"used up; it is free in [67]"):
             await rest.get("/good")
 
 

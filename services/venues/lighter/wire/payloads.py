@@ -1,7 +1,7 @@
 """What Lighter's REST answers say, from bytes to values.
 
-Every answer carries `code`, 200 when it went well. A list may be null or left out when empty. A listing that cannot be
-read does not take the others along: it is reported beside them.
+Every answer carries `code`, 200 when it went well. A list may be null when empty, and left out save in a book. A
+listing that cannot be read does not take the others along: it is reported beside them.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ class _Order(Struct):
     remaining_base_amount: str
 
 
-class _Orders(_Answer):
-    asks: list[_Order] | None = None
-    bids: list[_Order] | None = None
+class _Orders(_Answer, kw_only=True):
+    asks: list[_Order] | None
+    bids: list[_Order] | None
 
 
-class _Depth(_Answer):
-    asks: list[WireLevel] | None = None
-    bids: list[WireLevel] | None = None
+class _Depth(_Answer, kw_only=True):
+    asks: list[WireLevel] | None
+    bids: list[WireLevel] | None
     nonce: Count = 0
 
 
