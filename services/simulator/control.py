@@ -22,9 +22,9 @@ from aiohttp import web
 
 from services.simulator import replay, script
 from services.simulator.faults import KINDS, VARIANTS, Rule
-from services.simulator.instrument import Instrument, VenueName
+from services.simulator.instrument import Instrument
 from services.simulator.rules import fixed, plain
-from services.simulator.runtime import NOTICE, Face, Runtime
+from services.simulator.runtime import NOTICE, Face, Runtime, venue_named
 
 LISTED_MAX = 5_000
 STEP_MS_MAX = 3_600_000
@@ -41,14 +41,14 @@ class Control:
     def routes(self, app: web.Application) -> None:
         """Serve every control call; a wrong request is answered 400 with what would pass."""
         app.router.add_get("/control/state", self._state)
-        app.router.add_get("/control/faults", self._faults)
+        app.router.add_get("/control/faults", _teach(self._faults))
         app.router.add_post("/control/faults", _teach(self._add_faults))
         app.router.add_delete("/control/faults", self._end_faults)
         app.router.add_delete("/control/faults/{id}", self._end_faults)
         app.router.add_post("/control/source", _teach(self._source))
         app.router.add_post("/control/clock", _teach(self._clock))
         app.router.add_get("/control/book", _teach(self._book))
-        app.router.add_get("/control/ledger", self._ledger)
+        app.router.add_get("/control/ledger", _teach(self._ledger))
 
     async def _state(self, _request: web.Request) -> web.Response:
         runtime = self._runtime
@@ -86,12 +86,12 @@ class Control:
             "refusing": listener.shut,
             "source": source,
             "connections": len(face.sockets.connections),
-            "markets": len(self._runtime.market.venues[_name(face.venue)]),
+            "markets": len(self._runtime.market.venues[venue_named(face.venue)]),
         }
 
     async def _faults(self, request: web.Request) -> web.Response:
         faults = self._runtime.faults
-        limit = min(LISTED_MAX, int(request.query.get("limit", "1000")))
+        limit = _limit(request, 1000)
         return _json(
             {
                 "seed": faults.seed,
@@ -104,7 +104,7 @@ class Control:
     async def _add_faults(self, request: web.Request) -> web.Response:
         body = await _body(request)
         rules = body.get("rules", [body])
-        if not isinstance(rules, list):
+        if not isinstance(rules, list) or not all(isinstance(spec, Mapping) for spec in rules):
             raise ValueError("rules: a list of rules would pass")
         return _json({"rules": [_rule(self._runtime.fault(dict(spec))) for spec in rules]})
 
@@ -164,13 +164,9 @@ class Control:
         )
 
     async def _ledger(self, request: web.Request) -> web.Response:
-        limit, venue = min(LISTED_MAX, int(request.query.get("limit", "500"))), request.query.get("venue", "")
+        limit, venue = _limit(request, 500), request.query.get("venue", "")
         entries = [item for item in self._runtime.ledger.entries if venue in ("", item.venue)][-limit:]
         return _json({"totals": _totals(self._runtime), "frames": [dataclasses.asdict(item) for item in entries]})
-
-
-def _name(venue: str) -> VenueName:
-    return "hyperliquid" if venue == "hyperliquid" else "lighter"
 
 
 def _rows(instrument: Instrument, levels: list[tuple[int, int]]) -> list[tuple[str, str]]:
@@ -192,6 +188,13 @@ def _totals(runtime: Runtime) -> dict[str, object]:
         venue: {channel: {"frames": total[0], "bytes": total[1]} for channel, total in channels.items()}
         for venue, channels in runtime.ledger.totals.items()
     }
+
+
+def _limit(request: web.Request, default: int) -> int:
+    text = request.query.get("limit", str(default))
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= LISTED_MAX:
+        raise ValueError(f"limit: {text!r}; 1 to {LISTED_MAX} would pass")
+    return int(text)
 
 
 async def _body(request: web.Request) -> Mapping[str, object]:

@@ -1,8 +1,21 @@
 """Everything that can go wrong on the way to a client, drawn from one seed and counted.
 
 A `Rule` says what goes wrong, where (venue, channel, market; `*` for any) and how often: with a probability, at most
-`count` times, for `duration_s`. Frames pass through `Faults.deliver`, HTTP requests through `Faults.request`. The
-pure part is here; sockets are closed and listeners shut by whoever asked.
+`count` times, for `duration_s`. What each kind does:
+
+* `latency` (params ms, jitter_ms) delays frames, never past each other
+* `drop` loses any frame; `gap` loses a book delta of a chain, which goes on behind it, so that the hole shows;
+  `hidden_gap` loses deltas and mends the chain, so that only a comparison with a snapshot finds it
+* `duplicate` (params times) repeats; `reorder` lets the next frame of the same channel and market pass first
+* `garbage` (params variant, else drawn) spoils the text; the variants `digit` and `crossed` leave it well-formed
+* `close` cuts lines without a close frame: at once, or with a probability given, at a frame
+* `silent` sends nothing but pongs; `mute` not even pongs of either kind; with a channel named, only that channel stops
+* `refuse` shuts the listener; `shutdown` (params close_in_ms) announces Lighter's restart and does it
+* `http_status` (params status), `http_html`, `http_garbage`, `http_delay` (params ms), `http_hang`, `http_reset` act on
+  requests; their channel is the path, or `ws` for an upgrade
+
+Frames pass through `Faults.deliver`, requests through `Faults.active`. The pure part is here; sockets are closed and
+listeners shut by whoever asked.
 """
 
 from __future__ import annotations

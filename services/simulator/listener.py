@@ -17,7 +17,7 @@ from services.simulator.faults import HTML, HTTP_KINDS, Rule
 
 BODY_BYTES_MAX = 256 * 1024
 HANG_S = 3600.0
-SIMULATED = {"x-perpmesh-simulated": "true"}
+SIMULATED = {"x-perpmesh-simulated": "true", "Server": "perpmesh-simulator"}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

@@ -3,7 +3,8 @@
 A recording is a file of JSON lines `{"ts": seconds | "receive_time_ns": ns, "venue"?: ..., "msg": text or object}`.
 Frames are sorted into streams by channel and market. A client that subscribes gets its stream from the recorded
 snapshot on, at the recorded pace times a speed, or as fast as it reads ("max"); every subscription starts from the
-beginning, so a client that resubscribes gets a snapshot again. What was not recorded stays silent.
+beginning, so a client that resubscribes gets a snapshot again. What was not recorded stays silent, and
+books and trades are not answered over HTTP meanwhile: they would be the synthetic market's.
 """
 
 from __future__ import annotations
@@ -95,7 +96,10 @@ def _row(row: dict[str, object]) -> tuple[float, bytes, dict[str, object]]:
     else:
         raise ValueError("no time")
     payload = raw.encode() if isinstance(raw, str) else msgspec.json.encode(raw)
-    message = msgspec.json.decode(payload)
+    try:
+        message = msgspec.json.decode(payload)
+    except msgspec.DecodeError:
+        message = None  # recorded as it came, but nobody knows whose stream it was
     return at, payload, message if isinstance(message, dict) else {}
 
 

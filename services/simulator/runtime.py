@@ -19,6 +19,7 @@ from services.simulator.connection import Rim
 from services.simulator.dialects.hyperliquid.face import HyperliquidFace
 from services.simulator.dialects.lighter.face import LighterFace
 from services.simulator.faults import LISTENER_KINDS, NOTICE_KINDS, Faults, Frame, Rule
+from services.simulator.instrument import VenueName
 from services.simulator.ledger import Ledger
 from services.simulator.listener import Listener, make_app
 from services.simulator.market import Event, Market
@@ -29,6 +30,11 @@ CATCH_UP_NS = 2_000_000_000
 """Behind by more than this (a suspended machine), the market jumps instead of catching up."""
 STEP_S_MAX = 0.05
 STEP_S_MIN = 0.001
+
+
+def venue_named(venue: str) -> VenueName:
+    """Return a venue's name as its type."""
+    return "hyperliquid" if venue == "hyperliquid" else "lighter"
 
 
 class Face(Protocol):
@@ -163,7 +169,10 @@ class Runtime:
         for name, face in self.faces.items():
             if venue in ("*", name):
                 face.replay(None)
+                for instrument in self.market.venues[venue_named(name)].values():
+                    instrument.scripted = False
         self.script = []
+        self.market.flow_on = True
 
     def use_script(self, steps: list[script.Step]) -> None:
         """Begin a scenario now."""

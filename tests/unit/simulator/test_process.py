@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -158,6 +159,8 @@ async def test_a_recording_is_replayed_whole_and_again_for_each_subscription(tmp
             took = asyncio.get_running_loop().time() - began
             assert 0 in nonces  # the market that was not recorded begins empty
             assert 0.08 < took < 2.0  # 3 s of recording at 30 times
+        async with sim.session.get(f"{sim.lighter_http}/api/v1/orderBookOrders?market_id=1&limit=1") as response:
+            assert response.status == 503  # the synthetic market's book would contradict the recording
         source = (await sim.state())["venues"]["lighter"]["source"]
         assert source["kind"] == "recording"
         await sim.source("synthetic", venue="lighter")
@@ -295,23 +298,28 @@ async def test_a_client_that_does_not_read_is_cut_and_costs_the_others_nothing()
     async with running_simulator(lighter_messages_max=0, lighter_subscriptions_max=0) as sim:
         address = sim.lighter_ws.removeprefix("ws://").partition("/")[0]
         host, _, port = address.partition(":")
-        deaf = socket.create_connection((host, int(port)))
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        deaf.sendall(
+        handshake = (
             f"GET /stream HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+            "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         async with lighter(sim, "order_book/1") as ws:
-            # Each round asks for a full book (about 100 kB) and gives it up again; nothing is ever read.
-            for _ in range(400):
-                for kind in ("subscribe", "unsubscribe"):
-                    body = json.dumps({"type": kind, "channel": "order_book/1"}).encode()
-                    deaf.sendall(struct.pack("!BB4s", 0x81, 0x80 | len(body), b"\0\0\0\0") + body)
-                if (await sim.state())["venues"]["lighter"]["connections"] == 1:
-                    break
-            assert (await sim.state())["venues"]["lighter"]["connections"] == 1
+            with socket.create_connection((host, int(port))) as deaf:
+                deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                deaf.sendall(handshake.encode())
+                await poll(sim, lambda state: state["venues"]["lighter"]["connections"] == 2)
+                # Each round asks for a full book (about 100 kB) and gives it up again; nothing is ever read.
+                with contextlib.suppress(ConnectionError):
+                    for _ in range(400):
+                        deaf.sendall(masked("subscribe") + masked("unsubscribe"))
+                        await asyncio.sleep(0)
+                await poll(sim, lambda state: state["venues"]["lighter"]["connections"] == 1)
             await until(ws, "update/order_book")
-        deaf.close()
+
+
+def masked(kind: str) -> bytes:
+    """Return a client's frame of the WebSocket protocol."""
+    body = json.dumps({"type": kind, "channel": "order_book/1"}).encode()
+    return struct.pack("!BB4s", 0x81, 0x80 | len(body), b"\0\0\0\0") + body
 
 
 async def test_wrong_control_calls_teach_what_would_pass() -> None:

@@ -89,6 +89,7 @@ class HyperliquidFace:
     def replay(self, recording: Recording | None) -> None:
         """Print a recording instead of the market, or the market again; connections begin anew."""
         self.replays = None if recording is None else Replays(recording, self.rim)
+        self.info.replaying = recording is not None
         self.sockets.cut_all("the source changed")
 
     # -- conversation

@@ -30,6 +30,7 @@ class Info:
 
     def __init__(self, market: Market) -> None:
         """Take the market to answer for."""
+        self.replaying = False
         self._market = market
         every = list(market.venues["hyperliquid"].values())
         self._spots = [item for item in every if printing.listing_of(item).spot_index is not None]
@@ -204,7 +205,7 @@ class Info:
         coin, figures, mantissa = _text(body, "coin"), body.get("nSigFigs"), body.get("mantissa")
         if not _int_or_none(figures) or not _int_or_none(mantissa):
             raise UnprocessableError
-        if not valid_aggregation(figures, mantissa):
+        if not valid_aggregation(figures, mantissa) or self.replaying:
             raise ServerNullError
         instrument = self.instrument(coin)
         if instrument is None:
@@ -214,7 +215,7 @@ class Info:
 
     def _recent_trades(self, body: Body) -> Json:
         instrument = self.instrument(_text(body, "coin"))
-        if instrument is None:
+        if instrument is None or self.replaying:
             raise ServerNullError
         return [printing.trade(instrument, item) for item in list(instrument.trades)[:-31:-1]]
 

@@ -6,6 +6,7 @@ Requests name channels with `/`, replies with `:`. A book begins with its full d
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 
 import msgspec
@@ -36,6 +37,8 @@ _CLOSED_ACCOUNTS = frozenset(
     {"account_all_orders", "account_orders", "account_market", "account_tx", "account_all_assets",
      "account_spot_avg_entry_prices", "notification", "pool_data", "rfq"}
 )  # fmt: skip
+
+_ACCOUNT = re.compile(r"[0-9]{1,15}")
 
 encode = msgspec.json.Encoder().encode
 
@@ -95,6 +98,7 @@ class LighterFace:
     def replay(self, recording: Recording | None) -> None:
         """Print a recording instead of the market, or the market again; connections begin anew."""
         self.replays = None if recording is None else Replays(recording, self.rim)
+        self.rest.replaying = recording is not None
         self.sockets.cut_all("the source changed")
 
     # -- conversation
@@ -157,19 +161,19 @@ class LighterFace:
             rest == "all" or (rest in markets and printing.listing_of(markets[rest]).spot == (name[0] == "s"))
         ):
             return name, rest
-        if name in ("candle", "mark_price_candle"):
+        if name == "candle":
             market, _, resolution = rest.partition("/")
             if market in markets and resolution in RESOLUTIONS:
                 return name, f"{market}:{resolution}"
         if name == "height" and rest == "":
             return name, rest
-        if name in _OPEN_ACCOUNTS and rest.isdigit():
+        if name in _OPEN_ACCOUNTS and _ACCOUNT.fullmatch(rest):
             return name, rest
         if name in _CLOSED_ACCOUNTS:
             if not frame.get("auth"):
                 raise RefusalError(20001, f"invalid param : auth field is required: {channel.replace('/', ':')}")
             raise RefusalError(20013, "invalid auth: invalid auth string")
-        if name in _BY_MARKET | _STATS | {"candle", "mark_price_candle"}:
+        if name in _BY_MARKET | _STATS | {"candle"}:
             raise RefusalError(30005, "Invalid Channel:  (marketId)")
         raise RefusalError(30005, "Invalid Channel:  (account)" if name in _OPEN_ACCOUNTS else "Invalid Channel")
 
@@ -185,9 +189,7 @@ class LighterFace:
             if not self.replays.start(client.connection, key) and key[0] == "order_book":
                 client.connection.send(self._empty_book(key))
             return
-        frame = self._first(key)
-        if frame is not None:
-            client.connection.send(frame)
+        client.connection.send(self._first(key))
 
     def _unsubscribe(self, client: Client, key: Key) -> None:
         name = _name(key)
@@ -209,7 +211,7 @@ class LighterFace:
 
     # -- first frames
 
-    def _first(self, key: Key) -> Frame | None:
+    def _first(self, key: Key) -> Frame:
         """Print the frame that a subscription begins with."""
         name, rest = key
         now_ms = self._market.now_ns // 1_000_000
@@ -278,12 +280,10 @@ class LighterFace:
                 "type": f"{kind}/{name}"}  # fmt: skip
         return _frame(body, key, "snapshot" if kind == "subscribed" else "data")
 
-    def _candle(self, key: Key, now_ms: int, kind: str) -> Frame | None:
+    def _candle(self, key: Key, now_ms: int, kind: str) -> Frame:
         market, _, resolution = key[1].partition(":")
         instrument = self._market.venues["lighter"][market]
         bar = instrument.bars.current(resolution, now_ms)
-        if key[0] != "candle":
-            return None
         rows = [] if bar is None else [printing.candle(instrument, bar)]
         body = {"candles": rows, "channel": _name(key), "timestamp": now_ms, "type": f"{kind}/candle"}
         return _frame(body, key, "snapshot" if kind == "subscribed" else "data")
@@ -331,9 +331,7 @@ class LighterFace:
             moved, self._moved = self._moved, set()
             for key, clients in list(self._topics.items()):
                 if clients and key[0] == "candle" and key[1].partition(":")[0] in moved:
-                    frame = self._candle(key, self._market.now_ns // 1_000_000, "update")
-                    if frame is not None:
-                        _send(clients, frame)
+                    _send(clients, self._candle(key, self._market.now_ns // 1_000_000, "update"))
 
     def _is_due(self, clock: str, now: float, every: float) -> bool:
         if now < self._due[clock]:

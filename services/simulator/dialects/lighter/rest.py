@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -20,6 +21,7 @@ RESOLUTIONS = ("1m", "5m", "15m", "30m", "1h", "4h", "12h", "1d", "1w")
 CANDLES_MAX = 500
 ALL_MARKETS = 255
 TIME_MAX = 5_000_000_000_000
+_INTEGER = re.compile(r"-?[0-9]{1,16}")
 
 encode = msgspec.json.Encoder().encode
 
@@ -56,7 +58,7 @@ class Query:
             return default
         if text is None:
             raise RefusedError(20001, f"invalid param : field {name} is not set")
-        if not text.lstrip("-").isdigit() or not low <= int(text) <= high:
+        if _INTEGER.fullmatch(text) is None or not low <= int(text) <= high:
             raise RefusedError(20001, f"invalid param : value of field {name} is not between {low} and {high}")
         return int(text)
 
@@ -66,6 +68,7 @@ class Rest:
 
     def __init__(self, market: Market, rim: Rim, config: Config) -> None:
         """Take the market to answer for."""
+        self.replaying = False
         self._market = market
         self._rim = rim
         self._requests = Window(config.lighter_requests_max)
@@ -118,6 +121,12 @@ class Rest:
         """Return all markets by id."""
         return list(self._market.venues["lighter"].values())
 
+    def traded(self, query: Query) -> Instrument:
+        """Return a market whose book and trades may be shown; a replay has none outside its sockets."""
+        if self.replaying:
+            raise RefusedError(29500, "internal server error", 503)
+        return self.market(query)
+
     def market(self, query: Query) -> Instrument:
         """Return the market that a request names. Raises RefusedError for one that is not listed."""
         number = query.number("market_id", 0, 4094)
@@ -143,7 +152,7 @@ class Rest:
         }
 
     def _orders(self, query: Query) -> dict[str, Json]:
-        market, limit = self.market(query), query.number("limit", 1, 250)
+        market, limit = self.traded(query), query.number("limit", 1, 250)
         now = self._market.now_ns // 1_000_000
         asks, bids = market.book.ask_levels(limit), market.book.bid_levels(limit)
         return {
@@ -158,11 +167,11 @@ class Rest:
         return [printing.trade(market, item, height) for item in list(market.trades)[: -limit - 1 : -1]]
 
     def _recent_trades(self, query: Query) -> dict[str, Json]:
-        return {"trades": self._newest(self.market(query), query.number("limit", 1, 100))}
+        return {"trades": self._newest(self.traded(query), query.number("limit", 1, 100))}
 
     def _trades(self, query: Query) -> dict[str, Json]:
         query.text("sort_by", None, ("block_height", "timestamp", "trade_id"))
-        return {"next_cursor": "", "trades": self._newest(self.market(query), query.number("limit", 1, 100))}
+        return {"next_cursor": "", "trades": self._newest(self.traded(query), query.number("limit", 1, 100))}
 
     def _span(self, query: Query) -> tuple[int, int, int]:
         start = query.number("start_timestamp", 0, TIME_MAX)
