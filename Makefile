@@ -13,7 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up reset test referee integration e2e foreign bench lint type gen gen-check lock ci moved
+.PHONY: help setup up reset test referee integration e2e foreign bench lint type gen gen-check record lock ci moved
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,11 +44,16 @@ lint: $(VENV)/.dev  ## style, the floors, the contract's style
 type: $(VENV)/.dev  ## mypy, strict
 	@$(VENV)/bin/mypy
 
-gen: $(VENV)/.dev  ## write gen/ from proto/
+gen: $(VENV)/.dev  ## write gen/ from proto/, and services/settings.txt from the rooms
 	@$(PY) -m tools.gen
+	@$(PY) -m tools.settings
 
-gen-check: $(VENV)/.dev  ## prove that gen/ is what proto/ says
+gen-check: $(VENV)/.dev  ## prove that what is generated is fresh
 	@$(PY) -m tools.gen --check
+	@$(PY) -m tools.settings --check
+
+record: $(VENV)/.server  ## write the venues' raw frames with their times (ARGS)
+	@$(VENV)/bin/perpmesh record $(ARGS)
 
 lock: $(VENV)/.dev  ## choose versions anew and write requirements/
 	@tools/lock.sh $(VENV)/bin/uv
