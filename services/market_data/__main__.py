@@ -11,6 +11,7 @@ from services.chassis.metrics import METRICS
 from services.chassis.room import run_room, start_probes
 from services.chassis.server import Server
 from services.chassis.tasks import Supervisor
+from services.chassis.valkey_bus import ValkeyBus
 from services.domain.errors import Reason
 from services.domain.feed import FeedState
 from services.domain.market import Source
@@ -22,6 +23,7 @@ from services.market_data.config import Config
 from services.market_data.model.pages import Pager
 from services.market_data.rpc.publisher import StreamPublisher
 from services.market_data.rpc.service import MarketDataService
+from services.market_data.store import PriceCache
 from services.venues import circuit
 from services.venues.circuit import Circuit
 from services.venues.hyperliquid import venue as hyperliquid
@@ -37,14 +39,16 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     clock = SYSTEM
     venues = make_venues(config, clock)
     sources = {venue.name: Source(config.venues) for venue in venues}
+    demand = Demand(dict.fromkeys(config.markets, FeedLevel.BOOK), clock)
+    bus = ValkeyBus(config.bus)
+    cache = PriceCache(bus, clock, is_wanted=demand.is_wanted)
     publisher = StreamPublisher(
         sources=sources,
         epoch=ids.new_seed() & 0xFFFFFFFF,
         clock=clock,
-        keep_price=lambda *_: None,
+        keep_price=cache.keep,
         streams_max=config.streams_max,
     )
-    demand = Demand(dict.fromkeys(config.markets, FeedLevel.BOOK), clock)
     engine = Engine(venues=venues, publisher=publisher, demand=demand, clock=clock)
     service = MarketDataService(
         view=View(engine, clock),
@@ -63,10 +67,11 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     server = Server("market_data", config.chassis.server, ready=ready)
     server.add(SERVICE, service)
     probes = await start_probes(config.chassis.telemetry, ready)
-    measure(engine, publisher)
+    measure(engine, publisher, cache)
     try:
-        async with Supervisor() as tasks:
+        async with bus, Supervisor() as tasks:
             tasks.start("engine", engine.run)
+            tasks.start("cache", cache.run)
             tasks.start("publisher", publisher.run)
             tasks.start("audit", Auditor(engine, clock, interval_s=config.audit_interval_s).run)
             for venue in venues:
@@ -131,13 +136,15 @@ def _circuits(venue: str, config: Config, clock: Clock) -> tuple[Circuit, Circui
     )
 
 
-def measure(engine: Engine, publisher: StreamPublisher) -> None:
+def measure(engine: Engine, publisher: StreamPublisher, cache: PriceCache) -> None:
     """Show the room's own figures among the metrics."""
     streams = METRICS.gauge("perpmesh_streams", "Open streams.", ("kind",))
     for kind in publisher.stream_counts():
         streams.labels(kind).set_function(lambda kind=kind: float(publisher.stream_counts()[kind]))  # type: ignore[misc]
     markets = METRICS.gauge("perpmesh_markets", "Markets known.")
     markets.set_function(lambda: float(len(engine.markets)))
+    lost = METRICS.gauge("perpmesh_price_cache_writes_lost", "Prices not cached because Valkey was away.")
+    lost.set_function(lambda: float(cache.lost_writes))
     dropped = METRICS.gauge("perpmesh_events_dropped", "Events refused because the room was behind.", ("venue",))
     for name in engine.venues:
         dropped.labels(name).set_function(lambda name=name: float(engine.intake.dropped[name]))  # type: ignore[misc]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.chassis.bus import BusConfig
 from services.chassis.config import group, setting
 from services.chassis.room import ChassisConfig
 
@@ -83,6 +84,7 @@ class Config:
         choices=("nonce", "offset"),
     )
     breaker: BreakerConfig = group(BreakerConfig)
+    bus: BusConfig = group(BusConfig)
     markets: tuple[str, ...] = setting(
         "PERPMESH_MARKETS",
         "The markets whose best bid and ask, trades and books are always fed; others are while someone watches them.",
@@ -101,12 +103,6 @@ class Config:
         default=10_000,
         minimum=1,
         maximum=100_000,
-    )
-    valkey_url: str = setting(
-        "PERPMESH_VALKEY_URL",
-        "The address of Valkey or Redis for the cache of latest prices; absent for none.",
-        default="",
-        secret=True,
     )
     page_secret: str = setting(
         "PERPMESH_PAGE_SECRET",

@@ -7,7 +7,7 @@ Writes go out in one pipeline every `FLUSH_S`, and are dropped and counted when 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from services.chassis.clock import Clock
@@ -21,7 +21,7 @@ REFRESH_S: Final = 0.06
 class Values(Protocol):
     """What the cache needs of the bus: one pipelined write."""
 
-    async def put_many(self, values: dict[str, bytes], *, ttl_ms: int) -> bool:
+    async def put_many(self, values: Mapping[str, bytes], *, ttl_ms: int) -> bool:
         """Set every key, each to lapse after `ttl_ms`. False when the server was away."""
         ...
 
