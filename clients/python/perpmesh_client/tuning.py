@@ -27,7 +27,7 @@ class Tuning:
     heartbeat after 15 seconds of silence, so less than that finds faults where there are none."""
     backoff_first_s: float = 0.1
     """The wait before the first new attempt; it doubles with each one that fails."""
-    backoff_max_s: float = 5.0
+    backoff_max_s: float = 2.0
     """The longest wait, and how long a stream must have stood before the doubling starts afresh."""
     retry_after_max_s: float = 60.0
     """The longest wait that the mesh may ask for and get; more is cut to this."""
