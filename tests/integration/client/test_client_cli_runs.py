@@ -10,7 +10,9 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
+import perpmesh_client
 import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -131,16 +133,25 @@ async def test_a_reader_that_leaves_ends_it_quietly(filled: ScriptedMesh) -> Non
     assert err == b""
 
 
-async def test_record_names_what_is_missing_outside_a_checkout(tmp_path: object) -> None:
-    kept = [entry for entry in sys.path if entry.endswith(("gen", "python")) or "site-packages" in entry]
+async def test_record_becomes_the_recorder_in_a_checkout() -> None:
+    done = await perpmesh("record", "--help")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("usage: perpmesh record")
+    assert "--venue" in done.out
+
+
+async def test_record_names_what_is_missing_outside_a_checkout(tmp_path: Path) -> None:
+    client = Path(perpmesh_client.__file__).parents[1]
     process = await asyncio.create_subprocess_exec(
-        *MODULE,
+        sys.executable,
+        "-S",  # without site-packages, where the checkout may be installed
+        *MODULE[1:],
         "record",
         "--anything",
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        cwd=str(tmp_path),
-        env={**environment(), "PYTHONPATH": os.pathsep.join(kept)},
+        cwd=tmp_path,
+        env={**environment(), "PYTHONPATH": str(client)},
     )
     out, err = await process.communicate()
     assert (process.returncode, out) == (1, b"")
