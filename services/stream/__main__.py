@@ -86,8 +86,8 @@ async def _listen(server: DoorServer, config: Config) -> int:
         return await server.start(config.host, config.port)
     except OSError as error:
         raise ConfigError(
-            f"The stream room cannot listen on {config.host}:{config.port} ({error.strerror}): set PERPMESH_LISTEN to a "
-            "free host:port, or to port 0 to let the system choose."
+            f"The stream room cannot listen on {config.host}:{config.port} ({error.strerror}): set PERPMESH_LISTEN to "
+            "a free host:port, or to port 0 to let the system choose."
         ) from None
 
 
