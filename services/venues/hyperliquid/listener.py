@@ -94,6 +94,7 @@ class Listener:
         """Coins the venue closes sockets over, and until when (Unix ns) they stay out."""
         self._feed = feed
         self._outlet = outlet
+        self._books: set[str] = set()
         self._roles = roles
         self._doubt_listing = doubt_listing
         self._accepted = accepted
@@ -187,14 +188,20 @@ class Listener:
         if markets and key == key_of(Channel.TOP, symbol):
             self._down(markets, FeedState.RECOVERING, f"the venue refuses this market: {reason}", time_ns)
 
-    def replanned(self, plan: Plan) -> None:
-        """Take what is subscribed from now on; what is not, is nobody's silence and nobody's book any more."""
-        for symbol, level in self.plan.levels.items():
+    def replanned(self, plan: Plan, books: set[str]) -> None:
+        """Take what is subscribed from now on, and the coins whose `books` are wanted: others' are not given on.
+
+        What is not subscribed is nobody's silence.
+        """
+        for symbol in self._books - books:
             coin = self._feed.coin(symbol)
-            if coin is not None and plan.levels.get(symbol, FeedLevel.CONTEXT) < level:
-                coin.fast_time_ns = 0
+            if coin is not None:
                 self._outlet.forget_books(coin.info.market)
-        self.plan = plan
+        for symbol, level in self.plan.levels.items():
+            coin = self._feed.coin(symbol) if level is FeedLevel.BOOK else None
+            if coin is not None and plan.levels.get(symbol) is not FeedLevel.BOOK:
+                coin.fast_time_ns = 0
+        self.plan, self._books = plan, books
         for priced in self._priced.values():
             gone = priced.coins - plan.levels.keys()
             if gone:
@@ -261,7 +268,7 @@ class Listener:
         depth = events.FAST_DEPTH if role is Role.FAST else events.FULL_DEPTH
         snapshot = self._feed.book(frame.data, depth, now_ns)
         if snapshot is not None:
-            if self.plan.levels.get(frame.data.coin) is FeedLevel.BOOK:
+            if frame.data.coin in self._books:
                 self._outlet.book(snapshot)
         else:
             channel = Channel.FAST_BOOK if role is Role.FAST else Channel.FULL_BOOK

@@ -26,6 +26,7 @@ from services.venues.hyperliquid.listings import contradiction, live_coins
 from services.venues.hyperliquid.outlet import Outlet
 from services.venues.hyperliquid.plan import Channel, Limits, Plan, Role, key_of
 from services.venues.hyperliquid.wire.universe import Universe
+from services.venues.hyperliquid.wishes import Wishes
 from services.venues.lifecycle import SessionConfig
 from services.venues.link import Breaker, Link, Tap
 from services.venues.port import (
@@ -101,7 +102,7 @@ class HyperliquidVenue:
         rest = Rest(base_url=config.base_url, budget=self._weight, breaker=rest_breaker, clock=clock)
         self._info = Info(rest, clock)
         self._feed = Feed()
-        self._wanted: dict[str, FeedLevel] = {}
+        self._wishes = Wishes()
         self._symbols: dict[str, str] = {}
         self._plan: Plan = planning.NOTHING
         self._sent: dict[str, tuple[Subscription, ...]] = {}
@@ -149,7 +150,7 @@ class HyperliquidVenue:
 
     def want(self, levels: dict[str, FeedLevel]) -> None:
         """Say what is wanted of each canonical market, replacing what was said before."""
-        self._wanted = dict(levels)
+        self._wishes.replace(levels, self._clock.monotonic_ns())
         self._replan()
 
     def fed(self, market: str) -> FeedLevel:
@@ -158,7 +159,8 @@ class HyperliquidVenue:
         planned = self._plan.levels.get(symbol)
         if planned is None or not self._is_acked(self._price_link(symbol), Channel.TOP, symbol):
             return FeedLevel.CONTEXT
-        if planned is FeedLevel.BOOK and self._is_acked(Role.FAST.value, Channel.FAST_BOOK, symbol):
+        is_wanted = self._wishes.level(market) is FeedLevel.BOOK
+        if planned is FeedLevel.BOOK and is_wanted and self._is_acked(Role.FAST.value, Channel.FAST_BOOK, symbol):
             return FeedLevel.BOOK
         return FeedLevel.PRICE
 
@@ -219,9 +221,8 @@ class HyperliquidVenue:
         """Decide anew what to subscribe, and begin to."""
         out = self._listener.quarantined
         live = [coin for coin in live_coins(self._feed.universe) if coin not in out]
-        wanted = [(self._symbols[m], level) for m, level in self._wanted.items() if m in self._symbols]
-        self._plan = planning.plan(live, wanted, self._plan, self._config.limits)
-        self._listener.replanned(self._plan)
+        self._plan = self._wishes.plan(live, self._symbols, self._plan, self._config.limits)
+        self._listener.replanned(self._plan, self._wishes.books(self._symbols))
         self._apply_due = True
         self._apply()
 
@@ -350,7 +351,7 @@ class HyperliquidVenue:
         while True:
             self._outlet.settle()
             self._listener.beat([self._links[name] for name in sorted(self._running)], clock.time_ns())
-            if self._replan_due:
+            if self._wishes.expire(clock.monotonic_ns()) or self._replan_due:
                 self._replan_due = False
                 self._replan()
             elif self._apply_due:

@@ -29,11 +29,12 @@ from services.domain.feed import (
     Trade,
 )
 from services.market_data.model.venue_market import VenueMarket
-from services.venues.hyperliquid.plan import Channel, key_of, subscription
+from services.venues.hyperliquid.plan import Channel, Limits, key_of, subscription
 from services.venues.hyperliquid.venue import HyperliquidConfig, HyperliquidVenue
 from services.venues.port import BreakerStatus, FeedLevel
 from tests.support.simulator import Simulator, running_simulator
 
+ALL = Limits()
 BTC, ETH, SOL = "BTC-PERP", "ETH-PERP", "SOL-PERP"
 
 
@@ -121,11 +122,11 @@ class Watcher:
 
 
 @asynccontextmanager
-async def fed(simulator: Simulator) -> AsyncIterator[tuple[HyperliquidVenue, Watcher]]:
+async def fed(simulator: Simulator, limits: Limits = ALL) -> AsyncIterator[tuple[HyperliquidVenue, Watcher]]:
     """Run the adapter on a simulator, with the books of two markets wanted."""
     watcher = Watcher()
     venue = HyperliquidVenue(
-        HyperliquidConfig(base_url=simulator.hyperliquid_http),
+        HyperliquidConfig(base_url=simulator.hyperliquid_http, limits=limits),
         clock=SYSTEM,
         rng=random.Random(1),
         rest_breaker=EndpointBreaker("rest"),
@@ -319,3 +320,37 @@ async def test_what_is_wanted_changes_what_is_fed() -> None:
         assert venue.fed(BTC) is FeedLevel.PRICE
         state = await simulator.state()
         assert state is not None
+
+
+async def test_wishes_that_change_ten_times_a_second_never_exceed_what_the_venue_allows() -> None:
+    rng = random.Random(21)
+    options = {"seed": 21, "hyperliquid_subscriptions_max": 125}
+    async with running_simulator(**options) as simulator, fed(simulator, Limits(subscriptions_max=120)) as (venue, w):
+        names = sorted(name for name, known in w.markets.items() if known.listing.status.value == "active")
+        for _ in range(10):
+            wanted = rng.sample(names, 20)
+            venue.want(dict.fromkeys(wanted, FeedLevel.BOOK))
+            await asyncio.sleep(0.1)
+        venue.want({BTC: FeedLevel.BOOK, ETH: FeedLevel.BOOK})
+        await w.until(lambda: w.is_live(BTC, ETH) and venue.fed(BTC) is FeedLevel.BOOK, "the last wish", 10)
+        assert "Cannot subscribe" not in venue._listener.tally.last_problem
+        assert venue.status().counts.refused_subscriptions == 0
+        assert all(link.session.counts.closes == 0 for link in venue._links.values())
+        await is_true(simulator, w, BTC, ETH)
+
+
+async def test_books_that_come_and_go_cost_no_messages_while_there_is_room_and_are_shown_only_while_wanted() -> None:
+    async with running_simulator(seed=22) as simulator, fed(simulator) as (venue, watcher):
+        venue.want({BTC: FeedLevel.BOOK, SOL: FeedLevel.BOOK})
+        await watcher.until(lambda: watcher.is_live(SOL), "the book that is now wanted", 5)
+        await asyncio.sleep(0.5)
+        used = {limit.name: limit.used for limit in venue.status().limits}["messages_per_minute"]
+        for number in range(20):
+            venue.want({BTC: FeedLevel.BOOK} if number % 2 == 0 else {BTC: FeedLevel.BOOK, SOL: FeedLevel.BOOK})
+            await asyncio.sleep(0.02)
+        venue.want({BTC: FeedLevel.BOOK})
+        changes = watcher.markets[SOL].book_time_ns
+        assert venue.fed(SOL) is FeedLevel.PRICE
+        await asyncio.sleep(1.2)
+        assert watcher.markets[SOL].book_time_ns == changes
+        assert {limit.name: limit.used for limit in venue.status().limits}["messages_per_minute"] - used < 5

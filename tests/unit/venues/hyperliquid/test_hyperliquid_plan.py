@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from services.venues.hyperliquid import plan as planning
 from services.venues.hyperliquid.plan import NOTHING, Channel, Limits, Plan, Role, key_of, key_of_frame, plan
 from services.venues.hyperliquid.wire import frames
+from services.venues.hyperliquid.wishes import LINGER_NS, Wishes
 from services.venues.port import FeedLevel
 
 LIMITS = Limits()
@@ -138,3 +139,40 @@ def test_subscriptions_are_said_in_the_venues_words_and_known_again_in_its_answe
 def test_limits_beyond_the_venues_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="would pass"):
         Limits(**wrong)
+
+
+SYMBOLS = {f"{coin}-PERP": coin for coin in COINS}
+
+
+def test_what_is_no_longer_wanted_lingers_where_there_is_room_and_goes_when_its_time_is_over() -> None:
+    wishes = Wishes()
+    wishes.replace({"C1-PERP": FeedLevel.BOOK, "C2-PERP": FeedLevel.BOOK}, 0)
+    wishes.replace({"C2-PERP": FeedLevel.PRICE}, 1)
+    made = wishes.plan(COINS[:10], SYMBOLS, NOTHING, LIMITS)
+    assert (made.levels["C1"], made.levels["C2"]) == (FeedLevel.BOOK, FeedLevel.BOOK)
+    assert wishes.books(SYMBOLS) == set()
+    assert wishes.level("C2-PERP") is FeedLevel.PRICE
+    assert not wishes.expire(LINGER_NS)
+    assert wishes.expire(LINGER_NS + 1)
+    made = wishes.plan(COINS[:10], SYMBOLS, made, LIMITS)
+    assert (made.levels["C1"], made.levels["C2"]) == (FeedLevel.PRICE, FeedLevel.PRICE)
+
+
+def test_what_lingers_takes_nothing_from_what_is_wanted_or_priced() -> None:
+    wishes = Wishes()
+    wishes.replace(dict.fromkeys(list(SYMBOLS)[:150], FeedLevel.BOOK), 0)
+    wishes.replace(dict.fromkeys(list(SYMBOLS)[100:250], FeedLevel.BOOK), 1)
+    fresh = Wishes()
+    fresh.replace(dict.fromkeys(list(SYMBOLS)[100:250], FeedLevel.BOOK), 1)
+    made = wishes.plan(COINS, SYMBOLS, NOTHING, LIMITS)
+    check(made)
+    assert made.levels == fresh.plan(COINS, SYMBOLS, NOTHING, LIMITS).levels
+
+
+def test_what_is_wanted_again_lingers_no_more() -> None:
+    wishes = Wishes()
+    wishes.replace({"C1-PERP": FeedLevel.BOOK}, 0)
+    wishes.replace({}, 1)
+    wishes.replace({"C1-PERP": FeedLevel.BOOK}, 2)
+    assert not wishes.expire(10 * LINGER_NS)
+    assert wishes.books(SYMBOLS) == {"C1"}
