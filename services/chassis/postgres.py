@@ -1,0 +1,200 @@
+"""PostgreSQL: one bounded pool per room, with every wait bounded too.
+
+    database = await Database.open("market_data", config.postgres)
+    async with database.transaction() as connection:
+        await connection.execute("INSERT ...")
+
+Bounds: connections (`pool_max`), the wait for one (`acquire_timeout_s`, then LIMIT_REACHED and not a hang), each
+statement (`statement_timeout_s`), a transaction left idle. A server that is away is PEER_UNAVAILABLE, surely before
+anything was done; a connection that breaks within a transaction raises asyncpg's own error, since what became of the
+transaction is then not known. Amounts are `numeric`, which asyncpg gives as `Decimal`; times are aware, in UTC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from services.chassis.clock import SYSTEM, Clock
+from services.chassis.config import ConfigError, setting
+from services.chassis.metrics import METRICS, Metrics
+from services.domain.errors import DomainError, Reason
+
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+"""A connection taken from the pool."""
+
+CONNECT_TIMEOUT_S = 5.0
+IDLE_IN_TRANSACTION_S = 30.0
+IDLE_CONNECTION_S = 300.0
+
+_Away = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresConfig:
+    """Where the room's database is and what bounds its use."""
+
+    url: str = setting(
+        "PERPMESH_POSTGRES_URL",
+        "PostgreSQL, such as postgresql://user:password@host:5432/database; add ?sslmode=verify-full for TLS.",
+        secret=True,
+    )
+    pool_max: int = setting(
+        "PERPMESH_POSTGRES_POOL_MAX",
+        "How many connections the room opens at most.",
+        default=10,
+        minimum=1,
+        maximum=200,
+    )
+    acquire_timeout_s: float = setting(
+        "PERPMESH_POSTGRES_ACQUIRE_TIMEOUT_S",
+        "How long a call waits for a free connection, in seconds, before it is refused.",
+        default=1.0,
+        minimum=0.01,
+        maximum=60,
+    )
+    statement_timeout_s: float = setting(
+        "PERPMESH_POSTGRES_STATEMENT_TIMEOUT_S",
+        "How long one statement may take, in seconds.",
+        default=5.0,
+        minimum=0.1,
+        maximum=600,
+    )
+    start_timeout_s: float = setting(
+        "PERPMESH_POSTGRES_START_TIMEOUT_S",
+        "How long a starting room waits for the database to come up, in seconds.",
+        default=30.0,
+        minimum=0,
+        maximum=600,
+    )
+
+
+class Database:
+    """The pool of one room; its role sees its own schema, which is the search path."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], config: PostgresConfig, metrics: Metrics) -> None:
+        self._pool = pool
+        self._config = config
+        used = metrics.gauge("perpmesh_postgres_connections_used", "Connections taken from the pool.")
+        used.set_function(lambda: float(pool.get_size() - pool.get_idle_size()))
+        bound = metrics.gauge("perpmesh_postgres_connections_max", "The bound of the pool.")
+        bound.set(config.pool_max)
+        self._refused = metrics.counter("perpmesh_postgres_refused_total", "Calls refused a connection.", ("why",))
+
+    @classmethod
+    async def open(
+        cls, room: str, config: PostgresConfig, *, clock: Clock = SYSTEM, metrics: Metrics = METRICS
+    ) -> Database:
+        """Connect, waiting for a database that is starting; raise ConfigError with one sentence when it cannot be."""
+        end = clock.monotonic() + config.start_timeout_s
+        while True:
+            try:
+                pool: asyncpg.Pool[asyncpg.Record] = await asyncpg.create_pool(
+                    config.url,
+                    min_size=1,
+                    max_size=config.pool_max,
+                    timeout=CONNECT_TIMEOUT_S,
+                    max_inactive_connection_lifetime=IDLE_CONNECTION_S,
+                    server_settings=_session(room, config),
+                )
+                return cls(pool, config, metrics)
+            except _Away as error:
+                if clock.monotonic() >= end:
+                    raise _unreachable(error) from None
+            except (asyncpg.PostgresError, ValueError) as error:
+                raise _refused(error) from None
+            await clock.sleep(0.1)
+
+    async def close(self) -> None:
+        """Give connections back and close them; those still in use are cut after the acquire time-out."""
+        try:
+            async with asyncio.timeout(self._config.acquire_timeout_s):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
+        """Take a connection for the time of a block, or raise LIMIT_REACHED or PEER_UNAVAILABLE."""
+        connection = await self._take()
+        try:
+            yield connection
+        finally:
+            await self._pool.release(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Take a connection and open a transaction, committed at the end of the block or rolled back by its error."""
+        async with self.acquire() as connection, connection.transaction():
+            yield connection
+
+    async def check(self) -> None:
+        """Raise LIMIT_REACHED or PEER_UNAVAILABLE unless the database answers now; for readiness."""
+        try:
+            async with self.acquire() as connection:
+                await connection.fetchval("SELECT 1")
+        except _Away:
+            raise self._away() from None
+
+    async def _take(self) -> Connection:
+        taking = self._pool.acquire(timeout=self._config.acquire_timeout_s)
+        try:
+            return await taking
+        except TimeoutError:
+            self._refused.labels("limit").inc()
+            raise DomainError(
+                Reason.LIMIT_REACHED,
+                f"All {self._config.pool_max} connections to the database are in use: try again in a moment.",
+                metadata={"limit": "postgres_pool", "pool_max": str(self._config.pool_max)},
+                retry_after_s=self._config.acquire_timeout_s,
+            ) from None
+        except (*_Away, asyncpg.PostgresError):
+            raise self._away() from None
+
+    def _away(self) -> DomainError:
+        self._refused.labels("away").inc()
+        return DomainError(
+            Reason.PEER_UNAVAILABLE,
+            "The database does not answer: nothing was done.",
+            metadata={"peer": "postgres"},
+            retry_after_s=1.0,
+        )
+
+
+def _session(room: str, config: PostgresConfig) -> dict[str, str]:
+    return {
+        "application_name": f"perpmesh-{room}",
+        "search_path": room,
+        "timezone": "UTC",
+        "statement_timeout": str(round(config.statement_timeout_s * 1_000)),
+        "idle_in_transaction_session_timeout": str(round(IDLE_IN_TRANSACTION_S * 1_000)),
+    }
+
+
+def _unreachable(error: BaseException) -> ConfigError:
+    text = str(error) or type(error).__name__
+    return ConfigError(f"PostgreSQL does not answer ({_line(text)}): start it, or correct PERPMESH_POSTGRES_URL.")
+
+
+def _refused(error: BaseException) -> ConfigError:
+    return ConfigError(f"PostgreSQL refuses the room ({_line(str(error))}): correct PERPMESH_POSTGRES_URL.")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:200]
+
+
+async def connect(url: str) -> asyncpg.Connection[Any]:
+    """Open one connection outside a pool, for a command line; raise ConfigError with one sentence."""
+    try:
+        return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
+    except _Away as error:
+        raise _unreachable(error) from None
+    except (asyncpg.PostgresError, ValueError) as error:
+        raise _refused(error) from None
