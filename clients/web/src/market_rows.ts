@@ -36,6 +36,7 @@ class VenueRow {
   readonly #texts: Record<"bidSize" | "bid" | "ask" | "askSize" | "spread" | "last" | "mark" | "funding", TextSlot>;
   readonly #source: TextSlot;
   readonly #state: TextSlot;
+  readonly #stateBeside: TextSlot;
   readonly #stateAttribute: AttributeSlot;
   readonly #reason: AttributeSlot;
   readonly #bestBid: AttributeSlot;
@@ -49,6 +50,8 @@ class VenueRow {
     const name = element(this.#row, "th", "venue-name");
     name.scope = "row";
     element(name, "span").textContent = venue;
+    // On a phone there is no column for the state; the style shows one of the two.
+    this.#stateBeside = new TextSlot(element(name, "span", "tag"));
     this.#source = new TextSlot(element(name, "span", "source"));
     const bidSize = cell(this.#row, "number size");
     const bid = element(this.#row, "td", "number");
@@ -87,7 +90,9 @@ class VenueRow {
     this.#source.set(sourceWord(venue.source));
     // What this page no longer hears about is not live, whatever was said last.
     const live = venue.state === State.LIVE;
-    this.#state.set(live && !connected ? "LAST KNOWN" : stateWord(venue.state));
+    const said = live && !connected ? "LAST KNOWN" : stateWord(venue.state);
+    this.#state.set(said);
+    this.#stateBeside.set(said);
     this.#stateAttribute.set(live ? (connected ? "live" : "cut") : stateWord(venue.state).toLowerCase());
     this.#reason.set(venue.stateReason);
     this.#ageMs = milliseconds(venue.age);

@@ -77,7 +77,7 @@ export class Panel {
     ];
     for (const follower of this.#followers) follower.start();
     this.#title.focus({ preventScroll: true });
-    this.#section.scrollIntoView({ block: "nearest" });
+    this.#title.scrollIntoView({ block: "nearest" });
   }
 
   close(): void {

@@ -129,9 +129,9 @@ export class Watch<E extends { case: string }> {
         clearTimeout(watchdog);
         if (outer.aborted) break;
         watchdog = silence();
+        if (message.cursor !== "") this.#cursor = message.cursor;
         const failure = this.#take(message, fresh);
         if (failure !== null) return failure;
-        if (message.cursor !== "") this.#cursor = message.cursor;
         if (message.event.case === "live") steady = setTimeout(() => (this.#attempts = 0), STEADY_MS);
       }
       return { then: "resume", why: "The stream ended without a reason.", waitMs: 0 };
