@@ -50,7 +50,9 @@ class Config:
         choices=("simulated", "mainnet", "testnet"),
     )
     hyperliquid_url: str | None = setting(
-        "PERPMESH_HYPERLIQUID_URL", "Hyperliquid's REST address, or `off`, over what PERPMESH_VENUES says.", default=None
+        "PERPMESH_HYPERLIQUID_URL",
+        "Hyperliquid's REST address, or `off`, over what PERPMESH_VENUES says.",
+        default=None,
     )
     lighter_url: str | None = setting(
         "PERPMESH_LIGHTER_URL", "Lighter's REST address, or `off`, over what PERPMESH_VENUES says.", default=None

@@ -138,8 +138,18 @@ _MESH_SERVICES = (
 )
 
 
-def read_calls(descriptors: Path) -> tuple[Call, ...]:
-    """Return every public call of the contract, in the order of the descriptor set.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """What the edge needs to know of the contract."""
+
+    calls: tuple[Call, ...]
+    """Every public call, in the order of the descriptor set."""
+    enums: Mapping[str, tuple[str, ...]]
+    """Full name of each enum of ours, with the names that say something."""
+
+
+def read_contract(descriptors: Path) -> Contract:
+    """Return what the descriptor set says.
 
     Raises `EdgeError` when the file is missing or is no descriptor set.
     """
@@ -151,7 +161,7 @@ def read_calls(descriptors: Path) -> tuple[Call, ...]:
         files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes()).file
     except (OSError, DecodeError) as error:
         raise EdgeError(f"The descriptor set {descriptors} cannot be read ({error}): run `make gen`.") from error
-    return tuple(
+    calls = tuple(
         Call(
             service=f"{file.package}.{service.name}",
             method=method.name,
@@ -162,6 +172,17 @@ def read_calls(descriptors: Path) -> tuple[Call, ...]:
         for service in file.service
         for method in service.method
         if method.options.HasExtension(annotations_pb2.http)
+    )
+    ours = [file for file in files if file.package.startswith("perpmesh.")]
+    named = [(f"{file.package}.{enum.name}", enum) for file in ours for enum in file.enum_type]
+    named += [
+        (f"{file.package}.{message.name}.{enum.name}", enum)
+        for file in ours
+        for message in file.message_type
+        for enum in message.enum_type
+    ]
+    return Contract(
+        calls=calls, enums={name: tuple(v.name for v in enum.value if v.number != 0) for name, enum in named}
     )
 
 
@@ -175,7 +196,8 @@ def render(template: str, edge: Edge) -> str:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     tree = cast("dict[str, Json]", yaml.load(template, Loader=loader))  # a safe loader, in C where built
     fragments = cast("dict[str, Json]", tree.pop("fragments"))
-    calls = read_calls(edge.descriptors)
+    contract = read_contract(edge.descriptors)
+    calls = contract.calls
     unknown = set(edge.services) - {call.service for call in calls}
     if unknown:
         raise EdgeError(f"{', '.join(sorted(unknown))} is served by a room and not in the contract: run `make gen`.")
@@ -192,12 +214,34 @@ def render(template: str, edge: Edge) -> str:
         "ip_burst": 2 * edge.ip_requests_per_s,
         "cors_origins": [{"exact": origin} for origin in edge.cors_origins],
         "rest_services": list(cast("list[Json]", list(dict.fromkeys(call.service for call in calls)))),
+        "passing_values": _passing_values(contract),
         "web_cluster": _WEB,
         "errors": list(_error_mappers(fragments)),
         "calls": list(_routes(fragments, calls, edge)),
         "clusters": list(_clusters(fragments, edge)),
     }
     return json.dumps(_fill(tree, values), indent=1)
+
+
+_PASSES = {
+    "TYPE_STRING": "a text in quotes; decimals are texts too",
+    "TYPE_BOOL": "true or false",
+    "TYPE_INT32": "a whole number from -2147483648 to 2147483647",
+    "TYPE_UINT32": "a whole number from 0 to 4294967295",
+    "TYPE_INT64": "a whole number of 64 bits",
+    "TYPE_UINT64": "a whole number of 64 bits, not negative",
+    "TYPE_DOUBLE": "a number",
+    "TYPE_BYTES": "a text in base64",
+    "type.googleapis.com/google.protobuf.Duration": "a span in seconds, such as 1.5s",
+    "type.googleapis.com/google.protobuf.Timestamp": "a time, such as 2026-01-31T12:00:00Z",
+}
+"""What passes for each type, by the name the transcoder gives it."""
+
+
+def _passing_values(contract: Contract) -> str:
+    """Return the rows of the Lua table that says what passes for each type."""
+    enums = {f"type.googleapis.com/{name}": "one of " + ", ".join(values) for name, values in contract.enums.items()}
+    return "\n".join(f"['{kind}'] = '{words}'," for kind, words in (_PASSES | enums).items())
 
 
 def _routes(fragments: Mapping[str, Json], calls: Iterable[Call], edge: Edge) -> Iterator[Json]:
@@ -250,8 +294,7 @@ def _is_address(host: str) -> bool:
 
 def _error_mappers(fragments: Mapping[str, Json]) -> Iterator[Json]:
     """Give, for each status, the answer to a gRPC caller and then the answer to everyone else."""
-    unreadable = _json_body(ERRORS[400], "The request could not be read: %LOCAL_REPLY_BODY%")
-    yield _fill(fragments["unreadable_error"], {"body": unreadable})
+    yield fragments["unreadable_error"]
     for status, reason in ERRORS.items():
         values: dict[str, Json] = {
             "status": status,
@@ -265,7 +308,7 @@ def _error_mappers(fragments: Mapping[str, Json]) -> Iterator[Json]:
     yield _fill(fragments["other_error"], {"body": _json_body(ERRORS[500])})
 
 
-def _json_body(reason: EdgeReason, message: str | None = None) -> Json:
+def _json_body(reason: EdgeReason) -> Json:
     """Return the JSON of the error as our rooms write it."""
     info: Json = {
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -273,7 +316,7 @@ def _json_body(reason: EdgeReason, message: str | None = None) -> Json:
         "domain": "perpmesh",
         "metadata": {"category": reason.category},
     }
-    return {"code": reason.code, "message": message or reason.message, "details": [info]}
+    return {"code": reason.code, "message": reason.message, "details": [info]}
 
 
 def _status_details(reason: EdgeReason) -> str:

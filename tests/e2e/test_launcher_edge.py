@@ -134,36 +134,74 @@ async def test_a_room_that_is_away_is_told_in_each_callers_protocol(
     assert await over_rest(http, f"{edge.url}/v1/venues") == (503, 14, "PEER_UNAVAILABLE")
 
 
+WHOLE = "a whole number from -2147483648 to 2147483647"
+
+
+def violation(error: dict[str, Any]) -> tuple[str, str]:
+    """Return the field at fault and what would pass, as the details of an error name them."""
+    info, bad = error["details"]
+    assert (error["code"], info["reason"]) == (3, "REQUEST_UNREADABLE")
+    (only,) = bad["field_violations"]
+    assert info["metadata"] == {"category": "trading", "field": only["field"]}
+    assert error["message"] == f"{only['field']}: {only['description']}"
+    return only["field"], only["description"]
+
+
 @pytest.mark.parametrize(
-    ("query", "field"),
+    ("query", "field", "passes"),
     [
-        ("markets?page_size=x", "page_size"),
-        ("markets?page_size=99999999999", "page_size"),
-        ("markets?page_size=1.5", "page_size"),
-        ("markets?nope=1", "nope"),
-        ("prices:watch?min_interval=soon", "min_interval"),
-        ("prices:watch?min_interval=5", "min_interval"),
-        ("candles:watch?interval=INTERVAL_NOPE", "interval"),
-        ("markets/BTC-PERP/candles?start_time=yesterday", "start_time"),
+        ("markets?page_size=x", "page_size", WHOLE),
+        ("markets?page_size=99999999999", "page_size", WHOLE),
+        ("markets?page_size=1.5", "page_size", WHOLE),
+        ("markets?nope=1", "nope", "is not a field of this request: remove it"),
+        ("prices:watch?min_interval=soon", "min_interval", "a span in seconds, such as 1.5s"),
+        ("prices:watch?min_interval=5", "min_interval", "a span in seconds, such as 1.5s"),
+        ("candles:watch?interval=NOPE", "interval", "one of CANDLE_INTERVAL_"),
+        ("markets/BTC-PERP/candles?start_time=yesterday", "start_time", "a time, such as 2026-01-31T12:00:00Z"),
     ],
 )
-async def test_a_query_that_cannot_be_read_names_the_field(
-    edge: RunningEdge, http: aiohttp.ClientSession, query: str, field: str
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+async def test_a_query_that_cannot_be_read_names_the_field_and_what_would_pass(
+    edge: RunningEdge, http: aiohttp.ClientSession, query: str, field: str, passes: str, accept: str
 ) -> None:
-    async with http.get(f"{edge.url}/v1/{query}") as answer:
+    async with http.get(f"{edge.url}/v1/{query}", headers={"accept": accept}) as answer:
+        error = await answer.json()
+    assert answer.status == 400
+    assert "x-perpmesh-unreadable" not in answer.headers
+    found, description = violation(error)
+    assert found == field
+    assert passes in description
+    assert edge.room.received == []
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "passes"),
+    [
+        ('{"size": 0.5}', "size", "a text in quotes"),
+        ('{"reduce_only": 1}', "reduce_only", "true or false"),
+        ('{"side": "UP"}', "side", "one of SIDE_BUY, SIDE_SELL"),
+        ('{"account_ids": ["a", 1]}', "account_ids", "a text in quotes"),
+        ('{"market": {"name": "BTC"}}', "market", "a single value"),
+        ('{"size": "' + '\\"' * 5 + '", "reduce_only": "\\u0001\\"\\\\"}', "reduce_only", "true or false"),
+    ],
+)
+async def test_a_body_that_cannot_be_read_names_the_field_and_what_would_pass(
+    edge: RunningEdge, http: aiohttp.ClientSession, body: str, field: str, passes: str
+) -> None:
+    async with http.post(f"{edge.url}/v1/orders", data=body) as answer:
+        found, description = violation(await answer.json())
+    assert (answer.status, found) == (400, field)
+    assert passes in description
+
+
+@pytest.mark.parametrize(
+    "body", ['{"size', "[]", "null", '{"size": NaN}', "<a/>", '{"market": "\\ud800"}', '{"market": "\xff', "{" * 200]
+)
+async def test_a_body_that_is_no_json_says_so(edge: RunningEdge, http: aiohttp.ClientSession, body: str) -> None:
+    async with http.post(f"{edge.url}/v1/orders", data=body.encode("latin-1")) as answer:
         error = await answer.json()
     assert (answer.status, error["code"], error["details"][0]["reason"]) == (400, 3, "REQUEST_UNREADABLE")
-    assert field in error["message"]
-
-
-async def test_a_body_that_cannot_be_read_names_the_field(edge: RunningEdge, http: aiohttp.ClientSession) -> None:
-    for body, field in (('{"size": 0.5}', "size"), ('{"reduce_only": 1}', "reduce_only"), ('{"side": "UP"}', "side")):
-        async with http.post(f"{edge.url}/v1/orders", data=body) as answer:
-            error = await answer.json()
-        assert (answer.status, error["details"][0]["reason"]) == (400, "REQUEST_UNREADABLE")
-        assert f"{field}: invalid value" in error["message"]
-    for body in ('{"size', "[]", "null", '{"size": NaN}', "<a/>"):
-        assert (await over_rest(http, f"{edge.url}/v1/orders", "POST", data=body))[2] == "REQUEST_UNREADABLE", body
+    assert error["message"].startswith("The request could not be read: ")
 
 
 async def test_what_is_too_large_is_refused_with_the_bound(edge: RunningEdge, http: aiohttp.ClientSession) -> None:

@@ -12,7 +12,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from perpmesh.errors.v1 import reason_pb2
 
-from services.launcher.edge import ERRORS, Edge, EdgeError, Upstream, read_calls, render
+from services.launcher.edge import ERRORS, Edge, EdgeError, Upstream, read_contract, render
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = (ROOT / "envoy" / "edge.yaml").read_text()
@@ -50,7 +50,7 @@ def http_filter(config: dict[str, Any], name: str) -> dict[str, Any]:
 
 def test_every_public_call_of_a_served_service_has_one_route_that_suits_it() -> None:
     by_path = {route["match"]["path"]: route for route in routes(rendered()) if "path" in route["match"]}
-    served = [call for call in read_calls(EDGE.descriptors) if call.service == MARKET_DATA]
+    served = [call for call in read_contract(EDGE.descriptors).calls if call.service == MARKET_DATA]
     assert len(served) > 10
     for call in served:
         action = by_path[call.path]["route"]
