@@ -14,7 +14,6 @@ from decimal import Decimal
 
 import pytest
 
-from services.chassis.breaker import Breaker, BreakerPolicy
 from services.chassis.clock import SYSTEM
 from services.domain.decimals import to_units
 from services.domain.feed import (
@@ -29,46 +28,14 @@ from services.domain.feed import (
     Trade,
 )
 from services.market_data.model.venue_market import VenueMarket
+from services.venues.circuit import REST, SOCKET, Circuit
 from services.venues.hyperliquid.plan import Channel, Limits, key_of, subscription
 from services.venues.hyperliquid.venue import HyperliquidConfig, HyperliquidVenue
-from services.venues.port import BreakerStatus, FeedLevel
+from services.venues.port import FeedLevel
 from tests.support.simulator import Simulator, running_simulator
 
 ALL = Limits()
 BTC, ETH, SOL = "BTC-PERP", "ETH-PERP", "SOL-PERP"
-
-
-class EndpointBreaker:
-    """The house's circuit breaker, in the shape the venue asks for."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.breaker = Breaker(endpoint, BreakerPolicy(open_s=1.0))
-
-    def allow(self) -> bool:
-        return self.breaker.allow(SYSTEM.monotonic())
-
-    def success(self) -> None:
-        self.breaker.success(SYSTEM.monotonic())
-
-    def failure(self, reason: str) -> None:
-        self.breaker.failure(SYSTEM.monotonic(), reason)
-
-    def forget(self) -> None:
-        self.breaker.forget(SYSTEM.monotonic())
-
-    def retry_after_s(self) -> float:
-        return self.breaker.retry_after(SYSTEM.monotonic())
-
-    def status(self) -> BreakerStatus:
-        now = SYSTEM.monotonic()
-        return BreakerStatus(
-            endpoint=self.breaker.name,
-            state=self.breaker.state(now).value,
-            failure_count=self.breaker.recent_failures(now),
-            change_time_ns=0,
-            retry_time_ns=0,
-            last_failure="",
-        )
 
 
 class Watcher:
@@ -129,8 +96,8 @@ async def fed(simulator: Simulator, limits: Limits = ALL) -> AsyncIterator[tuple
         HyperliquidConfig(base_url=simulator.hyperliquid_http, limits=limits),
         clock=SYSTEM,
         rng=random.Random(1),
-        rest_breaker=EndpointBreaker("rest"),
-        socket_breaker=EndpointBreaker("socket"),
+        rest_breaker=Circuit("hyperliquid", REST, clock=SYSTEM),
+        socket_breaker=Circuit("hyperliquid", SOCKET, clock=SYSTEM),
     )
     venue.want({BTC: FeedLevel.BOOK, ETH: FeedLevel.BOOK})
     running = asyncio.create_task(venue.run(watcher.emit))
