@@ -88,17 +88,22 @@ class Watcher:
         return time.monotonic() - start
 
 
-@asynccontextmanager
-async def fed(simulator: Simulator, limits: Limits = ALL) -> AsyncIterator[tuple[HyperliquidVenue, Watcher]]:
-    """Run the adapter on a simulator, with the books of two markets wanted."""
-    watcher = Watcher()
-    venue = HyperliquidVenue(
-        HyperliquidConfig(base_url=simulator.hyperliquid_http, limits=limits),
+def a_venue(config: HyperliquidConfig) -> HyperliquidVenue:
+    """Return the adapter with its real circuit breakers."""
+    return HyperliquidVenue(
+        config,
         clock=SYSTEM,
         rng=random.Random(1),
         rest_breaker=Circuit("hyperliquid", REST, clock=SYSTEM),
         socket_breaker=Circuit("hyperliquid", SOCKET, clock=SYSTEM),
     )
+
+
+@asynccontextmanager
+async def fed(simulator: Simulator, limits: Limits = ALL) -> AsyncIterator[tuple[HyperliquidVenue, Watcher]]:
+    """Run the adapter on a simulator, with the books of two markets wanted."""
+    watcher = Watcher()
+    venue = a_venue(HyperliquidConfig(base_url=simulator.hyperliquid_http, limits=limits))
     venue.want({BTC: FeedLevel.BOOK, ETH: FeedLevel.BOOK})
     running = asyncio.create_task(venue.run(watcher.emit))
     try:
@@ -321,3 +326,32 @@ async def test_books_that_come_and_go_cost_no_messages_while_there_is_room_and_a
         await asyncio.sleep(1.2)
         assert watcher.markets[SOL].book_time_ns == changes
         assert {limit.name: limit.used for limit in venue.status().limits}["messages_per_minute"] - used < 5
+
+
+async def test_a_venue_that_answers_with_web_pages_is_recovering_with_the_reason_and_then_feeds() -> None:
+    async with running_simulator(seed=23) as simulator:
+        await simulator.fault("http_html", venue="hyperliquid", duration_s=1.0)
+        venue = a_venue(HyperliquidConfig(base_url=simulator.hyperliquid_http))
+        watcher = Watcher()
+        running = asyncio.create_task(venue.run(watcher.emit))
+        try:
+            await watcher.until(lambda: "asking again" in venue.status().state_reason, "the reason", 5)
+            assert venue.status().state is FeedState.RECOVERING
+            assert watcher.markets == {}
+            await watcher.until(lambda: watcher.price(BTC) is FeedState.LIVE, "a live price", 10)
+            assert venue.status().state is FeedState.LIVE
+        finally:
+            running.cancel()
+            await asyncio.wait((running,))
+
+
+async def test_a_venue_that_is_not_there_is_recovering_and_says_so() -> None:
+    venue = a_venue(HyperliquidConfig(base_url="http://127.0.0.1:1"))
+    watcher = Watcher()
+    running = asyncio.create_task(venue.run(watcher.emit))
+    await watcher.until(lambda: "POST /info failed" in venue.status().state_reason, "the reason", 5)
+    assert venue.status().state is FeedState.RECOVERING
+    assert watcher.markets == {}
+    running.cancel()
+    await asyncio.wait((running,))
+    assert running.cancelled()
