@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
+from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
@@ -26,6 +27,7 @@ def pool_of_services(services: Iterable[str]) -> descriptor_pool.DescriptorPool:
     seen: set[str] = set()
     for service in services:
         _add(source.FindFileContainingSymbol(service), pool, seen)
+    _add(error_details_pb2.DESCRIPTOR, pool, seen)  # so that tools can read the details of an error
     return pool
 
 
@@ -39,13 +41,25 @@ def pool_of_set(descriptors: descriptor_pb2.FileDescriptorSet) -> descriptor_poo
 
 def handlers(services: Iterable[str], pool: descriptor_pool.DescriptorPool) -> dict[str, Any]:
     """Return what grpc serves, by path: a list of `services`, and files from `pool`."""
-    servicer = ReflectionServicer([*services, *SERVICES], pool)
+    servicer = _Servicer([*services, *SERVICES], pool)
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     return {f"/{name}/ServerReflectionInfo": handler for name in SERVICES}
+
+
+class _Servicer(ReflectionServicer):
+    """Finds methods too, which the pool does not know as symbols: `grpcurl describe package.Service.Method`."""
+
+    def _file_containing_symbol(self, request: Any, fully_qualified_name: str) -> Any:
+        inner: Any = super()
+        answer = inner._file_containing_symbol(request, fully_qualified_name)
+        parent = fully_qualified_name.rpartition(".")[0]
+        if answer.HasField("error_response") and parent:
+            return inner._file_containing_symbol(request, parent)
+        return answer
 
 
 def _add(file: FileDescriptor, pool: descriptor_pool.DescriptorPool, seen: set[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
@@ -23,11 +24,13 @@ from services.chassis.methods import Access
 from services.chassis.metrics import Metrics
 from services.chassis.principal import Principal
 from services.chassis.server import Server, ServerConfig
-from services.chassis.telemetry import Log
+from services.chassis.telemetry import Level, Log
 from services.domain.errors import DomainError, Reason
 from tests.support import echo
 from tests.support.clock import settle
 from tests.support.echo import SERVICE, Echo, Inner, SayRequest, SayResponse
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Room:
@@ -378,6 +381,32 @@ async def test_reflection_lists_what_is_served_and_describes_nothing_else(versio
         assert len(found.file_descriptor_response.file_descriptor_proto) >= 4
         hidden = await one(reflection_pb2.ServerReflectionRequest(file_containing_symbol="perpmesh.errors.v1.Reason"))
         assert hidden.error_response.error_code == 5
+
+
+async def test_a_room_behind_the_edge_describes_the_whole_mesh_from_a_descriptor_set() -> None:
+    whole = descriptor_pb2.FileDescriptorSet.FromString((ROOT / "gen" / "perpmesh.binpb").read_bytes())
+    server = Server("edge", ServerConfig(), metrics=Metrics(), logger=Log(level=Level.ERROR))
+    server.add(SERVICE, Echo())
+    server.describe(("perpmesh.marketdata.v1.MarketDataService",), whole)
+    port = await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        ask = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            reflection_pb2.ServerReflectionRequest.SerializeToString,
+            reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        requests = [
+            reflection_pb2.ServerReflectionRequest(list_services=""),
+            reflection_pb2.ServerReflectionRequest(
+                file_containing_symbol="perpmesh.marketdata.v1.MarketDataService.GetPrice"
+            ),
+        ]
+        listed, found = [answer async for answer in ask(iter(requests))]
+    await server.stop()
+    names = {item.name for item in listed.list_services_response.service}
+    assert "perpmesh.marketdata.v1.MarketDataService" in names
+    assert SERVICE not in names
+    assert found.file_descriptor_response.file_descriptor_proto
 
 
 async def test_reflection_can_be_switched_off() -> None:
