@@ -1,4 +1,4 @@
-"""`python -m services.launcher up|reset|edge`: the one command that starts the mesh, and its two small helpers."""
+"""`python -m services.launcher`: `up` starts the mesh; `reset` and `edge` are its two small companions."""
 
 from __future__ import annotations
 
@@ -12,35 +12,42 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from services.chassis.clock import SYSTEM
 from services.chassis.config import ConfigError
 from services.launcher import config as settings
 from services.launcher import embedded, plan
 from services.launcher.config import CHECKOUT, Config, Layout
+from services.launcher.edge import EdgeError
 from services.launcher.lock import LockedError, StateLock, port_holder
 from services.launcher.process import Guard
 from services.launcher.screen import Screen
 from services.launcher.supervisor import MeshError, Supervisor
 
-USAGE = """Usage: python -m services.launcher COMMAND
+USAGE = """Usage: python -m services.launcher up|reset|edge FOLDER
 
   up      start the whole mesh in the foreground; Ctrl-C ends it
   reset   empty the state folder
-  edge    print the configuration of Envoy for these settings"""
+  edge    write edge.json and perpmesh.binpb for an Envoy elsewhere into FOLDER, where that Envoy reads them"""
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; returns the exit code. Every failure is one sentence that says what to do."""
     started = SYSTEM.monotonic()
     screen = Screen()
-    commands = {"up": up, "reset": reset, "edge": edge}
-    if len(arguments) != 1 or arguments[0] not in commands:
-        screen.failed(USAGE)
-        return 2
     try:
-        return commands[arguments[0]](screen, started)
-    except (ConfigError, MeshError, LockedError) as error:
+        match arguments:
+            case ["up"]:
+                return up(screen, started)
+            case ["reset"]:
+                return reset(screen)
+            case ["edge", folder]:
+                return edge(Path(folder))
+            case _:
+                screen.failed(USAGE)
+                return 2
+    except (ConfigError, MeshError, LockedError, EdgeError) as error:
         screen.failed(str(error))
         return 1
     except OSError as error:
@@ -78,7 +85,7 @@ async def _supervise(ground: plan.Ground, guard: Guard, screen: Screen, started:
     return 0
 
 
-def reset(screen: Screen, started: float) -> int:
+def reset(screen: Screen) -> int:
     """Empty the state folder; refuses while a mesh uses it."""
     layout = Layout.at(settings.read(os.environ))
     if not layout.state.exists():
@@ -96,28 +103,34 @@ def reset(screen: Screen, started: float) -> int:
     return 0
 
 
-def edge(screen: Screen, started: float) -> int:
-    """Print what Envoy would be told, with the rooms' ports as they are reserved now."""
+def edge(folder: Path) -> int:
+    """Write what an Envoy elsewhere is given, with the rooms where PERPMESH_EDGE_UPSTREAMS says."""
     from services.launcher import edge as renderer
 
     config = settings.read(os.environ)
-    with _reserved(config) as (config_with_ports, ports):
-        ground = _ground(config_with_ports, Layout.at(config), ports, secrets={"valkey": "", "postgres": ""})
-        screen.say(renderer.render((CHECKOUT / "envoy" / "edge.yaml").read_text(), plan.edge_of(ground)))
+    upstreams = plan.upstreams_of(config)
+    if not upstreams:
+        raise ConfigError("Set PERPMESH_EDGE_UPSTREAMS to where the rooms are, such as market_data=market-data:7001.")
+    if unknown := set(upstreams) - {room.name for room in plan.ROOMS}:
+        names = ", ".join(room.name for room in plan.ROOMS)
+        raise ConfigError(
+            f"PERPMESH_EDGE_UPSTREAMS names {sorted(unknown)[0]!r}, which is none of {names}: correct it."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptors = folder / "perpmesh.binpb"
+    shutil.copyfile(CHECKOUT / "gen" / "perpmesh.binpb", descriptors)
+    told = plan.edge_for(config, upstreams, descriptors=descriptors, access_log=Path("/dev/stdout"))
+    (folder / "edge.json").write_text(renderer.render((CHECKOUT / "envoy" / "edge.yaml").read_text(), told))
     return 0
 
 
-def _ground(
-    config: Config, layout: Layout, ports: dict[str, int], *, secrets: dict[str, str] | None = None
-) -> plan.Ground:
+def _ground(config: Config, layout: Layout, ports: dict[str, int]) -> plan.Ground:
     programs = embedded.find_programs()
     home = embedded.postgres_home(layout)
-    if secrets is None:
-        programs = dataclasses.replace(programs, postgres=embedded.reachable_postgres(programs.postgres, home))
     return plan.Ground(
         config=config,
         layout=layout,
-        programs=programs,
+        programs=dataclasses.replace(programs, postgres=embedded.reachable_postgres(programs.postgres, home)),
         checkout=CHECKOUT,
         postgres_home=home,
         postgres_sockets=embedded.postgres_sockets(layout, home),
@@ -125,7 +138,7 @@ def _ground(
         rooms=plan.built(plan.ROOMS, CHECKOUT),
         simulator=any(name.startswith(plan.SIMULATOR) for name in ports),
         ports=ports,
-        secrets=embedded.read_secrets(layout) if secrets is None else secrets,
+        secrets=embedded.read_secrets(layout),
     )
 
 

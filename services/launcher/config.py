@@ -76,6 +76,11 @@ class Config:
         minimum=1,
         maximum=100_000,
     )
+    edge_upstreams: tuple[str, ...] = setting(
+        "PERPMESH_EDGE_UPSTREAMS",
+        "For `edge` alone, where rooms run elsewhere: room=host:port for each, more than once for replicas.",
+        default=(),
+    )
     edge_workers: int = setting("PERPMESH_EDGE_WORKERS", "Worker threads of Envoy.", default=1, minimum=1, maximum=64)
 
     def __post_init__(self) -> None:
@@ -85,6 +90,11 @@ class Config:
                 raise ValueError(
                     f"{PREFIX}{name}_URL must begin with http:// or https://, or be off, not {url!r}: correct it."
                 )
+        for upstream in self.edge_upstreams:
+            room, _, address = upstream.partition("=")
+            host, _, port = address.rpartition(":")
+            if not (room and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+                raise ValueError(f"PERPMESH_EDGE_UPSTREAMS must hold room=host:port, not {upstream!r}: correct it.")
         if 0 != self.edge_port == self.admin_port:
             raise ValueError(
                 f"PERPMESH_EDGE_PORT and PERPMESH_ADMIN_PORT are both {self.edge_port}: give them different ports."

@@ -166,21 +166,36 @@ def plan(ground: Ground) -> tuple[Process, ...]:
 
 
 def edge_of(ground: Ground) -> Edge:
-    """Return what the edge is rendered from."""
+    """Return what the edge of this mesh is rendered from."""
+    here = {room.name: (Upstream(host=LOOPBACK, port=ground.ports[room.name]),) for room in ground.rooms}
+    descriptors = ground.checkout / "gen" / "perpmesh.binpb"
+    return edge_for(ground.config, here, descriptors=descriptors, access_log=ground.layout.logs / "access.log")
 
-    def at(room: Room) -> tuple[Upstream, ...]:
-        return (Upstream(host=LOOPBACK, port=ground.ports[room.name]),)
 
-    config = ground.config
+def upstreams_of(config: Config) -> dict[str, tuple[Upstream, ...]]:
+    """Return the addresses of rooms that run elsewhere, as the settings name them."""
+    found: dict[str, tuple[Upstream, ...]] = {}
+    for upstream in config.edge_upstreams:
+        room, _, address = upstream.partition("=")
+        host, _, port = address.rpartition(":")
+        found[room] = (*found.get(room, ()), Upstream(host=host, port=int(port)))
+    return found
+
+
+def edge_for(
+    config: Config, upstreams: Mapping[str, tuple[Upstream, ...]], *, descriptors: Path, access_log: Path
+) -> Edge:
+    """Return what an edge is rendered from whose rooms are at `upstreams`."""
+    rooms = [room for room in ROOMS if room.name in upstreams]
     return Edge(
         host=config.edge_host,
         port=config.edge_port,
         admin_port=config.admin_port,
-        descriptors=ground.checkout / "gen" / "perpmesh.binpb",
-        access_log=ground.layout.logs / "access.log",
-        services={service: at(room) for room in ground.rooms for service in room.services},
-        answers_for_all=next((at(room) for room in ground.rooms if room.answers_for_all), ()),
-        web=next((at(room) for room in ground.rooms if room.web), ()),
+        descriptors=descriptors,
+        access_log=access_log,
+        services={service: upstreams[room.name] for room in rooms for service in room.services},
+        answers_for_all=next((upstreams[room.name] for room in rooms if room.answers_for_all), ()),
+        web=next((upstreams[room.name] for room in rooms if room.web), ()),
         cors_origins=config.cors_origins,
         ip_requests_per_s=config.ip_requests_per_s,
         streams_per_connection_max=config.streams_per_connection_max,
