@@ -339,7 +339,7 @@ async def test_a_venue_that_answers_with_web_pages_is_recovering_with_the_reason
             assert venue.status().state is FeedState.RECOVERING
             assert watcher.markets == {}
             await watcher.until(lambda: watcher.price(BTC) is FeedState.LIVE, "a live price", 10)
-            assert venue.status().state is FeedState.LIVE
+            await watcher.until(lambda: venue.status().state is FeedState.LIVE, "a live venue", 1)
         finally:
             running.cancel()
             await asyncio.wait((running,))
