@@ -28,10 +28,13 @@ from services.venues.lighter.wire.messages import (
     Greeting,
     Message,
     Ping,
+    Pong,
     Refusal,
     Shutdown,
     Ticker,
     Trades,
+    Unsubscribed,
+    Unused,
     WireMarket,
 )
 from services.venues.lighter.wire.numbers import WireError
@@ -40,11 +43,16 @@ from services.venues.port import Emit, FeedLevel
 
 ALIVE_EVERY_NS: Final = 250_000_000
 CONFIRM_EVERY_NS: Final = 1_000_000_000
+DATA_SILENCE_NS: Final = 2_600_000_000
+"""A socket that brings no data for so long is stale, looked at every quarter of a second: within 3 s. Every socket has
+the statistics of all markets, of which some change each second."""
+DATA_GIVE_UP_NS: Final = 6_000_000_000
 TOO_MANY_MESSAGES_S: Final = 5.0
 TOO_MANY_IN_FLIGHT_S: Final = 1.0
 PONG: Final = '{"type":"pong"}'
 ALL_STATS: Final = "market_stats:all"
 MISSED_REASON: Final = "trades were missed while the connection was down: the venue repeats only the latest 50"
+NO_DATA: Final = (Pong, Ping, Greeting, Refusal, Unsubscribed, Shutdown, Unused)
 BEHIND_REASON: Final = "trades were dropped because they came faster than they were taken"
 
 NOT_SUBSCRIBED: Final = 30002
@@ -76,6 +84,8 @@ class Feed:
         self._links: list[Link] = []
         self._tracks: dict[str, Track] = {}
         self._alive_ns: dict[str, int] = {}
+        self._data_ns: dict[str, int] = {}
+        self._silent: set[str] = set()
         self._alive_sets: dict[str, frozenset[str]] = {}
         self._contexts: dict[str, Context] = {}
         self._listed: frozenset[str] = frozenset()
@@ -129,6 +139,21 @@ class Feed:
         if track is not None and track.level is FeedLevel.BOOK and track.synced:
             self._break(track, reason, now_ns)
 
+    def is_silent(self, link: Link) -> bool:
+        """Whether a socket that answers pings has stopped to bring anything."""
+        return link.name in self._silent
+
+    def beat(self, now_ns: int) -> None:
+        """Look for what does not come; call a few times a second."""
+        for number, link in enumerate(self._links):
+            quiet_ns = now_ns - self._data_ns.get(link.name, now_ns)
+            if link.state is FeedState.LIVE and quiet_ns > DATA_SILENCE_NS and link.session.acked_count:
+                self._no_data(link, quiet_ns, now_ns)
+            for track in self._tracks.values():
+                if track.link == number and link.name not in self._silent:
+                    self._check_progress(track, now_ns)
+            self._out.settle(self._current(link), now_ns)
+
     # --- what the links say (`link.Listener`) -------------------------------------------------------------------
 
     def frame(self, link: Link, data: bytes, receive_time_ns: int) -> None:
@@ -140,21 +165,26 @@ class Feed:
             return
         if type(message) is BookDelta:
             self._delta(message, receive_time_ns)
+        elif isinstance(message, NO_DATA):
+            self._answer(link, message)
+            return
         else:
             self._other(link, message, receive_time_ns)
+        self._data_ns[link.name] = receive_time_ns
+        if self._silent:
+            self._silent.discard(link.name)
+            self._alive_ns.pop(link.name, None)
         if receive_time_ns - self._alive_ns.get(link.name, 0) >= ALIVE_EVERY_NS:
             self._alive(link, receive_time_ns)
 
     def changed(self, link: Link, state: FeedState, reason: str, time_ns: int) -> None:
         """The socket is LIVE, STALE or RECOVERING."""
+        self._data_ns[link.name] = time_ns
+        self._silent.discard(link.name)
         if state is not FeedState.LIVE:
-            number = self._links.index(link)
-            markets = {track.market for track in self._tracks.values() if track.link == number}
-            if number == 0:
-                markets |= self._listed - self._tracks.keys()
             if state is FeedState.RECOVERING:
-                self._forget(number)
-            self._out.down(frozenset(markets), state, reason, time_ns)
+                self._forget(self._links.index(link))
+            self._out.down(self._markets_on(link), state, reason, time_ns)
 
     def lost(self, link: Link, keys: tuple[str, ...], reason: str, time_ns: int) -> None:
         """Subscriptions went with their socket; `changed` tells of their markets."""
@@ -180,7 +210,7 @@ class Feed:
             self.counts.repeats += 1
 
     def _other(self, link: Link, message: Message, now_ns: int) -> None:
-        """Take any frame but an update. Pongs, heights, candles and what is not asked for only prove life."""
+        """Take data other than an update of a book. Heights and candles only prove life."""
         if isinstance(message, BookSnapshot):
             self._snapshot(link, message, now_ns)
         elif isinstance(message, Ticker):
@@ -189,7 +219,10 @@ class Feed:
             self._trades(link, message, now_ns)
         elif isinstance(message, Contexts):
             self._contexts_of(link, message, now_ns)
-        elif isinstance(message, Greeting):
+
+    def _answer(self, link: Link, message: Message) -> None:
+        """Take a frame that brings no data: it proves that the socket lives, not that its channels do."""
+        if isinstance(message, Greeting):
             link.greeted()
         elif isinstance(message, Ping):
             link.reply(PONG)
@@ -244,6 +277,8 @@ class Feed:
     def _contexts_of(self, link: Link, contexts: Contexts, now_ns: int) -> None:
         if contexts.snapshot:
             link.acked(plan.key_of(contexts.channel))
+        if link is not self._links[0]:
+            return  # on other sockets they only prove life
         for context in contexts.contexts:
             self._contexts[context.market] = context
             self._out.give(context)
@@ -320,23 +355,44 @@ class Feed:
         self._alive_sets.clear()
 
     def _alive(self, link: Link, now_ns: int) -> None:
-        """Tell which markets are current as of now, and find channels that stand still while others move."""
+        """Tell which markets are current as of now."""
         self._alive_ns[link.name] = now_ns
-        number = self._links.index(link)
-        for track in self._tracks.values():
-            if track.link != number:
-                continue
-            if track.book.is_behind(now_ns):
-                self.counts.gaps += 1
-                self._break(track, "the book stands still while trades or the ticker move", now_ns)
-            if track.ticker.is_behind(now_ns):
-                self.counts.gaps += 1
-                self._lose_ticker(track, "the ticker stands still while trades happen", now_ns)
+        current = self._current(link)
+        if current:
+            self._out.give(Alive(venue=LIGHTER, connection=link.name, markets=current, receive_time_ns=now_ns))
+
+    def _current(self, link: Link) -> frozenset[str]:
         current = self._alive_sets.get(link.name)
         if current is None:
+            number = self._links.index(link)
             tracks = self._tracks.values()
             current = frozenset(track.market for track in tracks if track.link == number and track.current)
             self._alive_sets[link.name] = current
-        self._out.settle(current, now_ns)
-        if current:
-            self._out.give(Alive(venue=LIGHTER, connection=link.name, markets=current, receive_time_ns=now_ns))
+        return current
+
+    def _check_progress(self, track: Track, now_ns: int) -> None:
+        """Find a channel that stands still while others of its market move."""
+        if track.book.is_behind(now_ns):
+            self.counts.gaps += 1
+            self._break(track, "the book stands still while trades or the ticker move", now_ns)
+        if track.ticker.is_behind(now_ns):
+            self.counts.gaps += 1
+            self._lose_ticker(track, "the ticker stands still while trades happen", now_ns)
+
+    def _no_data(self, link: Link, quiet_ns: int, now_ns: int) -> None:
+        """A socket brings nothing although statistics of all markets are due: tell it, later give the socket up."""
+        reason = f"nothing but answers to pings for {quiet_ns / 1e9:.1f} s"
+        if link.name not in self._silent:
+            self._silent.add(link.name)
+            self._out.down(self._markets_on(link), FeedState.STALE, reason, now_ns)
+        elif quiet_ns > DATA_GIVE_UP_NS:
+            self._silent.discard(link.name)
+            link.recycle(reason)
+
+    def _markets_on(self, link: Link) -> frozenset[str]:
+        """Return what comes over a socket; the first brings the contexts of all markets."""
+        number = self._links.index(link)
+        markets = {track.market for track in self._tracks.values() if track.link == number}
+        if number == 0:
+            markets |= self._listed - self._tracks.keys()
+        return frozenset(markets)

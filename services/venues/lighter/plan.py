@@ -1,9 +1,9 @@
 """What to ask Lighter for, in which order, and over which socket. Pure.
 
-The venue takes 200 messages a minute, so the order matters: first the contexts of all markets in one subscription, then
-in the order wanted what gives each market its price (the book, or the ticker where no book is wanted), then trades,
-then the tickers of markets with a book. A market stays on its socket while it is wanted; a socket holds at most
-`MARKETS_PER_LINK`.
+The venue takes 200 messages a minute, so the order matters. First the statistics of all markets in one subscription: on
+the first socket for their contexts, on every other as proof that it brings data. Then, in the order wanted, what gives
+each market its price (the book, or the ticker where no book is wanted), then trades, then the tickers of markets with a
+book. A market stays on its socket while it is wanted; a socket holds at most `MARKETS_PER_LINK`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def subscriptions(
 ) -> list[Subscription]:
     """Return what the socket `link` asks for, most urgent first."""
     here = [(markets[name].market_id, level) for name, level in levels.items() if placed.get(name) == link]
-    keys = [STATS_KEY] if link == 0 else []
+    keys = [STATS_KEY]
     keys += [f"order_book/{number}" if level is FeedLevel.BOOK else f"ticker/{number}" for number, level in here]
     keys += [f"trade/{number}" for number, _ in here]
     keys += [f"ticker/{number}" for number, level in here if level is FeedLevel.BOOK]

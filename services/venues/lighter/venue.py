@@ -291,6 +291,7 @@ class LighterVenue:
             await self._clock.sleep(BEAT_S)
             if self._listings_owed:
                 self._tell_listings()
+            self._feed.beat(self._clock.time_ns())
             self._judge()
 
     def _judge(self) -> None:
@@ -299,6 +300,8 @@ class LighterVenue:
         for link in self._links[: self._started]:
             if link.state is not FeedState.LIVE and state is not FeedState.RECOVERING:
                 state, reason = link.state, f"{link.name}: {link.state_reason}"
+            elif self._feed.is_silent(link) and state is FeedState.LIVE:
+                state, reason = FeedState.STALE, f"{link.name}: nothing but answers to pings"
         self._stand(state, reason)
         links = tuple((link.state, link.session.acked_count, link.session.counts.connects) for link in self._links)
         counts = self._feed.counts

@@ -157,6 +157,7 @@ class Rig:
         for _ in range(steps):
             self.clock._move_to(self.now + round(seconds / steps * 1e9))
             self.link._perform(self.session.tick(self.now))
+            self.feed.beat(self.clock.time_ns())
 
     @property
     def said(self) -> list[str]:

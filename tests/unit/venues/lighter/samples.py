@@ -194,6 +194,9 @@ def stats(*rows: dict[str, object], kind: str = "update") -> bytes:
     )
 
 
+PULSE = stats(stats_row(1, "BTC"))
+"""Data that says nothing of books: what every socket brings each second."""
+
 CANDLE = dump(
     {
         "candles": [{"t": 1778821440000, "o": 2264.2, "h": 2264.34, "l": 2263.36, "c": 2263.97, "v": 13.2, "V": 299.5}],

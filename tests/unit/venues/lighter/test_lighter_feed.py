@@ -7,10 +7,21 @@ from decimal import Decimal
 import pytest
 
 from services.domain.feed import Alive, BookDelta, BookSnapshot, FeedState, MarketDown, Trade
+from services.venues.lifecycle import State
 from services.venues.lighter.feed import PONG
 from services.venues.port import FeedLevel
 from tests.unit.venues.lighter.rig import Rig
-from tests.unit.venues.lighter.samples import book_frame, dump, snapshot, stats, stats_row, ticker, trades, update
+from tests.unit.venues.lighter.samples import (
+    PULSE,
+    book_frame,
+    dump,
+    snapshot,
+    stats,
+    stats_row,
+    ticker,
+    trades,
+    update,
+)
 
 BTC, ETH, SOL = "BTC-PERP", "ETH-PERP", "SOL-PERP"
 SUBSCRIBE = '{"type":"subscribe","channel":"%s"}'
@@ -139,7 +150,7 @@ def test_a_full_room_breaks_the_chain_and_is_told_of_it_when_it_has_place() -> N
     rig.room.is_full = False
     assert rig.said == RENEWAL
     rig.wait(0.3)
-    rig.give(b'{"type":"pong"}')
+    rig.give(PULSE)
     assert only_down(rig).markets == {BTC}
     assert rig.room.live == set()
     rig.give(snapshot(20))
@@ -158,10 +169,10 @@ def test_a_book_that_stands_still_while_its_ticker_moves_is_repaired() -> None:
     rig = booked()
     rig.give(ticker(50))
     rig.wait(1.0)
-    rig.give(b'{"type":"pong"}')
+    rig.give(PULSE)
     assert rig.room.downs == []
     rig.wait(1.0)
-    rig.give(b'{"type":"pong"}')
+    rig.give(PULSE)
     assert "stands still" in only_down(rig).reason
     assert rig.said == RENEWAL
 
@@ -171,7 +182,7 @@ def test_a_quiet_book_whose_ticker_is_no_further_is_left_alone() -> None:
     rig.give(ticker(11))
     for _ in range(20):
         rig.wait(0.5)
-        rig.give(b'{"type":"pong"}')
+        rig.give(PULSE)
     assert rig.room.downs == []
     assert rig.room.alive[-1].markets == {BTC}
 
@@ -180,12 +191,12 @@ def test_alive_is_told_at_most_four_times_a_second_and_only_of_what_is_current()
     rig = Rig({BTC: FeedLevel.BOOK, ETH: FeedLevel.BOOK, SOL: FeedLevel.PRICE})
     rig.give(snapshot(10))
     rig.wait(0.25)
-    rig.give(b'{"type":"pong"}')
+    rig.give(PULSE)
     assert rig.room.alive[-1].markets == {BTC}
     rig.room.alive.clear()
     for _ in range(100):
         rig.wait(0.01)
-        rig.give(b'{"type":"pong"}')
+        rig.give(PULSE)
     assert 3 <= len(rig.room.alive) <= 4
 
 
@@ -242,6 +253,26 @@ def test_silence_is_told_as_stale_within_three_seconds_and_ends_with_the_next_fr
     assert rig.said == []
 
 
+def test_a_socket_that_only_answers_pings_is_stale_within_three_seconds_and_then_given_up() -> None:
+    rig = booked()
+    rig.give(PULSE)
+    since = rig.clock.time_ns()
+    while not rig.room.downs:
+        rig.wait(0.5)
+        rig.give(b'{"type":"pong"}')
+    stale = only_down(rig)
+    assert stale.state is FeedState.STALE
+    assert stale.receive_time_ns - since <= 3_000_000_000
+    assert "answers to pings" in stale.reason
+    rig.give(PULSE)
+    assert rig.room.alive[-1].receive_time_ns > stale.receive_time_ns
+    assert rig.room.alive[-1].markets == {BTC}
+    for _ in range(20):
+        rig.wait(0.5)
+        rig.give(b'{"type":"pong"}')
+    assert rig.session.state is State.CLOSING
+
+
 @pytest.mark.parametrize(
     ("code", "message", "pause"),
     [(30009, "Too Many Websocket Messages!", 5.0), (30010, "Too Many Inflight Messages!", 1.0)],
@@ -252,11 +283,11 @@ def test_talking_too_much_makes_a_pause_not_a_reconnect(code: int, message: str,
     rig.give(dump({"error": {"code": code, "message": message}}))
     for _ in range(round(pause / 0.5) - 1):
         rig.wait(0.5)
-        rig.give(b'{"type":"pong"}')
+        rig.give(PULSE)
     assert rig.said == []
     for _ in range(2):
         rig.wait(0.5)
-        rig.give(b'{"type":"pong"}')
+        rig.give(PULSE)
     assert rig.said == asked
     assert rig.room.downs == []
 

@@ -18,7 +18,7 @@ import pytest
 from services.domain.feed import BookDelta
 from services.venues.port import FeedLevel
 from tests.unit.venues.lighter.rig import Rig
-from tests.unit.venues.lighter.samples import BTC, dump, needs_captures, recorded_frames
+from tests.unit.venues.lighter.samples import BTC, PULSE, dump, needs_captures, recorded_frames
 
 pytestmark = needs_captures
 
@@ -183,7 +183,7 @@ def repair(rig: Rig, reference: Reference, frame: Json) -> None:
     assert shown(rig) == reference.best()
     for _ in range(30):
         rig.wait(1.5)
-        rig.give(b'{"type":"pong"}')
+        rig.give(PULSE)
 
 
 @pytest.mark.parametrize(
