@@ -48,6 +48,7 @@ class Engine:
         self._publisher = publisher
         self._clock = clock
         self._demand_sent = -1
+        self._book_wanted = {name for name, level in demand.levels().items() if level >= FeedLevel.BOOK}
         self._listed_venues: set[str] = set()
         self._venue_versions: dict[str, int] = {}
         self._after_round: asyncio.Future[None] | None = None
@@ -135,10 +136,11 @@ class Engine:
             return
         self._demand_sent = self.demand.version
         levels = self.demand.levels()
+        self._book_wanted = {name for name, level in levels.items() if level >= FeedLevel.BOOK}
         for venue in self.venues.values():
             venue.want(levels)
         for name, market in self.markets.items():
-            if levels.get(name, FeedLevel.CONTEXT) < FeedLevel.BOOK:
+            if name not in self._book_wanted:
                 for venue_market in market.venues.values():
                     venue_market.forget_book()
 
@@ -183,7 +185,7 @@ class Engine:
 
     def _on_snapshot(self, event: BookSnapshot) -> None:
         found = self._find(event.venue, event.market)
-        if found is not None:
+        if found is not None and event.market in self._book_wanted:  # else it is fed no longer and would grow stale
             market, venue_market = found
             try:
                 venue_market.on_snapshot(event)

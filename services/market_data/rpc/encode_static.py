@@ -7,6 +7,7 @@ from decimal import Decimal
 from perpmesh.marketdata.v1 import market_pb2, venue_pb2
 
 from services.domain.decimals import plain_text
+from services.domain.feed import FeedState
 from services.domain.market import Listing, Source, Status, tick_at
 from services.market_data.model.market import Market
 from services.market_data.model.venue_market import VenueMarket
@@ -101,7 +102,7 @@ def venue_message(
         part = message.connections.add(
             name=link.name,
             state=STATES[link.state],
-            state_reason=link.state_reason,
+            state_reason="" if link.state is FeedState.LIVE else link.state_reason,
             subscription_count=link.subscription_count,
             reconnect_count=link.reconnect_count,
         )
