@@ -1,4 +1,4 @@
-"""The adapters the referee judges: how to make each one on a simulator. A new venue adds one entry to `ADAPTERS`.
+"""The adapters the referee judges: how to make each on a simulator. A new venue adds one entry to `ADAPTERS`."""
 
 from __future__ import annotations
 
