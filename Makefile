@@ -36,10 +36,12 @@ bench: $(VENV)/.dev  ## measure every speed claim beside its peer
 	@$(PY) -m bench $(ARGS)
 
 lint: $(VENV)/.dev  ## style, the floors, the contract's style
-	@$(VENV)/bin/ruff check .
-	@$(VENV)/bin/ruff format --check --quiet . || { echo 'Run: $(VENV)/bin/ruff format .'; exit 1; }
-	@$(VENV)/bin/lint-imports
-	@$(VENV)/bin/buf lint
+	@status=0; \
+	$(VENV)/bin/ruff check . || status=1; \
+	$(VENV)/bin/ruff format --check --quiet . || { status=1; echo 'Run: $(VENV)/bin/ruff format .'; }; \
+	$(VENV)/bin/lint-imports || status=1; \
+	$(VENV)/bin/buf lint || status=1; \
+	exit $$status
 
 type: $(VENV)/.dev  ## mypy, strict
 	@$(VENV)/bin/mypy
