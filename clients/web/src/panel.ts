@@ -1,6 +1,6 @@
 /** One market opened: its merged order book, its trades and what each venue says of it. */
 
-import type { Gap } from "@contract/perpmesh/marketdata/v1/stream_pb.js";
+import type { Gap } from "@contract/perpmesh/type/v1/stream_pb.js";
 import type { Price } from "@contract/perpmesh/marketdata/v1/price_pb.js";
 import { State } from "@contract/perpmesh/marketdata/v1/state_pb.js";
 import { Side } from "@contract/perpmesh/type/v1/side_pb.js";
