@@ -41,6 +41,9 @@ lint: $(VENV)/.dev  ## style, the floors, the contract's style
 	$(VENV)/bin/ruff format --check --quiet . || { status=1; echo 'Run: $(VENV)/bin/ruff format .'; }; \
 	$(VENV)/bin/lint-imports || status=1; \
 	$(VENV)/bin/buf lint || status=1; \
+	$(VENV)/bin/buf format --exit-code --path proto/perpmesh . >/dev/null || { status=1; echo 'Run: buf format -w --path proto/perpmesh .'; }; \
+	$(VENV)/bin/buf build -o $(VENV)/contract.binpb && \
+	$(VENV)/bin/buf breaking $(VENV)/contract.binpb --against proto/baseline.binpb || status=1; \
 	exit $$status
 
 type: $(VENV)/.dev  ## mypy, strict
