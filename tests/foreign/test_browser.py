@@ -212,6 +212,9 @@ async def test_nothing_is_cut_off_in_a_narrow_window(page: chromium.Page, width:
     await page.size(width, 800, phone=width < 500)
     await page.click(f'tbody[data-market="{MARKET}"] button')
     await page.until("document.querySelectorAll('#book tbody.bids tr').length > 0")
+    await page.until("document.querySelectorAll('#trades tbody tr').length > 0")
+    title = await page.evaluate("document.getElementById('panel-title').getBoundingClientRect().toJSON()")
+    assert 0 <= title["top"] < 400, "what was opened is out of sight"
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
     cut = """[...document.querySelectorAll('#prices .price, #prices td.number, #book td')]
         .filter((one) => one.checkVisibility() && one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0)
