@@ -199,7 +199,8 @@ async def test_columns_sort_by_value(page: chromium.Page) -> None:
     assert await page.evaluate("document.querySelector('th[data-sort=bid]').getAttribute('aria-sort')") == "descending"
     first = await page.evaluate("document.querySelector('tbody[data-market]').dataset.market")
     bids = """[...document.querySelectorAll('tbody[data-market] .market-row td:nth-child(3) .price')]
-        .map((one) => one.textContent.replaceAll(',', '').replaceAll('\\u00a0', '')).filter((one) => /^[0-9]/.test(one))"""
+        .map((one) => one.textContent.replaceAll(',', '').replaceAll('\\u00a0', ''))
+        .filter((one) => /^[0-9]/.test(one))"""
     shown = [Decimal(one) for one in await page.evaluate(bids)]
     assert first == MARKET
     # A row moves when it is looked at again, not with every price: neighbours of nearly one price may be swapped.
