@@ -208,7 +208,7 @@ class LighterVenue:
         self._spare_count = len(unasked)
         levels |= dict.fromkeys((name for name in self._trading if name in unasked), FeedLevel.PRICE)
         self._placed = plan.place(levels, self._placed)
-        self._feed.follow(levels, self._placed, self._markets)
+        self._feed.follow(levels, self._placed, self._markets, unasked)
         for number in range(max(self._placed.values(), default=0) + 1):
             if number == len(self._links):
                 self._links.append(self._make_link(number))
