@@ -26,8 +26,8 @@ up: $(VENV)/.server  ## start the whole mesh here; Ctrl-C ends it
 reset: $(VENV)/.server  ## empty the state folder (var/); refuses while the mesh runs
 	@$(PY) -m services.launcher reset
 
-test: $(VENV)/.dev  ## run every test
-	@$(PY) -m pytest $(ARGS)
+test: $(VENV)/.dev  ## run every test, three files at a time: most of them wait
+	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 referee integration e2e foreign: $(VENV)/.dev  ## run one folder of tests
 	@$(PY) -m pytest tests/$@ $(ARGS)
