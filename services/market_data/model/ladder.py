@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from services.market_data.model.candle import (
+    DAY,
     LADDER,
     MINUTE,
     MINUTE_NS,
@@ -43,15 +44,17 @@ class Ladder:
     """Pure: takes trades, signs of life and repairs; returns the candles that are closed by them."""
 
     __slots__ = ("_alive", "_covered_ns", "_parts", "_resumed_ns", "_seconds", "_seconds_settled_ns", "_watermark_ns",
-                 "changed", "late", "minutes", "scale", "settled_ns")  # fmt: skip
+                 "changed", "held", "late", "minutes", "scale", "settled_ns")  # fmt: skip
 
-    def __init__(self, scale: Scale, settled_ns: int) -> None:
-        """Begin with every minute before `settled_ns` settled (a whole day, so that no part of a day is missing)."""
+    def __init__(self, scale: Scale) -> None:
         self.scale = scale
-        self.settled_ns = start_of(settled_ns, MINUTE)
+        self.settled_ns = 0
+        """Every minute before this is settled."""
         self.minutes: dict[int, Forming] = {}
         self.late = 0
         """Trades that came after their candle was closed."""
+        self.held = True
+        """Whether nothing settles yet, since it is not known from where on."""
         self.changed = False
         """Whether a trade came since this was last set to False."""
         self._seconds: dict[int, Forming] = {}
@@ -82,6 +85,16 @@ class Ladder:
             else:
                 part.add(price, size, time_ns)
 
+    def begin(self, settled_ns: int) -> None:
+        """Say from which whole day on minutes are to be settled; until then trades are only collected."""
+        self.settled_ns = start_of(settled_ns, DAY)
+        self.held = False
+
+    def is_settled(self, interval_s: int, open_ns: int) -> bool:
+        """Return whether the candle of a length that opens at `open_ns` cannot change any more."""
+        settled_ns = self._seconds_settled_ns if interval_s == SECOND else self.settled_ns
+        return open_ns + interval_s * SECOND_NS <= settled_ns
+
     def lose(self) -> None:
         """Trades were missed: nothing settles from trades until the feed covers a whole minute again."""
         self._covered_ns = None
@@ -99,7 +112,7 @@ class Ladder:
             self._watermark_ns = max(self._watermark_ns, evidence_ns)
         self._alive = alive
         closed = self._close_seconds()
-        if not alive or now_ns - self._resumed_ns < RESUME_NS:
+        if self.held or not alive or now_ns - self._resumed_ns < RESUME_NS:
             return closed
         covered_ns = self._covered_minute()
         while covered_ns is not None and covered_ns <= self.settled_ns:
@@ -110,6 +123,8 @@ class Ladder:
 
     def gap(self, now_ns: int) -> tuple[int, int] | None:
         """Return the minutes [start, end) that only the venue's REST interface can say now, or None."""
+        if self.held:
+            return None
         covered_ns = self._covered_minute()
         over_ns = start_of(now_ns - FILL_DELAY_NS, MINUTE)
         end_ns = over_ns if covered_ns is None else min(covered_ns, over_ns)
@@ -135,14 +150,6 @@ class Ladder:
             closed += self._settle(candle)
         self.changed = True
         return closed
-
-    def skip(self, settled_ns: int) -> None:
-        """Give up every minute before `settled_ns` (a whole day): what is older cannot be had any more."""
-        if settled_ns > self.settled_ns:
-            self.settled_ns = settled_ns
-            self.minutes = {open_ns: one for open_ns, one in self.minutes.items() if open_ns >= settled_ns}
-            for parts in self._parts.values():
-                parts.clear()
 
     def forming(self, interval_s: int) -> Candle | None:
         """Return the newest candle of a length as it stands, not closed; None when nothing was traded in it yet."""

@@ -63,6 +63,12 @@ def direct(prints: Sequence[Print], interval_s: int) -> list[Candle]:
     ]
 
 
+def begun() -> Ladder:
+    ladder = Ladder(SCALE)
+    ladder.begin(START_NS)
+    return ladder
+
+
 prints = st.lists(
     st.builds(
         Print,
@@ -79,7 +85,7 @@ prints = st.lists(
 @given(prints=prints, seed=st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
 def test_candles_of_every_length_are_those_of_the_trades_in_any_order(prints: list[Print], seed: int) -> None:
-    ladder = Ladder(SCALE, START_NS)
+    ladder = begun()
     ladder.advance(START_NS - SECOND_NS, START_NS - SECOND_NS, alive=True)
     shuffled = list(prints)
     random.Random(seed).shuffle(shuffled)
@@ -98,7 +104,7 @@ def test_candles_of_every_length_are_those_of_the_trades_in_any_order(prints: li
 def test_an_outage_leaves_no_hole_and_no_double(prints: list[Print], at: int, length: int, seed: int) -> None:
     """Trades between two moments are lost; the venue's own minutes repair exactly what they touched."""
     lost_ns, back_ns = START_NS + at * SECOND_NS, START_NS + (at + length) * SECOND_NS
-    ladder = Ladder(SCALE, START_NS)
+    ladder = begun()
     ladder.advance(START_NS - SECOND_NS, START_NS - SECOND_NS, alive=True)
     rng = random.Random(seed)
     closed: list[Candle] = []
@@ -130,7 +136,7 @@ def test_an_outage_leaves_no_hole_and_no_double(prints: list[Print], at: int, le
 
 
 def test_only_the_minutes_around_an_outage_are_asked_of_the_venue() -> None:
-    ladder = Ladder(SCALE, START_NS)
+    ladder = begun()
     ladder.advance(START_NS, START_NS, alive=True)
     at_ns = START_NS + 10 * MINUTE_NS + 30 * SECOND_NS
     ladder.advance(at_ns, at_ns, alive=True)
@@ -149,7 +155,7 @@ def test_only_the_minutes_around_an_outage_are_asked_of_the_venue() -> None:
 
 
 def test_a_cut_without_loss_settles_from_the_trades_the_venue_repeats() -> None:
-    ladder = Ladder(SCALE, START_NS)
+    ladder = begun()
     ladder.advance(START_NS, START_NS, alive=True)
     ladder.advance(START_NS + 50 * SECOND_NS, START_NS + 30 * SECOND_NS, alive=False)
     back_ns = START_NS + 70 * SECOND_NS
@@ -161,7 +167,7 @@ def test_a_cut_without_loss_settles_from_the_trades_the_venue_repeats() -> None:
 
 
 def test_silence_settles_nothing_though_nobody_has_said_that_the_feed_is_down() -> None:
-    ladder = Ladder(SCALE, START_NS)
+    ladder = begun()
     ladder.advance(START_NS, START_NS, alive=True)
     ladder.advance(START_NS + 64 * SECOND_NS, START_NS + 59 * SECOND_NS, alive=True)
     assert ladder.settled_ns == START_NS
@@ -171,7 +177,7 @@ def test_silence_settles_nothing_though_nobody_has_said_that_the_feed_is_down() 
 
 
 def test_a_trade_after_its_minute_is_closed_is_counted_and_changes_nothing() -> None:
-    ladder = Ladder(SCALE, START_NS)
+    ladder = begun()
     ladder.advance(START_NS, START_NS, alive=True)
     late_ns = START_NS + 2 * MINUTE_NS
     ladder.advance(late_ns, late_ns, alive=True)
@@ -181,7 +187,7 @@ def test_a_trade_after_its_minute_is_closed_is_counted_and_changes_nothing() -> 
 
 
 def test_the_forming_day_holds_its_settled_parts_and_the_running_minute() -> None:
-    ladder = Ladder(SCALE, START_NS)
+    ladder = begun()
     ladder.advance(START_NS, START_NS, alive=True)
     trades = [Print(START_NS + minute * MINUTE_NS + 1, 100 + minute, 7) for minute in range(0, 400, 3)]
     for one in trades:
@@ -193,7 +199,7 @@ def test_the_forming_day_holds_its_settled_parts_and_the_running_minute() -> Non
 
 
 def test_trades_that_wait_for_a_repair_are_bounded() -> None:
-    ladder = Ladder(SCALE, START_NS)
+    ladder = begun()
     for minute in range(MINUTES_WAITING_MAX + 50):
         now_ns = START_NS + minute * MINUTE_NS + 30 * SECOND_NS
         ladder.trade(10, 1, now_ns)
@@ -205,7 +211,7 @@ def test_trades_that_wait_for_a_repair_are_bounded() -> None:
 
 
 def test_an_answer_to_an_older_question_changes_nothing() -> None:
-    ladder = Ladder(SCALE, START_NS)
+    ladder = begun()
     assert ladder.fill(START_NS, START_NS + MINUTE_NS, ()) == []
     assert ladder.settled_ns == START_NS + MINUTE_NS
     assert ladder.fill(START_NS, START_NS + 2 * MINUTE_NS, ()) == []
@@ -236,3 +242,14 @@ def test_what_a_venue_does_not_say_stays_unknown_in_every_sum() -> None:
     assert merged.quote_volume is None
     assert merged.repaired
     assert merged.volume == 2 * forming.volume
+
+
+def test_nothing_settles_before_it_is_known_from_where_on() -> None:
+    ladder = Ladder(SCALE)
+    ladder.advance(START_NS, START_NS, alive=True)
+    ladder.trade(10, 1, START_NS + 5)
+    late_ns = START_NS + 2 * MINUTE_NS
+    assert [one.interval_s for one in ladder.advance(late_ns, late_ns, alive=True)] == [1]
+    assert ladder.gap(late_ns) is None
+    ladder.begin(START_NS + 7)
+    assert [one.interval_s for one in ladder.advance(late_ns, late_ns, alive=True)] == [MINUTE]
