@@ -106,33 +106,35 @@ async def running_room(url: str = "", **options: Any) -> AsyncIterator[Room]:
         asyncio.create_task(one)
         for one in (engine.run(), publisher.run(), lighter.run(engine.intake.emit), hyperliquid.run(engine.intake.emit))
     ]
-    async with Supervisor() as supervisor, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        await lighter.started.wait()
-        await hyperliquid.started.wait()
-        await engine.round_done()
-        if url:
-            history.start(supervisor)
-            supervisor.start("recorder", recorder.run)
-            for backfill in backfills:
-                supervisor.start(f"backfill.{backfill.name}", backfill.run)
-        yield Room(
-            stub=stubs.MarketDataServiceStub(channel),  # type: ignore[arg-type]
-            lighter=lighter,
-            hyperliquid=hyperliquid,
-            engine=engine,
-            publisher=publisher,
-            server=server,
-            auditor=Auditor(engine, SYSTEM, interval_s=0.01, margin_s=0.1),
-            kept=kept,
-            recorder=recorder,
-            history=history,
-            backfills=backfills,
-        )
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await server.stop()
-    await history.close()
+    try:
+        async with Supervisor() as supervisor, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            await lighter.started.wait()
+            await hyperliquid.started.wait()
+            await engine.round_done()
+            if url:
+                history.start(supervisor)
+                supervisor.start("recorder", recorder.run)
+                for backfill in backfills:
+                    supervisor.start(f"backfill.{backfill.name}", backfill.run)
+            yield Room(
+                stub=stubs.MarketDataServiceStub(channel),  # type: ignore[arg-type]
+                lighter=lighter,
+                hyperliquid=hyperliquid,
+                engine=engine,
+                publisher=publisher,
+                server=server,
+                auditor=Auditor(engine, SYSTEM, interval_s=0.01, margin_s=0.1),
+                kept=kept,
+                recorder=recorder,
+                history=history,
+                backfills=backfills,
+            )
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.stop()
+        await history.close()
 
 
 @pytest.fixture
