@@ -11,6 +11,7 @@ from services.chassis.metrics import METRICS
 from services.chassis.room import run_room, start_probes
 from services.chassis.server import Server
 from services.chassis.tasks import Supervisor
+from services.chassis.telemetry import log
 from services.chassis.valkey_bus import ValkeyBus
 from services.domain.errors import Reason
 from services.domain.feed import FeedState
@@ -145,6 +146,7 @@ def make_backfill(
         pause_s=config.history.backfill_pause_s,
         depth=config.history.backfill_candles,
         funding_days=config.history.backfill_funding_days,
+        tell=lambda venue, why: log.warning("backfill.failed", venue=venue, error=why),
     )
 
 
