@@ -135,9 +135,7 @@ class Backfill:
     def _is_busy(self) -> bool:
         """Return whether so much of the venue's REST budget is used that the rest is for books and audits."""
         return any(
-            one.used > one.allowed * BUDGET_SHARE
-            for one in self._venue.status().limits
-            if one.name.startswith("rest_")
+            one.used > one.allowed * BUDGET_SHARE for one in self._venue.status().limits if one.name.startswith("rest_")
         )
 
     async def _restore(self, key: Series, ladder: Ladder, now_ns: int) -> None:

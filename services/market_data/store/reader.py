@@ -103,6 +103,8 @@ class HistoryReader:
         self._clock = clock
         self._lag_max_s = lag_max_s
         self._lag: _Lag | None = None
+        self.answered_by = ""
+        """Who gave the last answer: primary, replica or late replica."""
         self._lag_shown = metrics.gauge("perpmesh_replica_lag_seconds", "How far the read replica is behind; -1 away.")
         self._reads = metrics.counter("perpmesh_history_reads_total", "Questions to history, by who answered.", ("by",))
 
@@ -198,6 +200,7 @@ class HistoryReader:
     ) -> Answer[Any]:
         rows = await self._on(database, query, arguments)
         self._reads.labels(by).inc()
+        self.answered_by = by
         return Answer([make(row) for row in rows], age_s)
 
     async def _on(self, database: Database, query: str, arguments: tuple[Any, ...]) -> list[Any]:
