@@ -44,6 +44,10 @@ class Postgres:
         """Return its address over TCP, where the password counts."""
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
+    def program(self, name: str) -> Path:
+        """Return where one of PostgreSQL's programs is."""
+        return self._programs / name
+
     def init(self) -> None:
         """Make the data folder."""
         secret = self._folder / "secret"
@@ -52,6 +56,12 @@ class Postgres:
         options = ["-U", "mesh", "-E", "UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", "--no-sync"]
         command = [self._programs / "initdb", "-D", self._folder / "data", "--pwfile", secret, *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=_ENVIRON, cwd="/", **self._user)
+
+    def copy_of(self, primary: Postgres) -> None:
+        """Make the data folder of a read replica, by pg_basebackup."""
+        command = [self._programs / "pg_basebackup", "-D", self._folder / "data", "-R", "-X", "stream", "-c", "fast"]
+        command += ["-d", primary.url(database="replication")]
+        subprocess.run(command, check=True, env=_ENVIRON, cwd="/", **self._user)
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""
@@ -69,7 +79,7 @@ class Postgres:
         )
         log.close()
         end = time.monotonic() + START_TIMEOUT_S
-        while b"ready to accept connections" not in (self._folder / "log").read_bytes()[old:]:
+        while b"ready to accept" not in (self._folder / "log").read_bytes()[old:]:
             assert self._process.poll() is None, (self._folder / "log").read_text()[-800:]
             assert time.monotonic() < end, "postgres does not start"
             time.sleep(0.01)
@@ -89,6 +99,22 @@ def postgres() -> Iterator[Postgres]:
     try:
         server = Postgres(folder)
         server.init()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replica(primary: Postgres) -> Iterator[Postgres]:
+    """Run a read replica of `primary` for the time of a block."""
+    folder = Path(tempfile.mkdtemp(prefix="perpmesh-pg-replica-"))
+    try:
+        server = Postgres(folder)
+        server.copy_of(primary)
         server.start()
         try:
             yield server

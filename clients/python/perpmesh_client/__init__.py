@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from perpmesh_client.tuning import Tuning
     from perpmesh_client.values.book import BookLevel, BookVersion, LocalBook, OrderBook, VenueSize
     from perpmesh_client.values.funding import FundingRate, VenueFunding
+    from perpmesh_client.values.history import Candle, FundingPoint, Interval, PricePoint
     from perpmesh_client.values.market import LeverageTier, Listing, Market
     from perpmesh_client.values.price import BestLevel, Price, VenuePrice
     from perpmesh_client.values.states import BreakerState, Feed, ListingStatus, Side, Source, State
@@ -39,6 +40,7 @@ _HOMES = {
     "tuning": ("Tuning",),
     "values.book": ("BookLevel", "BookVersion", "LocalBook", "OrderBook", "VenueSize"),
     "values.funding": ("FundingRate", "VenueFunding"),
+    "values.history": ("Candle", "FundingPoint", "Interval", "PricePoint"),
     "values.market": ("LeverageTier", "Listing", "Market"),
     "values.price": ("BestLevel", "Price", "VenuePrice"),
     "values.states": ("BreakerState", "Feed", "ListingStatus", "Side", "Source", "State"),
@@ -56,13 +58,16 @@ __all__ = [
     "BookVersion",
     "Breaker",
     "BreakerState",
+    "Candle",
     "Connection",
     "Feed",
     "FeedCounts",
     "FieldViolation",
+    "FundingPoint",
     "FundingRate",
     "Gap",
     "GapError",
+    "Interval",
     "LeverageTier",
     "Limit",
     "Listing",
@@ -73,6 +78,7 @@ __all__ = [
     "Perpmesh",
     "PerpmeshError",
     "Price",
+    "PricePoint",
     "Side",
     "Source",
     "State",
