@@ -15,12 +15,12 @@ from services.chassis.valkey_bus import ValkeyBus
 from services.domain.errors import Reason
 from services.domain.feed import FeedState
 from services.domain.market import Source
+from services.domain.pages import Pager
 from services.market_data.app.audit import Auditor
 from services.market_data.app.demand import Demand
 from services.market_data.app.engine import Engine
 from services.market_data.app.view import View
 from services.market_data.config import Config
-from services.market_data.model.pages import Pager
 from services.market_data.rpc.publisher import StreamPublisher
 from services.market_data.rpc.service import MarketDataService
 from services.market_data.store import PriceCache

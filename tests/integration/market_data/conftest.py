@@ -13,11 +13,11 @@ from perpmesh.marketdata.v1 import market_data_service_pb2_grpc as stubs
 from services.chassis.clock import SYSTEM
 from services.chassis.server import Server, ServerConfig
 from services.domain.market import Source
+from services.domain.pages import Pager
 from services.market_data.app.audit import Auditor
 from services.market_data.app.demand import Demand
 from services.market_data.app.engine import Engine
 from services.market_data.app.view import View
-from services.market_data.model.pages import Pager
 from services.market_data.rpc.publisher import StreamPublisher
 from services.market_data.rpc.service import MarketDataService
 from services.venues.port import FeedLevel
