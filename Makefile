@@ -13,7 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up reset test referee integration e2e foreign bench lint type gen gen-check record lock ci moved
+.PHONY: help setup up reset test referee integration e2e foreign bench lint type gen gen-check record lock ci moved record venue-check
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ gen: $(VENV)/.dev  ## write gen/ from proto/, and services/settings.txt from the
 gen-check: $(VENV)/.dev  ## prove that what is generated is fresh
 	@$(PY) -m tools.gen --check
 	@$(PY) -m tools.settings --check
+
+venue-check: $(VENV)/.server  ## compare the venues' live payloads with the shapes we parse (PERPMESH_VENUES=testnet, ARGS)
+	@$(PY) -m tools.venue_check $(ARGS)
 
 record: $(VENV)/.server  ## write the venues' raw frames with their times (ARGS)
 	@$(VENV)/bin/perpmesh record $(ARGS)

@@ -55,17 +55,22 @@ async def told(mesh: Mesh, truth: Truth) -> Told:
     assert process.stdin is not None
     assert process.stderr is not None
     told = Told({})
-    async with asyncio.timeout(60):
-        line = await process.stderr.readline()
-        assert line == b"following\n", line + await process.stderr.read()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + FOLLOW_S
-        while loop.time() < end:
-            price, book = await asyncio.gather(truth.price(MARKET), truth.book(MARKET))
-            told.prices[price.sequence] = price
-            told.books[book.sequence] = book
-            await asyncio.sleep(PERIOD_S)
-        out, err = await process.communicate(b"")  # which closes its standard input
+    try:
+        async with asyncio.timeout(60):
+            line = await process.stderr.readline()
+            assert line == b"following\n", line + await process.stderr.read()
+            loop = asyncio.get_running_loop()
+            end = loop.time() + FOLLOW_S
+            while loop.time() < end:
+                price, book = await asyncio.gather(truth.price(MARKET), truth.book(MARKET))
+                told.prices[price.sequence] = price
+                told.books[book.sequence] = book
+                await asyncio.sleep(PERIOD_S)
+            out, err = await process.communicate(b"")  # which closes its standard input
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode == 0, err.decode()
     told.said = json.loads(out)
     told.trades = await truth.trades(MARKET, 1000)

@@ -77,7 +77,9 @@ export class Panel {
     ];
     for (const follower of this.#followers) follower.start();
     this.#title.focus({ preventScroll: true });
-    this.#title.scrollIntoView({ block: "nearest" });
+    const top = this.#section.getBoundingClientRect().top;
+    // Beside the table it is in sight; above it, on a small screen, the reader may have scrolled past.
+    if (top < 0 || top > window.innerHeight / 2) this.#section.scrollIntoView({ block: "start" });
   }
 
   close(): void {

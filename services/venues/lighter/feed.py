@@ -42,6 +42,7 @@ from services.venues.link import Link
 from services.venues.port import Emit, FeedLevel
 
 ALIVE_EVERY_NS: Final = 250_000_000
+UNKNOWN_IDS_MAX: Final = 10_000
 CONFIRM_EVERY_NS: Final = 1_000_000_000
 DATA_SILENCE_NS: Final = 2_600_000_000
 """A socket that brings no data for so long is stale, looked at every quarter of a second: within 3 s. Every socket has
@@ -89,6 +90,7 @@ class Feed:
         self._alive_sets: dict[str, frozenset[str]] = {}
         self._contexts: dict[str, Context] = {}
         self._listed: frozenset[str] = frozenset()
+        self._asked_about: set[int] = set()
 
     # --- what the venue object says -----------------------------------------------------------------------------
 
@@ -290,7 +292,9 @@ class Feed:
         for error in contexts.errors:
             self.counts.bad_frames += 1
             log.warning("lighter.bad_context", field=error.field, problem=error.problem)
-        if contexts.unknown_ids:
+        unknown = set(contexts.unknown_ids) - self._asked_about
+        if unknown and len(self._asked_about) < UNKNOWN_IDS_MAX:
+            self._asked_about |= unknown  # once is enough: the list is read every minute anyway
             self._list_again()
 
     def _refusal(self, link: Link, refusal: Refusal) -> None:

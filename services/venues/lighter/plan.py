@@ -3,12 +3,13 @@
 The venue takes 200 messages a minute, so the order matters. First the statistics of all markets in one subscription: on
 the first socket for their contexts, on every other as proof that it brings data. Then, in the order wanted, what gives
 each market its price (the book, or the ticker where no book is wanted), then trades, then the tickers of markets with a
-book. A market stays on its socket while it is wanted; a socket holds at most `MARKETS_PER_LINK`.
+book; after those the same for markets that nobody asked for, a few at a time. A market stays on its socket while it is
+wanted; a socket holds at most `MARKETS_PER_LINK`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
 from services.venues.lighter.wire.messages import WireMarket
@@ -21,6 +22,9 @@ MARKETS_PER_LINK: Final = 100
 LINKS_MAX: Final = 4
 SUBSCRIPTIONS_PER_LINK: Final = 500
 MESSAGES_PER_MINUTE: Final = 200
+SPARE_FIRST: Final = 50
+"""How many markets nobody asked for are fed from the start: half the message rate of the first minute."""
+SPARE_PER_SECOND: Final = 0.5
 CONNECTS_PER_MINUTE: Final = 255
 
 
@@ -58,13 +62,28 @@ def place(wanted: Iterable[str], placed: Mapping[str, int]) -> dict[str, int]:
     return result
 
 
+def spare(markets: Iterable[str], wanted: Container[str], running_s: float) -> list[str]:
+    """Return the markets nobody asked for whose price may be fed all the same, `running_s` after the first socket.
+
+    Some at once, then one every two seconds, so that most of the venue's message rate is left to whoever asks next.
+    """
+    room = SPARE_FIRST + int(running_s * SPARE_PER_SECOND)
+    return [name for name in markets if name not in wanted][:room]
+
+
 def subscriptions(
-    link: int, levels: Mapping[str, FeedLevel], placed: Mapping[str, int], markets: Mapping[str, WireMarket]
+    link: int,
+    levels: Mapping[str, FeedLevel],
+    placed: Mapping[str, int],
+    markets: Mapping[str, WireMarket],
+    unasked: Container[str] = (),
 ) -> list[Subscription]:
-    """Return what the socket `link` asks for, most urgent first."""
-    here = [(markets[name].market_id, level) for name, level in levels.items() if placed.get(name) == link]
+    """Return what the socket `link` asks for, most urgent first; the markets `unasked` for come last."""
+    here = [(name, markets[name].market_id, level) for name, level in levels.items() if placed.get(name) == link]
     keys = [STATS_KEY]
-    keys += [f"order_book/{number}" if level is FeedLevel.BOOK else f"ticker/{number}" for number, level in here]
-    keys += [f"trade/{number}" for number, _ in here]
-    keys += [f"ticker/{number}" for number, level in here if level is FeedLevel.BOOK]
+    for last in (False, True):
+        group = [(number, level) for name, number, level in here if (name in unasked) is last]
+        keys += [f"order_book/{number}" if level is FeedLevel.BOOK else f"ticker/{number}" for number, level in group]
+        keys += [f"trade/{number}" for number, _ in group]
+        keys += [f"ticker/{number}" for number, level in group if level is FeedLevel.BOOK]
     return [subscription(key) for key in keys]

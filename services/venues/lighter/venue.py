@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from services.chassis.clock import Clock
 from services.chassis.telemetry import log
 from services.domain.feed import BookSnapshot, FeedState, ListingsChanged
-from services.domain.market import LIGHTER, Listing, Source
+from services.domain.market import LIGHTER, Listing, Source, Status
 from services.venues.budget import Allowance, Budget
 from services.venues.lifecycle import SessionConfig
 from services.venues.lighter import plan
@@ -104,6 +104,9 @@ class LighterVenue:
         self._listings_owed = False
         self._markets: dict[str, WireMarket] = {}
         self._wanted: dict[str, FeedLevel] = {}
+        self._trading: tuple[str, ...] = ()
+        self._spare_count = 0
+        self._running_since_s = clock.monotonic()
         self._placed: dict[str, int] = {}
         self._state = FeedState.RECOVERING
         self._state_reason = "the list of markets has not been read yet"
@@ -136,7 +139,7 @@ class LighterVenue:
     def want(self, levels: dict[str, FeedLevel]) -> None:
         """Say what is wanted of each canonical market, replacing what was said before.
 
-        A market that is not named is fed at CONTEXT: the venue's message rate leaves no room for the price of all.
+        A market that is not named is fed at PRICE as the venue's message rate leaves room for it (`plan.spare`).
         """
         self._wanted = dict(levels)
         self._apply()
@@ -201,16 +204,29 @@ class LighterVenue:
             for name, level in self._wanted.items()
             if name in self._markets and level is not FeedLevel.CONTEXT
         }
+        unasked = frozenset(plan.spare(self._trading, levels, self._running_s()))
+        self._spare_count = len(unasked)
+        levels |= dict.fromkeys((name for name in self._trading if name in unasked), FeedLevel.PRICE)
         self._placed = plan.place(levels, self._placed)
         self._feed.follow(levels, self._placed, self._markets)
         for number in range(max(self._placed.values(), default=0) + 1):
             if number == len(self._links):
                 self._links.append(self._make_link(number))
         for number, link in enumerate(self._links):
-            link.want(plan.subscriptions(number, levels, self._placed, self._markets))
+            link.want(plan.subscriptions(number, levels, self._placed, self._markets, unasked))
         for link in self._links[self._started :]:
             self._group.create_task(link.run(), name=link.name)
         self._started = len(self._links)
+
+    def _running_s(self) -> float:
+        """Return the seconds since the first list of markets."""
+        return self._clock.monotonic() - self._running_since_s
+
+    def _add_spare(self) -> None:
+        """Ask for the price of further markets that nobody asked for, once there is room."""
+        spare = plan.spare(self._trading, self._wanted, self._running_s())
+        if len(spare) > self._spare_count:
+            self._apply()
 
     def _make_link(self, number: int) -> Link:
         config = SessionConfig(
@@ -271,7 +287,10 @@ class LighterVenue:
         for error in listed.errors[:20]:
             log.warning("lighter.market_left_out", field=error.field, problem=error.problem)
         before = self._markets
+        if not before:
+            self._running_since_s = self._clock.monotonic()
         self._listings = listed.listings
+        self._trading = tuple(one.market for one in listed.listings if one.status is Status.ACTIVE)
         self._markets = {listing.market: wire_market(listing) for listing in listed.listings}
         self._feed.relist(listed.listings, listed.ignored_ids)
         self._tell_listings()
@@ -291,6 +310,7 @@ class LighterVenue:
             await self._clock.sleep(BEAT_S)
             if self._listings_owed:
                 self._tell_listings()
+            self._add_spare()
             self._feed.beat(self._clock.time_ns())
             self._judge()
 
