@@ -75,6 +75,10 @@ class PostgresConfig:
     )
 
 
+class UnreachableError(ConfigError):
+    """The database does not answer, which may pass; any other `ConfigError` of `Database.open` does not."""
+
+
 class Database:
     """The pool of one room; its role sees its own schema, which is the search path."""
 
@@ -177,9 +181,9 @@ def _session(room: str, config: PostgresConfig) -> dict[str, str]:
     }
 
 
-def _unreachable(error: BaseException) -> ConfigError:
+def _unreachable(error: BaseException) -> UnreachableError:
     text = str(error) or type(error).__name__
-    return ConfigError(f"PostgreSQL does not answer ({_line(text)}): start it, or correct PERPMESH_POSTGRES_URL.")
+    return UnreachableError(f"PostgreSQL does not answer ({_line(text)}): start it, or correct PERPMESH_POSTGRES_URL.")
 
 
 def _refused(error: BaseException) -> ConfigError:

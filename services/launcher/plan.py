@@ -73,6 +73,8 @@ class Room:
     uses_postgres: bool = False
     needs_postgres: bool = False
     """Whether it is no use without PostgreSQL, so that the mesh is ready only with it."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """The variable that takes a secret which outlives restarts, by the secret's name."""
 
 
 ROOMS = (
@@ -82,6 +84,8 @@ ROOMS = (
         answers_for_all=True,
         uses_venues=True,
         uses_valkey=True,
+        uses_postgres=True,
+        secrets={"page": "PERPMESH_PAGE_SECRET"},
     ),
     Room(name="stream", web=True, peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"}),
 )
@@ -123,7 +127,7 @@ class Ground:
     ports: Mapping[str, int]
     """A reserved port for each of `port_names`, on loopback."""
     secrets: Mapping[str, str]
-    """The passwords of `valkey` and `postgres`."""
+    """The passwords of `valkey` and `postgres`, of each room's role as `postgres.<room>`, and rooms' own secrets."""
 
 
 def built(rooms: Iterable[Room], checkout: Path) -> tuple[Room, ...]:
@@ -153,9 +157,25 @@ def valkey_url(ground: Ground) -> str:
 
 
 def postgres_url(ground: Ground) -> str:
-    """Return the address of PostgreSQL for asyncpg and psql: a Unix socket as well."""
+    """Return the address of PostgreSQL for its administrator, for asyncpg and psql: a Unix socket as well."""
+    return _postgres_url(ground, "perpmesh", ground.secrets["postgres"])
+
+
+def room_postgres_url(ground: Ground, room: str, *, port: int = 5432) -> str:
+    """Return the address of PostgreSQL for a room, which has a role of its own and sees its own schema."""
+    return _postgres_url(ground, room, ground.secrets[f"postgres.{room}"]) + (f"&port={port}" if port != 5432 else "")
+
+
+def _postgres_url(ground: Ground, user: str, password: str) -> str:
     folder = str(ground.postgres_sockets).replace("/", "%2F")
-    return f"postgresql://perpmesh:{ground.secrets['postgres']}@/postgres?host={folder}"
+    return f"postgresql://{user}:{password}@/postgres?host={folder}"
+
+
+def secret_names(rooms: Iterable[Room]) -> tuple[str, ...]:
+    """Return the names of all secrets that a mesh of `rooms` needs."""
+    every = tuple(rooms)
+    roles = (f"postgres.{room.name}" for room in every if room.uses_postgres or room.needs_postgres)
+    return ("valkey", "postgres", *roles, *dict.fromkeys(name for room in every for name in room.secrets))
 
 
 def plan(ground: Ground) -> tuple[Process, ...]:
@@ -210,7 +230,8 @@ def _room(ground: Ground, room: Room) -> Process:
     if room.uses_valkey:
         env["PERPMESH_VALKEY_URL"] = valkey_url(ground)
     if room.uses_postgres or room.needs_postgres:
-        env["PERPMESH_POSTGRES_URL"] = postgres_url(ground)
+        env["PERPMESH_POSTGRES_URL"] = room_postgres_url(ground, room.name)
+    env |= {variable: ground.secrets[name] for name, variable in room.secrets.items()}
     if room.web:
         env["PERPMESH_STREAM_WEB_ROOT"] = str(ground.checkout / "clients" / "web" / "dist")
         env["PERPMESH_CORS_ORIGINS"] = ",".join(config.cors_origins)

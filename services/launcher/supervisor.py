@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from services.chassis.clock import Clock
-from services.launcher import embedded, plan, process
+from services.launcher import database, embedded, plan, process
 from services.launcher.plan import Ground, Kind, Process
 from services.launcher.process import Guard, Running
 from services.launcher.screen import Screen, try_this
@@ -74,6 +74,7 @@ class Supervisor:
 
         async def postgres() -> None:
             await embedded.prepare_postgres(self._ground, self._guard)
+            await database.prepare_rooms(self._ground, self._guard)
 
         return {"valkey": valkey, "envoy": envoy, "postgres": postgres}
 
