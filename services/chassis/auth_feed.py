@@ -16,6 +16,7 @@ from services.chassis.bus import Channels
 from services.chassis.clock import SYSTEM, Clock
 from services.chassis.config import ConfigError
 from services.chassis.metrics import METRICS, Metrics
+from services.chassis.tasks import Supervisor
 from services.chassis.telemetry import Log, log
 from services.chassis.verifier import AuthConfig, TokenVerifier
 
@@ -113,3 +114,12 @@ async def _get(host: str, port: int, target: str) -> bytes:
 def feed_of(config: AuthConfig) -> AuthFeed | None:
     """Return the feed of a room, or None where it verifies nobody."""
     return AuthFeed(config) if config.url else None
+
+
+def start_feed(feed: AuthFeed | None, tasks: Supervisor, channels: Channels | None = None) -> None:
+    """Keep a feed fresh in a room's supervised tasks; with channels, revocations come at once."""
+    if feed is None:
+        return
+    tasks.start("auth_feed", feed.run)
+    if channels is not None:
+        tasks.start("auth_channel", lambda: feed.listen(channels))

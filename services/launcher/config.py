@@ -62,6 +62,31 @@ class Config:
         "Origins of other pages that may call from a browser; the page at / needs none.",
         default=(),
     )
+    auth_issuer: str = setting(
+        "PERPMESH_AUTH_ISSUER",
+        "The `iss` of the access tokens; of auth, the edge and every room alike.",
+        default="perpmesh",
+    )
+    auth_audience: str = setting(
+        "PERPMESH_AUTH_AUDIENCE",
+        "The `aud` of the access tokens; of auth, the edge and every room alike.",
+        default="perpmesh",
+    )
+    sign_ins_per_minute: int = setting(
+        "PERPMESH_SIGN_INS_PER_MINUTE",
+        "Challenges, sign-ins, refreshes and exchanges of tokens a minute that the edge takes from one IPv4 address or "
+        "IPv6 /64.",
+        default=300,
+        minimum=1,
+        maximum=1_000_000,
+    )
+    user_requests_per_s: int = setting(
+        "PERPMESH_USER_REQUESTS_PER_S",
+        "Requests a second that the edge takes from one signed-in user, twice as many at once.",
+        default=200,
+        minimum=1,
+        maximum=1_000_000,
+    )
     ip_requests_per_s: int = setting(
         "PERPMESH_IP_REQUESTS_PER_S",
         "Requests a second that the edge takes from one IPv4 address or IPv6 /64, twice as many at once.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services.chassis import ids
+from services.chassis.auth_feed import feed_of, start_feed
 from services.chassis.breaker import BreakerPolicy
 from services.chassis.clock import SYSTEM, Clock
 from services.chassis.metrics import METRICS
@@ -90,13 +91,16 @@ async def main(config: Config, stop: asyncio.Event) -> None:
             return None
         return "no venue is live, so there are no prices"
 
-    server = Server("market_data", config.chassis.server, ready=ready)
+    feed = feed_of(config.auth)
+    verifier = feed.verifier if feed is not None else None
+    server = Server("market_data", config.chassis.server, ready=ready, verifier=verifier)
     server.add(SERVICE, service)
     probes = await start_probes(config.chassis.telemetry, ready)
     measure(engine, publisher, cache)
     measure_history(recorder, backfills)
     try:
         async with bus, Supervisor() as tasks:
+            start_feed(feed, tasks, bus)
             tasks.start("engine", engine.run)
             tasks.start("cache", cache.run)
             tasks.start("publisher", publisher.run)

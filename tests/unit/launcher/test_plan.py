@@ -10,7 +10,18 @@ import pytest
 
 from services.launcher import plan as plans
 from services.launcher.config import Config, Layout
-from services.launcher.plan import Ground, Kind, Process, Programs, Room, built, plan, port_names, wants_simulator
+from services.launcher.plan import (
+    Ground,
+    Kind,
+    Process,
+    Programs,
+    Room,
+    built,
+    plan,
+    port_names,
+    secret_names,
+    wants_simulator,
+)
 
 ROOMS = (
     Room(name="market_data", services=("perpmesh.marketdata.v1.MarketDataService",), answers_for_all=True,
@@ -33,7 +44,7 @@ def ground(config: Config | None = None, rooms: tuple[Room, ...] = ROOMS, *, sim
         rooms=rooms,
         simulator=simulator,
         ports={name: 7000 + number for number, name in enumerate(names)},
-        secrets={"valkey": "valkey-password", "postgres": "postgres-password"},
+        secrets={name: f"{name}-password" for name in secret_names(rooms)},
     )
 
 
