@@ -21,6 +21,8 @@ from services.chassis.telemetry import Log, log
 from services.chassis.verifier import AuthConfig, TokenVerifier
 
 POLL_S = 0.4
+FIRST_POLL_S = 0.05
+"""How often the page is asked until it has answered once."""
 TIMEOUT_S = 2.0
 ANSWER_BYTES_MAX = 4 << 20
 """What is read of an answer: 90,000 revocations."""
@@ -66,7 +68,7 @@ class AuthFeed:
                 self._tell(None)
             except (OSError, TimeoutError, ValueError, KeyError, TokenError, asyncio.IncompleteReadError) as error:
                 self._tell(error)
-            await self._clock.sleep(POLL_S)
+            await self._clock.sleep(FIRST_POLL_S if self._heard_s is None else POLL_S)
 
     async def listen(self, channels: Channels) -> None:
         """Take revocations from the bus as they happen, until canceled; what is missed there the page has."""

@@ -273,6 +273,8 @@ def _token_filters(fragments: Mapping[str, Json], calls: Iterable[Call], edge: E
         "token_rules": rules,
         "user_requests_per_s": edge.user_requests_per_s,
         "user_burst": 2 * edge.user_requests_per_s,
+        "ip_requests_per_s": edge.ip_requests_per_s,
+        "ip_burst": 2 * edge.ip_requests_per_s,
     }
     yield from cast("list[Json]", _fill(fragments["token_filters"], values))
     yield _fill(fragments["user_limit"], values)

@@ -122,7 +122,7 @@ class HistoryConfig:
     backfill_pause_s: float = setting(
         "PERPMESH_BACKFILL_PAUSE_S",
         "Seconds between two questions about the past to one venue, so that books and audits keep their budget.",
-        default=1.5,
+        default=3.0,
         minimum=0,
         maximum=60,
     )

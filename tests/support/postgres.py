@@ -44,6 +44,10 @@ class Postgres:
         """Return its address over TCP, where the password counts."""
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
+    def program(self, name: str) -> Path:
+        """Return where one of PostgreSQL's programs is."""
+        return self._programs / name
+
     def init(self) -> None:
         """Make the data folder."""
         secret = self._folder / "secret"

@@ -2,8 +2,8 @@
 
 One task per venue, one question at a time with a pause after each, so that a backfill never takes the budget that
 books and audits need. In order: where a market's candles stand in the database (`_restore`), minutes that trades did
-not cover (`_repair`), funding that was settled since, and last the candles of longer ago. A question that fails is asked
-again after a growing pause; nothing is given up but what the venues have no more.
+not cover (`_repair`), funding that was settled since, and last the candles of longer ago. A question that fails is
+asked again after a growing pause; nothing is given up but what the venues have no more.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Final
 from services.domain.decimals import from_units
 from services.domain.feed import FeedState
 from services.market_data.app.engine import Engine
-from services.market_data.model.candle import INTERVALS, MINUTE, Candle, Scale, merge_venues
+from services.market_data.model.candle import INTERVALS, MINUTE, SECOND, Candle, Scale, merge_venues
 from services.market_data.model.history import PriceSample, RecordedTrade
 from services.market_data.model.ladder import Ladder
 from services.market_data.model.market import Market
@@ -32,6 +32,8 @@ KEPT: Final = 16
 """How many closed candles of each length are kept in memory: those the database may not have yet, and some more."""
 IDLE_NS: Final = 120 * 1_000_000_000
 """How long the candles of a market that is not recorded are kept once its trades are no longer fed."""
+AWAY_NS: Final = 10 * 1_000_000_000
+"""How long a candle of one second waits for a venue that gives no sign of life."""
 OPEN_MAX: Final = 64
 """How many candles of a market may wait for their last venue to close, for who watches them."""
 
@@ -163,9 +165,15 @@ class Recorder:
         return merged
 
     def is_settled(self, market: str, interval_s: int, open_ns: int) -> bool:
-        """Return whether no venue can add to the candles that open then."""
+        """Return whether no venue can add to the candles that open then.
+
+        Minutes of a venue that is away are repaired by REST. Seconds cannot be: they do not wait for it.
+        """
+        away_ns = self._clock.time_ns() - AWAY_NS
         return all(
-            ladder.is_settled(interval_s, open_ns) for (name, _), ladder in self.ladders.items() if name == market
+            ladder.is_settled(interval_s, open_ns) or (interval_s == SECOND and ladder.evidence_ns < away_ns)
+            for (name, _), ladder in self.ladders.items()
+            if name == market
         )
 
     def present(self, market: str, interval_s: int, venue: str) -> Candle | None:

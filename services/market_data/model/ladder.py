@@ -95,6 +95,11 @@ class Ladder:
         settled_ns = self._seconds_settled_ns if interval_s == SECOND else self.settled_ns
         return open_ns + interval_s * SECOND_NS <= settled_ns
 
+    @property
+    def evidence_ns(self) -> int:
+        """The feed's last sign of life while its trades were fed; 0 before the first."""
+        return self._watermark_ns
+
     def lose(self) -> None:
         """Trades were missed: nothing settles from trades until the feed covers a whole minute again."""
         self._covered_ns = None

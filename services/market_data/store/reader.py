@@ -49,7 +49,8 @@ _PRICES = """
     SELECT found.* FROM unnest($2::text[]) AS wanted (venue), LATERAL (
         SELECT * FROM price_history AS p
         WHERE p.market = $1 AND p.venue = wanted.venue AND p.sample_time >= $3
-          AND p.sample_time < CASE WHEN wanted.venue > $5 THEN $4 + interval '1 microsecond' ELSE $4 END
+          AND p.sample_time < CASE WHEN wanted.venue > $5 THEN $4::timestamptz + interval '1 microsecond'
+                                   ELSE $4::timestamptz END
         ORDER BY p.sample_time DESC LIMIT $6
     ) AS found
     ORDER BY found.sample_time DESC, found.venue LIMIT $6

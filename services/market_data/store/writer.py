@@ -168,6 +168,8 @@ class HistoryWriter:
 
     async def flush(self, connection: Connection) -> None:
         """Write everything that waits. Raises what the database raises; rows that are not written are kept."""
+        if connection.is_closed():
+            raise ConnectionResetError("the database closed the connection")
         now = self._clock.now()
         if self._clock.monotonic() - self._tended_s >= TEND_S:
             dropped = await self._partitions.tend(connection, now)

@@ -69,6 +69,18 @@ def test_passwords_are_in_no_command_line() -> None:
     assert not [p.name for p in plan(ground()) if any("password" in part for part in p.argv)]
 
 
+def test_a_room_that_keeps_state_has_a_role_of_its_own_and_never_the_administrators() -> None:
+    keeper = Room(name="keeper", uses_postgres=True, secrets={"page": "PERPMESH_PAGE_SECRET"})
+    assert secret_names((*ROOMS, keeper)) == ("valkey", "postgres", "postgres.keeper", "page")
+    of = ground(rooms=(*ROOMS, keeper))
+    env = by_name(of)["keeper"].env
+    assert env["PERPMESH_POSTGRES_URL"].startswith("postgresql://keeper:postgres.keeper-password@/postgres?host=")
+    assert env["PERPMESH_PAGE_SECRET"] == "page-password"
+    for name, process in by_name(of).items():
+        assert of.secrets["postgres"] not in " ".join(process.env.values()).split(":"), name
+        assert "PERPMESH_PAGE_SECRET" not in process.env or name == "keeper"
+
+
 def test_settings_of_rooms_pass_through() -> None:
     assert by_name(ground())["simulator"].env["PERPMESH_SIMULATOR_SEED"] == "7"
 
