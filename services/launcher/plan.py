@@ -97,7 +97,7 @@ ROOMS = (
         needs_postgres=True,
         secrets={"page": "PERPMESH_PAGE_SECRET", "auth_keys": "PERPMESH_AUTH_KEY_SECRET"},
     ),
-    Room(name="stream", web=True, peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"}),
+    Room(name="stream", web=True, uses_valkey=True, peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"}),
 )
 """Every room the launcher can start; those that are not built are left out."""
 AUTH_PAGE = "auth.page"
