@@ -30,8 +30,8 @@ backup restore: $(VENV)/.server  ## save the database to FILE=..., or put it bac
 	@test -n "$(FILE)" || { echo 'Name the file: make $@ FILE=perpmesh.backup'; exit 1; }
 	@$(PY) -m services.launcher $@ $(FILE)
 
-test: $(VENV)/.dev  ## run every test
-	@$(PY) -m pytest $(ARGS)
+test: $(VENV)/.dev  ## run every test, three files at a time: most of them wait
+	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 referee integration e2e foreign: $(VENV)/.dev  ## run one folder of tests
 	@$(PY) -m pytest tests/$@ $(ARGS)

@@ -68,9 +68,8 @@ async def run(count: int) -> None:
         books = [pb.WatchOrderBookRequest(market=name, depth=500).SerializeToString() for name in names]
         tasks = await hold(room, WATCH_BOOK, books, read=True)
         after = resident(pid)
-        print(
-            f"{'market with both books, watched':<34} {(after - before) / len(names):>9.0f} {len(names):>6} {after / 1024:>9.0f}"
-        )
+        each = (after - before) / len(names)
+        print(f"{'market with both books, watched':<34} {each:>9.0f} {len(names):>6} {after / 1024:>9.0f}")
         for label, request, read in (
             ("stream of one quiet market", streams.watch_request([names[-1]]), True),
             ("stream of 30 moving markets", streams.watch_request(names), True),

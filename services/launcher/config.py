@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 _SOCKET_PATH_BYTES_MAX = 80
 """A Unix socket's path may have 107 bytes; this leaves room for the longest name below it."""
 
-_NOT_OURS = frozenset({"PERPMESH_FIXTURES"})
+_NOT_OURS = frozenset({"PERPMESH_FIXTURES", "PERPMESH_PRIVATE_KEY", "PERPMESH_SESSION_FILE"})
 """Variables of the house's tools that may be set where the mesh is started."""
 
 

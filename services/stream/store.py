@@ -1,7 +1,7 @@
 """`connections:{userId}` in Valkey: which sockets a user has, over all doors. A help and nothing more.
 
 A sorted set of connection ids by when each lapses. A door writes its own again every `REFRESH_S`, so that those of a
-door that died are gone after `LAPSE_S`. Nothing waits for it; while Valkey is away the map has holes, and heals by itself.
+door that died are gone after `LAPSE_S`. Nothing waits for it; while Valkey is away the map has holes, and heals.
 """
 
 from __future__ import annotations

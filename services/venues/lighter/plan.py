@@ -22,9 +22,10 @@ MARKETS_PER_LINK: Final = 100
 LINKS_MAX: Final = 4
 SUBSCRIPTIONS_PER_LINK: Final = 500
 MESSAGES_PER_MINUTE: Final = 200
-SPARE_FIRST: Final = 50
-"""How many markets nobody asked for are fed from the start: half the message rate of the first minute."""
-SPARE_PER_SECOND: Final = 0.5
+SPARE_BELOW: Final = 100
+"""Markets nobody asked for are added while fewer messages than this were sent in the last minute: the rest is kept for
+whoever asks next, and for books that must come back after a cut."""
+SPARE_AT_ONCE: Final = 4
 CONNECTS_PER_MINUTE: Final = 255
 
 
@@ -60,15 +61,6 @@ def place(wanted: Iterable[str], placed: Mapping[str, int]) -> dict[str, int]:
             room[free] -= 1
             result[name] = free
     return result
-
-
-def spare(markets: Iterable[str], wanted: Container[str], running_s: float) -> list[str]:
-    """Return the markets nobody asked for whose price may be fed all the same, `running_s` after the first socket.
-
-    Some at once, then one every two seconds, so that most of the venue's message rate is left to whoever asks next.
-    """
-    room = SPARE_FIRST + int(running_s * SPARE_PER_SECOND)
-    return [name for name in markets if name not in wanted][:room]
 
 
 def subscriptions(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Protocol
 
 from services.chassis.clock import Clock
@@ -105,8 +106,8 @@ class LighterVenue:
         self._markets: dict[str, WireMarket] = {}
         self._wanted: dict[str, FeedLevel] = {}
         self._trading: tuple[str, ...] = ()
-        self._spare_count = 0
-        self._running_since_s = clock.monotonic()
+        self._unasked: dict[str, None] = {}
+        self._connected: tuple[int, ...] = ()
         self._placed: dict[str, int] = {}
         self._state = FeedState.RECOVERING
         self._state_reason = "the list of markets has not been read yet"
@@ -139,7 +140,7 @@ class LighterVenue:
     def want(self, levels: dict[str, FeedLevel]) -> None:
         """Say what is wanted of each canonical market, replacing what was said before.
 
-        A market that is not named is fed at PRICE as the venue's message rate leaves room for it (`plan.spare`).
+        A market that is not named is fed at PRICE as the venue's message rate leaves room for it (`plan.SPARE_BELOW`).
         """
         self._wanted = dict(levels)
         self._apply()
@@ -217,28 +218,39 @@ class LighterVenue:
             for name, level in self._wanted.items()
             if name in self._markets and level is not FeedLevel.CONTEXT
         }
-        unasked = frozenset(plan.spare(self._trading, levels, self._running_s()))
-        self._spare_count = len(unasked)
-        levels |= dict.fromkeys((name for name in self._trading if name in unasked), FeedLevel.PRICE)
+        unasked = [name for name in self._unasked if name in self._markets and name not in levels]
+        self._unasked = dict.fromkeys(unasked)
+        levels |= dict.fromkeys(unasked, FeedLevel.PRICE)
         self._placed = plan.place(levels, self._placed)
-        self._feed.follow(levels, self._placed, self._markets)
+        self._feed.follow(levels, self._placed, self._markets, self._unasked)
         for number in range(max(self._placed.values(), default=0) + 1):
             if number == len(self._links):
                 self._links.append(self._make_link(number))
         for number, link in enumerate(self._links):
-            link.want(plan.subscriptions(number, levels, self._placed, self._markets, unasked))
+            link.want(plan.subscriptions(number, levels, self._placed, self._markets, self._unasked))
         for link in self._links[self._started :]:
             self._group.create_task(link.run(), name=link.name)
         self._started = len(self._links)
 
-    def _running_s(self) -> float:
-        """Return the seconds since the first list of markets."""
-        return self._clock.monotonic() - self._running_since_s
+    def _tend_unasked(self) -> None:
+        """Add markets nobody asked for while messages are to spare; drop those of a socket that was made anew.
 
-    def _add_spare(self) -> None:
-        """Ask for the price of further markets that nobody asked for, once there is room."""
-        spare = plan.spare(self._trading, self._wanted, self._running_s())
-        if len(spare) > self._spare_count:
+        After a cut, what was asked for must come back first: the others are added again when there is room.
+        """
+        if self._group is None or not self._started:
+            return
+        connects = tuple(link.session.counts.connects for link in self._links)
+        before = dict(enumerate(self._connected))
+        anew = {number for number, count in enumerate(connects) if count > before.get(number, count)}
+        self._connected = connects
+        kept = {name: None for name in self._unasked if self._placed.get(name) not in anew}
+        live = all(link.state is FeedState.LIVE for link in self._links)
+        used, _ = self._messages.used(self._clock.monotonic_ns())
+        if live and not anew and used < plan.SPARE_BELOW:
+            fresh = (name for name in self._trading if name not in self._wanted and name not in kept)
+            kept.update(dict.fromkeys(islice(fresh, plan.SPARE_AT_ONCE)))
+        if kept.keys() != self._unasked.keys():
+            self._unasked = kept
             self._apply()
 
     def _make_link(self, number: int) -> Link:
@@ -300,8 +312,6 @@ class LighterVenue:
         for error in listed.errors[:20]:
             log.warning("lighter.market_left_out", field=error.field, problem=error.problem)
         before = self._markets
-        if not before:
-            self._running_since_s = self._clock.monotonic()
         self._listings = listed.listings
         self._trading = tuple(one.market for one in listed.listings if one.status is Status.ACTIVE)
         self._markets = {listing.market: wire_market(listing) for listing in listed.listings}
@@ -323,7 +333,7 @@ class LighterVenue:
             await self._clock.sleep(BEAT_S)
             if self._listings_owed:
                 self._tell_listings()
-            self._add_spare()
+            self._tend_unasked()
             self._feed.beat(self._clock.time_ns())
             self._judge()
 

@@ -273,13 +273,11 @@ async def test_a_verifier_names_the_caller_and_a_wrong_token_is_refused_even_on_
 async def test_a_stream_ends_with_the_reason_when_its_token_does() -> None:
     verifier = OneUser()
     async with room(verifier=verifier) as r:
-        right = (("authorization", "Bearer right"),)
-        stream = r.stream("WatchEcho")(SayRequest(text="wait", count=1), metadata=right)
+        stream = r.stream()(SayRequest(text="wait", count=1), metadata=(("authorization", "Bearer right"),))
         assert (await stream.read()).number == 0
         await r.echo.started.wait()
         verifier.end(DomainError(Reason.TOKEN_INVALID, "The session was ended."))
-        error = await fails(stream.read())
-        assert error.reason is Reason.TOKEN_INVALID
+        assert (await fails(stream.read())).reason is Reason.TOKEN_INVALID
         await r.echo.ended.wait()
 
 
