@@ -12,6 +12,7 @@ from services.chassis.metrics import METRICS
 from services.chassis.room import run_room, start_probes
 from services.chassis.server import Server
 from services.chassis.tasks import Supervisor
+from services.chassis.telemetry import log
 from services.chassis.valkey_bus import ValkeyBus
 from services.domain.errors import Reason
 from services.domain.feed import FeedState
@@ -48,23 +49,13 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     demand = Demand(dict.fromkeys(config.markets, FeedLevel.BOOK), clock)
     bus = ValkeyBus(config.bus)
     cache = PriceCache(bus, clock, is_wanted=demand.is_wanted)
+    epoch, streams_max = ids.new_seed() & 0xFFFFFFFF, config.streams_max
     publisher = StreamPublisher(
-        sources=sources,
-        epoch=ids.new_seed() & 0xFFFFFFFF,
-        clock=clock,
-        keep_price=cache.keep,
-        streams_max=config.streams_max,
+        sources=sources, epoch=epoch, clock=clock, keep_price=cache.keep, streams_max=streams_max
     )
     engine = Engine(venues=venues, publisher=publisher, demand=demand, clock=clock)
     history = make_history(config, clock)
-    recorder = Recorder(
-        engine,
-        history.writer,
-        publisher.candles,
-        clock,
-        markets=config.history.markets or config.markets,
-        sample_interval_s=config.history.sample_interval_s,
-    )
+    recorder = make_recorder(config, engine, history, publisher, clock)
     engine.follow(recorder)
     backfills = [make_backfill(venue, recorder, history, config, clock, engine) for venue in venues]
     view = View(engine, clock)
@@ -92,8 +83,7 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         return "no venue is live, so there are no prices"
 
     feed = feed_of(config.auth)
-    verifier = feed.verifier if feed is not None else None
-    server = Server("market_data", config.chassis.server, ready=ready, verifier=verifier)
+    server = Server("market_data", config.chassis.server, ready=ready, verifier=feed.verifier if feed else None)
     server.add(SERVICE, service)
     probes = await start_probes(config.chassis.telemetry, ready)
     measure(engine, publisher, cache)
@@ -101,9 +91,8 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     try:
         async with bus, Supervisor() as tasks:
             start_feed(feed, tasks, bus)
-            tasks.start("engine", engine.run)
-            tasks.start("cache", cache.run)
-            tasks.start("publisher", publisher.run)
+            for name, work in (("engine", engine.run), ("cache", cache.run), ("publisher", publisher.run)):
+                tasks.start(name, work)
             tasks.start("audit", Auditor(engine, clock, interval_s=config.audit_interval_s).run)
             for venue in venues:
                 tasks.start(f"venue.{venue.name}", lambda venue=venue: venue.run(engine.intake.emit))  # type: ignore[misc]
@@ -120,6 +109,20 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         await history.close()
         if probes is not None:
             await probes.close()
+
+
+def make_recorder(
+    config: Config, engine: Engine, history: History, publisher: StreamPublisher, clock: Clock
+) -> Recorder:
+    """Return what makes history of what the engine sees."""
+    return Recorder(
+        engine,
+        history.writer,
+        publisher.candles,
+        clock,
+        markets=config.history.markets or config.markets,
+        sample_interval_s=config.history.sample_interval_s,
+    )
 
 
 def make_history(config: Config, clock: Clock) -> History:
@@ -149,6 +152,7 @@ def make_backfill(
         pause_s=config.history.backfill_pause_s,
         depth=config.history.backfill_candles,
         funding_days=config.history.backfill_funding_days,
+        tell=lambda venue, why: log.warning("backfill.failed", venue=venue, error=why),
     )
 
 

@@ -121,8 +121,8 @@ class HistoryConfig:
     )
     backfill_pause_s: float = setting(
         "PERPMESH_BACKFILL_PAUSE_S",
-        "Seconds between two questions about the past to one venue, so that books and audits keep their budget.",
-        default=3.0,
+        "Seconds between two questions about the past to one venue, which also wait while most of its budget is used.",
+        default=1.0,
         minimum=0,
         maximum=60,
     )

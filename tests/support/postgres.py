@@ -57,6 +57,12 @@ class Postgres:
         command = [self._programs / "initdb", "-D", self._folder / "data", "--pwfile", secret, *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=_ENVIRON, cwd="/", **self._user)
 
+    def copy_of(self, primary: Postgres) -> None:
+        """Make the data folder of a read replica, by pg_basebackup."""
+        command = [self._programs / "pg_basebackup", "-D", self._folder / "data", "-R", "-X", "stream", "-c", "fast"]
+        command += ["-d", primary.url(database="replication")]
+        subprocess.run(command, check=True, env=_ENVIRON, cwd="/", **self._user)
+
     def start(self) -> None:
         """Start it and wait until it takes connections."""
         settings = {"shared_buffers": "16MB", "max_connections": "40", "fsync": "off"}
@@ -73,7 +79,7 @@ class Postgres:
         )
         log.close()
         end = time.monotonic() + START_TIMEOUT_S
-        while b"ready to accept connections" not in (self._folder / "log").read_bytes()[old:]:
+        while b"ready to accept" not in (self._folder / "log").read_bytes()[old:]:
             assert self._process.poll() is None, (self._folder / "log").read_text()[-800:]
             assert time.monotonic() < end, "postgres does not start"
             time.sleep(0.01)
@@ -93,6 +99,22 @@ def postgres() -> Iterator[Postgres]:
     try:
         server = Postgres(folder)
         server.init()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replica(primary: Postgres) -> Iterator[Postgres]:
+    """Run a read replica of `primary` for the time of a block."""
+    folder = Path(tempfile.mkdtemp(prefix="perpmesh-pg-replica-"))
+    try:
+        server = Postgres(folder)
+        server.copy_of(primary)
         server.start()
         try:
             yield server

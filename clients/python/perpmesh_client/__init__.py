@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from perpmesh_client.tuning import Tuning
     from perpmesh_client.values.book import BookLevel, BookVersion, LocalBook, OrderBook, VenueSize
     from perpmesh_client.values.funding import FundingRate, VenueFunding
+    from perpmesh_client.values.history import Candle, FundingPoint, Interval, PricePoint
     from perpmesh_client.values.market import LeverageTier, Listing, Market
     from perpmesh_client.values.price import BestLevel, Price, VenuePrice
     from perpmesh_client.values.states import BreakerState, Feed, ListingStatus, Side, Source, State
@@ -41,6 +42,7 @@ _HOMES = {
     "tuning": ("Tuning",),
     "values.book": ("BookLevel", "BookVersion", "LocalBook", "OrderBook", "VenueSize"),
     "values.funding": ("FundingRate", "VenueFunding"),
+    "values.history": ("Candle", "FundingPoint", "Interval", "PricePoint"),
     "values.market": ("LeverageTier", "Listing", "Market"),
     "values.price": ("BestLevel", "Price", "VenuePrice"),
     "values.states": ("BreakerState", "Feed", "ListingStatus", "Side", "Source", "State"),
@@ -59,13 +61,16 @@ __all__ = [
     "Breaker",
     "BreakerState",
     "CallbackWallet",
+    "Candle",
     "Connection",
     "Feed",
     "FeedCounts",
     "FieldViolation",
+    "FundingPoint",
     "FundingRate",
     "Gap",
     "GapError",
+    "Interval",
     "KeyWallet",
     "LeverageTier",
     "Limit",
@@ -78,6 +83,7 @@ __all__ = [
     "Perpmesh",
     "PerpmeshError",
     "Price",
+    "PricePoint",
     "Side",
     "Source",
     "State",

@@ -30,6 +30,8 @@ STORE_PATIENCE_S: Final = 10.0
 FUNDING_DELAY_NS: Final = 60 * SECOND_NS
 """How long after an hour its funding is asked for."""
 HOUR_NS: Final = 3_600 * SECOND_NS
+BUDGET_SHARE: Final = 0.6
+"""How much of a venue's REST budget may be used before the past has to wait; one question takes up to 0.04 of it."""
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 60.0
 LOOK_S: Final = 0.5
 """How often it is looked for something to do."""
@@ -57,7 +59,6 @@ class Counts:
     candles: int = 0
     funding: int = 0
     failed: int = 0
-    last_failure: str = ""
 
 
 class Backfill:
@@ -75,8 +76,10 @@ class Backfill:
         pause_s: float,
         depth: int,
         funding_days: int,
+        tell: Callable[[str, str], None] = lambda venue, why: None,
     ) -> None:
-        """`store` returns None while there is no database; `interval_s_of` how often a market's funding is settled."""
+        """`store` returns None while there is no database; `interval_s_of` how often a market's funding is settled;
+        `tell` hears (venue, sentence) of every question that failed."""
         self._venue = venue
         self._recorder = recorder
         self._sink = sink
@@ -87,6 +90,7 @@ class Backfill:
         self._depth = depth
         self._funding_ns = funding_days * DAY * SECOND_NS
         self._work: dict[Series, _Work] = {}
+        self._tell = tell
         self.counts = Counts()
         self.name = venue.name
 
@@ -99,7 +103,7 @@ class Backfill:
                 wait_s = RETRY_FIRST_S
             except (VenueError, DomainError) as error:
                 self.counts.failed += 1
-                self.counts.last_failure = str(error)
+                self._tell(self.name, str(error))
                 await self._clock.sleep(wait_s)
                 wait_s = min(wait_s * 2, RETRY_MAX_S)
                 continue
@@ -108,6 +112,8 @@ class Backfill:
     async def step(self) -> bool:
         """Ask the venue one question, the most urgent one; False when there is none."""
         now_ns = self._clock.time_ns()
+        if self._is_busy():
+            return False
         series = [(key, ladder) for key, ladder in self._recorder.ladders.items() if key[1] == self._venue.name]
         for key, ladder in series:
             if ladder.held:
@@ -125,6 +131,12 @@ class Backfill:
             if await self._ask_older(key, now_ns):
                 return True
         return False
+
+    def _is_busy(self) -> bool:
+        """Return whether so much of the venue's REST budget is used that the rest is for books and audits."""
+        return any(
+            one.used > one.allowed * BUDGET_SHARE for one in self._venue.status().limits if one.name.startswith("rest_")
+        )
 
     async def _restore(self, key: Series, ladder: Ladder, now_ns: int) -> None:
         """Find out from the database where the candles of a series stand, and begin from there."""

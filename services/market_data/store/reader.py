@@ -17,13 +17,16 @@ from services.chassis.metrics import METRICS, Metrics
 from services.chassis.postgres import Connection, Database
 from services.chassis.telemetry import log
 from services.domain.errors import DomainError, Reason
-from services.market_data.model.candle import LADDER, SECOND, Candle
+from services.market_data.model.candle import LADDER, SECOND, SECOND_NS, Candle
 from services.market_data.model.history import FundingPoint, PriceSample, RecordedTrade
 from services.market_data.ports import Answer
 from services.market_data.store.tables import candle_of, funding_of, price_of, to_ns, to_time, trade_of
 
 LAG_CHECK_S: Final = 1.0
 """How long what the replica said of its lag is believed."""
+
+SECONDS_REACH_NS: Final = 3_600 * SECOND_NS
+"""How far back from its end one question for candles of one second looks at least, where there are few."""
 
 _LAG = """
     SELECT CASE WHEN NOT pg_is_in_recovery() THEN 0
@@ -100,6 +103,8 @@ class HistoryReader:
         self._clock = clock
         self._lag_max_s = lag_max_s
         self._lag: _Lag | None = None
+        self.answered_by = ""
+        """Who gave the last answer: primary, replica or late replica."""
         self._lag_shown = metrics.gauge("perpmesh_replica_lag_seconds", "How far the read replica is behind; -1 away.")
         self._reads = metrics.counter("perpmesh_history_reads_total", "Questions to history, by who answered.", ("by",))
 
@@ -112,10 +117,23 @@ class HistoryReader:
     ) -> Answer[Candle]:
         """Return at most `limit` closed candles that open in [start, end), newest first, then by venue."""
         if interval_s == SECOND:
-            arguments = (market, to_time(start_ns), to_time(end_ns), list(venues), limit)
-            return await self._ask(_SECONDS, arguments, candle_of)
+            return await self._seconds(market, venues, start_ns, end_ns, limit)
         wanted = (market, interval_s, to_time(start_ns), to_time(end_ns), list(venues), limit)
         return await self._ask(_CANDLES, wanted, candle_of)
+
+    async def _seconds(
+        self, market: str, venues: Sequence[str], start_ns: int, end_ns: int, limit: int
+    ) -> Answer[Candle]:
+        """Make candles from trades, looking back ever further until there are enough."""
+        width_ns, age_s = 2 * limit * SECOND_NS, 0.0
+        while True:
+            since_ns = max(start_ns, end_ns - width_ns)
+            arguments = (market, to_time(since_ns), to_time(end_ns), list(venues), limit)
+            answer = await self._ask(_SECONDS, arguments, candle_of)
+            age_s = max(age_s, answer.age_s)
+            if len(answer.rows) >= limit or since_ns <= start_ns or width_ns > SECONDS_REACH_NS:
+                return Answer(answer.rows, age_s)
+            width_ns *= 16
 
     async def prices(
         self, market: str, venues: Sequence[str], start_ns: int, before: tuple[int, str], limit: int
@@ -182,6 +200,7 @@ class HistoryReader:
     ) -> Answer[Any]:
         rows = await self._on(database, query, arguments)
         self._reads.labels(by).inc()
+        self.answered_by = by
         return Answer([make(row) for row in rows], age_s)
 
     async def _on(self, database: Database, query: str, arguments: tuple[Any, ...]) -> list[Any]:

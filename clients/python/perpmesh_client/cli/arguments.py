@@ -11,6 +11,7 @@ DEFAULT_ADDRESS = "127.0.0.1:8080"
 ADDRESS_VARIABLE = "PERPMESH_ADDRESS"
 KEY_VARIABLE = "PERPMESH_PRIVATE_KEY"
 DEPTHS = (5, 20, 100, 500)
+INTERVALS = ("1s", "1m", "5m", "15m", "1h", "4h", "1d")
 
 _DESCRIPTION = """\
 Real-time perpetual futures over every venue, as one market.
@@ -24,6 +25,7 @@ With --json every line is one JSON object, with the keys that REST gives. Ctrl-C
 examples:
   perpmesh watch btc eth               live prices of two markets
   perpmesh book btc --depth 5          live order book, with who has how much
+  perpmesh candles btc --interval 5m   a chart that grows
   perpmesh funding --once --json       what funding pays now, for a program
 """
 
@@ -52,6 +54,10 @@ class Arguments:
     name: str = ""
     scopes: tuple[str, ...] = ()
     days: int = 30
+    interval: str = "1m"
+    """The length of candles."""
+    history: bool = False
+    """Whether settled funding is wanted in place of what funding pays now."""
     rest: tuple[str, ...] = ()
     """What follows `record`, untouched."""
 
@@ -62,6 +68,8 @@ def parse(argv: Sequence[str] | None) -> Arguments:
     found, rest = parser.parse_known_args(argv)
     if rest and found.command != "record":
         parser.error(f"not understood: {' '.join(rest)}; see perpmesh {found.command} --help")
+    if getattr(found, "history", False) and not found.markets:
+        parser.error("funding --history needs a market, such as perpmesh funding btc --history")
     typed = list(getattr(found, "markets", ())) + ([found.market] if hasattr(found, "market") else [])
     address = found.address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
     return Arguments(
@@ -81,6 +89,8 @@ def parse(argv: Sequence[str] | None) -> Arguments:
         name=getattr(found, "name", ""),
         scopes=tuple(getattr(found, "scope", None) or ("read",)),
         days=getattr(found, "days", 30),
+        interval=getattr(found, "length", "1m"),
+        history=getattr(found, "history", False),
         rest=tuple(rest),
     )
 
@@ -115,7 +125,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_live(trades, interval=False)
     funding = _add(commands, "funding", "funding, live: hourly and yearly rate by venue, spread, next payment")
     _add_markets(funding)
+    funding.add_argument("--history", action="store_true", help="what was settled, of the markets named, newest first")
+    funding.add_argument("--count", type=_count, default=20, help="settled rates shown of each market (default 20)")
     _add_live(funding)
+    candles = _add(commands, "candles", "a chart of candles, live: of all venues together, or of one")
+    candles.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
+    candles.add_argument(
+        "--interval", dest="length", choices=INTERVALS, default="1m", help="the length of a candle (default 1m)"
+    )
+    candles.add_argument("--venue", default="", help="only this venue, such as lighter")
+    candles.add_argument("--count", type=_count, default=0, help="candles shown (default: as many as fit, or 60)")
+    _add_live(candles, interval=False)
     venues = _add(commands, "venues", "the venues, live: state, ages, circuit breakers, limits")
     _add_live(venues, interval=False)
     markets = _add(commands, "markets", "the markets and the rules of every venue that lists them")
