@@ -13,7 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up reset backup restore test referee integration e2e foreign bench lint type gen gen-check record lock ci moved record venue-check
+.PHONY: help setup up reset backup restore test referee integration e2e foreign bench lint type gen gen-check record lock ci moved venue-check
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -170,7 +170,7 @@ def edge(folder: Path) -> int:
     upstreams = plan.upstreams_of(config)
     if not upstreams:
         raise ConfigError("Set PERPMESH_EDGE_UPSTREAMS to where the rooms are, such as market_data=market-data:7001.")
-    if unknown := set(upstreams) - {room.name for room in plan.ROOMS}:
+    if unknown := set(upstreams) - {room.name for room in plan.ROOMS} - {plan.AUTH_PAGE}:
         names = ", ".join(room.name for room in plan.ROOMS)
         raise ConfigError(
             f"PERPMESH_EDGE_UPSTREAMS names {sorted(unknown)[0]!r}, which is none of {names}: correct it."

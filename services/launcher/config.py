@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 _SOCKET_PATH_BYTES_MAX = 80
 """A Unix socket's path may have 107 bytes; this leaves room for the longest name below it."""
 
-_NOT_OURS = frozenset({"PERPMESH_FIXTURES"})
+_NOT_OURS = frozenset({"PERPMESH_FIXTURES", "PERPMESH_PRIVATE_KEY", "PERPMESH_SESSION_FILE"})
 """Variables of the house's tools that may be set where the mesh is started."""
 
 
@@ -61,6 +61,31 @@ class Config:
         "PERPMESH_CORS_ORIGINS",
         "Origins of other pages that may call from a browser; the page at / needs none.",
         default=(),
+    )
+    auth_issuer: str = setting(
+        "PERPMESH_AUTH_ISSUER",
+        "The `iss` of the access tokens; of auth, the edge and every room alike.",
+        default="perpmesh",
+    )
+    auth_audience: str = setting(
+        "PERPMESH_AUTH_AUDIENCE",
+        "The `aud` of the access tokens; of auth, the edge and every room alike.",
+        default="perpmesh",
+    )
+    sign_ins_per_minute: int = setting(
+        "PERPMESH_SIGN_INS_PER_MINUTE",
+        "Challenges, sign-ins, refreshes and exchanges of tokens a minute that the edge takes from one IPv4 address or "
+        "IPv6 /64.",
+        default=300,
+        minimum=1,
+        maximum=1_000_000,
+    )
+    user_requests_per_s: int = setting(
+        "PERPMESH_USER_REQUESTS_PER_S",
+        "Requests a second that the edge takes from one signed-in user, twice as many at once.",
+        default=200,
+        minimum=1,
+        maximum=1_000_000,
     )
     ip_requests_per_s: int = setting(
         "PERPMESH_IP_REQUESTS_PER_S",

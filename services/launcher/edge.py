@@ -47,7 +47,16 @@ class Edge:
     """The room that answers health and reflection for the whole mesh."""
     web: tuple[Upstream, ...]
     """The room that serves the page and the WebSocket door, over HTTP/1.1."""
+    keys: tuple[Upstream, ...] = ()
+    """Auth's page of public keys; without one the edge lets the rooms alone decide who calls."""
+    issuer: str = "perpmesh"
+    audience: str = "perpmesh"
+    """The `iss` and `aud` of access tokens."""
     cors_origins: tuple[str, ...] = ()
+    sign_ins_per_minute: int = 300
+    """Challenges, sign-ins, refreshes and exchanges a minute from one IPv4 address or IPv6 /64. Beyond it: 429."""
+    user_requests_per_s: int = 200
+    """Requests a second of one user, twice as many at once. Beyond it: 429. Each Envoy counts by itself."""
     ip_requests_per_s: int = 1000
     """Requests a second from one IPv4 address or IPv6 /64; twice as many at once. Beyond it: 429."""
     streams_per_connection_max: int = 256
@@ -69,6 +78,8 @@ class Call:
     streams: bool
     reads: bool
     """Without side effects, so that sending it twice is harmless."""
+    open: bool
+    """Whether it needs no token."""
 
     @property
     def path(self) -> str:
@@ -129,8 +140,21 @@ ERRORS: Mapping[int, EdgeReason] = {
 }
 """Envoy's own answers by HTTP status. A test holds reason and category against `perpmesh.errors.v1`."""
 
+_DENIED = "response.code_details.contains('jwt_authn_access_denied')"
+_TOKEN_BAD = (
+    "The access token was refused: it is malformed, has ended, or is not for this mesh. Refresh it or sign in again."
+)
+_TOKEN_ERRORS = (
+    (f"{_DENIED} && response.code_details.contains('Jwt_is_missing')", 401, ERRORS[401]),
+    (f"{_DENIED} && response.code_details.contains('fetch')", 503, ERRORS[503]),
+    (_DENIED, 401, _reason(16, "TOKEN_INVALID", "authentication", _TOKEN_BAD)),
+)
+"""What jwt_authn refuses, by its own words (`response.code_details`), in the order in which they are tried."""
+
 _RETRY_AFTER_S = 1
 _WEB = "web"
+_KEYS = "auth.page"
+_AUTH = "perpmesh.auth.v1.AuthService"
 _MESH_SERVICES = (
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
@@ -156,6 +180,7 @@ def read_contract(descriptors: Path) -> Contract:
     from google.api import annotations_pb2  # type: ignore[import-untyped, unused-ignore]
     from google.protobuf import descriptor_pb2
     from google.protobuf.message import DecodeError
+    from perpmesh.type.v1 import access_pb2
 
     try:
         files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes()).file
@@ -167,6 +192,7 @@ def read_contract(descriptors: Path) -> Contract:
             method=method.name,
             streams=method.server_streaming,
             reads=method.options.idempotency_level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS,
+            open=method.options.Extensions[access_pb2.access] == access_pb2.ACCESS_PUBLIC,
         )
         for file in files
         for service in file.service
@@ -216,11 +242,42 @@ def render(template: str, edge: Edge) -> str:
         "rest_services": list(cast("list[Json]", list(dict.fromkeys(call.service for call in calls)))),
         "passing_values": _passing_values(contract),
         "web_cluster": _WEB,
+        "sign_in_paths": "|".join(re.escape(call.path) for call in calls if _begins_session(call)),
+        "sign_ins_per_minute": edge.sign_ins_per_minute,
+        "sign_ins_per_second": max(1, edge.sign_ins_per_minute // 60),
+        "sign_ins_interval": f"{60 * max(1, edge.sign_ins_per_minute // 60) // edge.sign_ins_per_minute or 1}s",
+        "unknown_path": "'" + json.dumps(_json_body(ERRORS[404])) + "'",
+        "token_filters": list(_token_filters(fragments, calls, edge)),
         "errors": list(_error_mappers(fragments)),
         "calls": list(_routes(fragments, calls, edge)),
         "clusters": list(_clusters(fragments, edge)),
     }
     return json.dumps(_fill(tree, values), indent=1)
+
+
+def _begins_session(call: Call) -> bool:
+    """Say whether a call is one of those that guess at secrets: public, of auth, and not a mere look."""
+    return call.service == _AUTH and call.open and not call.reads
+
+
+def _token_filters(fragments: Mapping[str, Json], calls: Iterable[Call], edge: Edge) -> Iterator[Json]:
+    """Give the filters that need auth's keys, where those can be had."""
+    if not edge.keys:
+        return
+    rules = [_fill(fragments["open_rule" if call.open else "token_rule"], {"path": call.path}) for call in calls]
+    rules += cast("list[Json]", fragments["other_rules"])
+    values: dict[str, Json] = {
+        "issuer": edge.issuer,
+        "audience": edge.audience,
+        "keys_cluster": _KEYS,
+        "token_rules": rules,
+        "user_requests_per_s": edge.user_requests_per_s,
+        "user_burst": 2 * edge.user_requests_per_s,
+        "ip_requests_per_s": edge.ip_requests_per_s,
+        "ip_burst": 2 * edge.ip_requests_per_s,
+    }
+    yield from cast("list[Json]", _fill(fragments["token_filters"], values))
+    yield _fill(fragments["user_limit"], values)
 
 
 _PASSES = {
@@ -264,6 +321,8 @@ def _clusters(fragments: Mapping[str, Json], edge: Edge) -> Iterator[Json]:
     for name, upstreams in (*edge.services.items(), ("mesh", edge.answers_for_all)):
         yield _cluster(fragments, "grpc_cluster", name, upstreams, edge)
     yield _cluster(fragments, "http_cluster", _WEB, edge.web, edge)
+    if edge.keys:
+        yield _cluster(fragments, "http_cluster", _KEYS, edge.keys, edge)
 
 
 def _cluster(fragments: Mapping[str, Json], kind: str, name: str, upstreams: tuple[Upstream, ...], edge: Edge) -> Json:
@@ -295,17 +354,41 @@ def _is_address(host: str) -> bool:
 def _error_mappers(fragments: Mapping[str, Json]) -> Iterator[Json]:
     """Give, for each status, the answer to a gRPC caller and then the answer to everyone else."""
     yield fragments["unreadable_error"]
-    for status, reason in ERRORS.items():
-        values: dict[str, Json] = {
-            "status": status,
-            "message": reason.message,
-            "code": str(reason.grpc_code),
-            "details": _status_details(reason),
-            "body": _json_body(reason),
-        }
+    for expression, status, reason in _TOKEN_ERRORS:
         for kind in ("grpc_web_error", "grpc_error", "http_error"):
-            yield _fill(fragments[kind], values)
+            yield _token_mapper(fragments, kind, expression, status, reason)
+    for status, reason in ERRORS.items():
+        for kind in ("grpc_web_error", "grpc_error", "http_error"):
+            yield _fill(fragments[kind], _mapper_values(status, reason))
     yield _fill(fragments["other_error"], {"body": _json_body(ERRORS[500])})
+
+
+def _mapper_values(status: int, reason: EdgeReason) -> dict[str, Json]:
+    return {
+        "status": status,
+        "message": reason.message,
+        "code": str(reason.grpc_code),
+        "details": _status_details(reason),
+        "body": _json_body(reason),
+    }
+
+
+def _token_mapper(
+    fragments: Mapping[str, Json], kind: str, expression: str, status: int, reason: EdgeReason
+) -> dict[str, Json]:
+    """Return the answer of one kind to what jwt_authn refuses: that of its status, chosen by the details instead."""
+    mapper = cast("dict[str, Json]", _fill(fragments[kind], _mapper_values(status, reason)))
+    chosen = cast("dict[str, Json]", mapper["filter"])
+    door: list[Json] = []
+    if "and_filter" in chosen:
+        door = cast("list[Json]", cast("dict[str, Json]", chosen["and_filter"])["filters"])[1:]
+    told = cast("dict[str, Json]", _fill(fragments["token_error"], {"expression": expression, "door": door}))
+    if not door:  # an `and` of one is refused by Envoy
+        filters = cast(
+            "list[Json]", cast("dict[str, Json]", cast("dict[str, Json]", told["filter"])["and_filter"])["filters"]
+        )
+        told = {"filter": filters[0]}
+    return {"status_code": status, **mapper, **told}
 
 
 def _json_body(reason: EdgeReason) -> Json:

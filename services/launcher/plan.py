@@ -73,6 +73,8 @@ class Room:
     uses_postgres: bool = False
     needs_postgres: bool = False
     """Whether it is no use without PostgreSQL, so that the mesh is ready only with it."""
+    has_page: bool = False
+    """Whether it tells keys and revocations on a private page, for the edge and for every room."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """The variable that takes a secret which outlives restarts, by the secret's name."""
 
@@ -87,9 +89,19 @@ ROOMS = (
         uses_postgres=True,
         secrets={"page": "PERPMESH_PAGE_SECRET"},
     ),
-    Room(name="stream", web=True, peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"}),
+    Room(
+        name="auth",
+        services=("perpmesh.auth.v1.AuthService",),
+        has_page=True,
+        uses_valkey=True,
+        needs_postgres=True,
+        secrets={"page": "PERPMESH_PAGE_SECRET", "auth_keys": "PERPMESH_AUTH_KEY_SECRET"},
+    ),
+    Room(name="stream", web=True, uses_valkey=True, peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"}),
 )
 """Every room the launcher can start; those that are not built are left out."""
+AUTH_PAGE = "auth.page"
+"""The port of auth's page."""
 SIMULATOR = "simulator"
 FACES = ("hyperliquid", "lighter", "control")
 """What the simulator listens as: each venue, and its own control page."""
@@ -148,7 +160,9 @@ def wants_simulator(config: Config) -> bool:
 
 def port_names(rooms: Iterable[Room], *, simulator: bool) -> tuple[str, ...]:
     """Return the names of the ports to reserve, beside the edge's two."""
-    return (*(room.name for room in rooms), *(f"{SIMULATOR}.{face}" for face in FACES if simulator))
+    every = tuple(rooms)
+    pages = (f"{room.name}.page" for room in every if room.has_page)
+    return (*(room.name for room in every), *pages, *(f"{SIMULATOR}.{face}" for face in FACES if simulator))
 
 
 def valkey_url(ground: Ground) -> str:
@@ -188,6 +202,8 @@ def plan(ground: Ground) -> tuple[Process, ...]:
 def edge_of(ground: Ground) -> Edge:
     """Return what the edge of this mesh is rendered from."""
     here = {room.name: (Upstream(host=LOOPBACK, port=ground.ports[room.name]),) for room in ground.rooms}
+    if AUTH_PAGE in ground.ports:
+        here[AUTH_PAGE] = (Upstream(host=LOOPBACK, port=ground.ports[AUTH_PAGE]),)
     descriptors = ground.checkout / "gen" / "perpmesh.binpb"
     return edge_for(ground.config, here, descriptors=descriptors, access_log=ground.layout.logs / "access.log")
 
@@ -216,6 +232,11 @@ def edge_for(
         services={service: upstreams[room.name] for room in rooms for service in room.services},
         answers_for_all=next((upstreams[room.name] for room in rooms if room.answers_for_all), ()),
         web=next((upstreams[room.name] for room in rooms if room.web), ()),
+        keys=upstreams.get(AUTH_PAGE, ()),
+        issuer=config.auth_issuer,
+        audience=config.auth_audience,
+        sign_ins_per_minute=config.sign_ins_per_minute,
+        user_requests_per_s=config.user_requests_per_s,
         cors_origins=config.cors_origins,
         ip_requests_per_s=config.ip_requests_per_s,
         streams_per_connection_max=config.streams_per_connection_max,
@@ -231,6 +252,13 @@ def _room(ground: Ground, room: Room) -> Process:
         env["PERPMESH_VALKEY_URL"] = valkey_url(ground)
     if room.uses_postgres or room.needs_postgres:
         env["PERPMESH_POSTGRES_URL"] = room_postgres_url(ground, room.name)
+    if AUTH_PAGE in ports:
+        env |= {"PERPMESH_AUTH_ISSUER": config.auth_issuer, "PERPMESH_AUTH_AUDIENCE": config.auth_audience}
+        if room.has_page:
+            env["PERPMESH_AUTH_PAGE_LISTEN"] = f"{LOOPBACK}:{ports[AUTH_PAGE]}"
+            env["PERPMESH_AUTH_ORIGINS"] = ground.environ.get("PERPMESH_AUTH_ORIGINS") or _origins(config)
+        else:
+            env["PERPMESH_AUTH_URL"] = f"http://{LOOPBACK}:{ports[AUTH_PAGE]}"
     env |= {variable: ground.secrets[name] for name, variable in room.secrets.items()}
     if room.web:
         env["PERPMESH_STREAM_WEB_ROOT"] = str(ground.checkout / "clients" / "web" / "dist")
@@ -243,6 +271,12 @@ def _room(ground: Ground, room: Room) -> Process:
             elif ground.simulator:
                 env[f"PERPMESH_{venue.upper()}_URL"] = f"http://{LOOPBACK}:{ports[f'{SIMULATOR}.{venue}']}"
     return _python_process(ground, room.name, env, stop_round=0)
+
+
+def _origins(config: Config) -> str:
+    """Return where people sign in when nothing else is said: the edge on this machine, and the pages that may call."""
+    here = [f"http://{host}:{config.edge_port}" for host in (LOOPBACK, "localhost")]
+    return ",".join(dict.fromkeys([*here, *(one for one in config.cors_origins if one.startswith("https://"))]))
 
 
 def _simulator(ground: Ground) -> Process:

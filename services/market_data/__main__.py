@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services.chassis import ids
+from services.chassis.auth_feed import feed_of, start_feed
 from services.chassis.breaker import BreakerPolicy
 from services.chassis.clock import SYSTEM, Clock
 from services.chassis.metrics import METRICS
@@ -16,6 +17,7 @@ from services.chassis.valkey_bus import ValkeyBus
 from services.domain.errors import Reason
 from services.domain.feed import FeedState
 from services.domain.market import Source
+from services.domain.pages import Pager
 from services.market_data.app.archive import Archive
 from services.market_data.app.audit import Auditor
 from services.market_data.app.backfill import Backfill
@@ -24,7 +26,6 @@ from services.market_data.app.engine import Engine
 from services.market_data.app.recorder import Recorder
 from services.market_data.app.view import View
 from services.market_data.config import Config
-from services.market_data.model.pages import Pager
 from services.market_data.rpc.history_calls import HistoryCalls
 from services.market_data.rpc.publisher import StreamPublisher
 from services.market_data.rpc.service import MarketDataService
@@ -48,23 +49,13 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     demand = Demand(dict.fromkeys(config.markets, FeedLevel.BOOK), clock)
     bus = ValkeyBus(config.bus)
     cache = PriceCache(bus, clock, is_wanted=demand.is_wanted)
+    epoch, streams_max = ids.new_seed() & 0xFFFFFFFF, config.streams_max
     publisher = StreamPublisher(
-        sources=sources,
-        epoch=ids.new_seed() & 0xFFFFFFFF,
-        clock=clock,
-        keep_price=cache.keep,
-        streams_max=config.streams_max,
+        sources=sources, epoch=epoch, clock=clock, keep_price=cache.keep, streams_max=streams_max
     )
     engine = Engine(venues=venues, publisher=publisher, demand=demand, clock=clock)
     history = make_history(config, clock)
-    recorder = Recorder(
-        engine,
-        history.writer,
-        publisher.candles,
-        clock,
-        markets=config.history.markets or config.markets,
-        sample_interval_s=config.history.sample_interval_s,
-    )
+    recorder = make_recorder(config, engine, history, publisher, clock)
     engine.follow(recorder)
     backfills = [make_backfill(venue, recorder, history, config, clock, engine) for venue in venues]
     view = View(engine, clock)
@@ -91,16 +82,17 @@ async def main(config: Config, stop: asyncio.Event) -> None:
             return None
         return "no venue is live, so there are no prices"
 
-    server = Server("market_data", config.chassis.server, ready=ready)
+    feed = feed_of(config.auth)
+    server = Server("market_data", config.chassis.server, ready=ready, verifier=feed.verifier if feed else None)
     server.add(SERVICE, service)
     probes = await start_probes(config.chassis.telemetry, ready)
     measure(engine, publisher, cache)
     measure_history(recorder, backfills)
     try:
         async with bus, Supervisor() as tasks:
-            tasks.start("engine", engine.run)
-            tasks.start("cache", cache.run)
-            tasks.start("publisher", publisher.run)
+            start_feed(feed, tasks, bus)
+            for name, work in (("engine", engine.run), ("cache", cache.run), ("publisher", publisher.run)):
+                tasks.start(name, work)
             tasks.start("audit", Auditor(engine, clock, interval_s=config.audit_interval_s).run)
             for venue in venues:
                 tasks.start(f"venue.{venue.name}", lambda venue=venue: venue.run(engine.intake.emit))  # type: ignore[misc]
@@ -117,6 +109,20 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         await history.close()
         if probes is not None:
             await probes.close()
+
+
+def make_recorder(
+    config: Config, engine: Engine, history: History, publisher: StreamPublisher, clock: Clock
+) -> Recorder:
+    """Return what makes history of what the engine sees."""
+    return Recorder(
+        engine,
+        history.writer,
+        publisher.candles,
+        clock,
+        markets=config.history.markets or config.markets,
+        sample_interval_s=config.history.sample_interval_s,
+    )
 
 
 def make_history(config: Config, clock: Clock) -> History:

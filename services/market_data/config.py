@@ -8,6 +8,7 @@ from services.chassis.bus import BusConfig
 from services.chassis.config import group, setting
 from services.chassis.postgres import PostgresConfig
 from services.chassis.room import ChassisConfig
+from services.chassis.verifier import AuthConfig
 
 DEFAULT_MARKETS = ("BTC-PERP", "ETH-PERP", "SOL-PERP", "HYPE-PERP", "XRP-PERP", "DOGE-PERP")
 
@@ -182,6 +183,7 @@ class Config:
     )
     breaker: BreakerConfig = group(BreakerConfig)
     bus: BusConfig = group(BusConfig)
+    auth: AuthConfig = group(AuthConfig)
     postgres: PostgresConfig = group(PostgresConfig)
     history: HistoryConfig = group(HistoryConfig)
     markets: tuple[str, ...] = setting(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perpmesh_client.client import DEFAULT_ADDRESS, Perpmesh
     from perpmesh_client.errors import FieldViolation, GapError, PerpmeshError
+    from perpmesh_client.login import CallbackWallet, KeyWallet, Login, Wallet
     from perpmesh_client.stream import Status, Watch
     from perpmesh_client.tuning import Tuning
     from perpmesh_client.values.book import BookLevel, BookVersion, LocalBook, OrderBook, VenueSize
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "client": ("DEFAULT_ADDRESS", "Perpmesh"),
     "errors": ("FieldViolation", "GapError", "PerpmeshError"),
+    "login": ("CallbackWallet", "KeyWallet", "Login", "Wallet"),
     "stream": ("Status", "Watch"),
     "tuning": ("Tuning",),
     "values.book": ("BookLevel", "BookVersion", "LocalBook", "OrderBook", "VenueSize"),
@@ -58,6 +60,7 @@ __all__ = [
     "BookVersion",
     "Breaker",
     "BreakerState",
+    "CallbackWallet",
     "Candle",
     "Connection",
     "Feed",
@@ -68,11 +71,13 @@ __all__ = [
     "Gap",
     "GapError",
     "Interval",
+    "KeyWallet",
     "LeverageTier",
     "Limit",
     "Listing",
     "ListingStatus",
     "LocalBook",
+    "Login",
     "Market",
     "OrderBook",
     "Perpmesh",
@@ -89,6 +94,7 @@ __all__ = [
     "VenueFunding",
     "VenuePrice",
     "VenueSize",
+    "Wallet",
     "Watch",
     "to_json",
 ]

@@ -74,7 +74,7 @@ class Perpmesh:
         """Prepare; the first call connects.
 
         `address`: `host:port` or `http://host:port` in clear text, `https://host` with TLS (port 443 unless given).
-        `token`: an access token or an async function that fetches one; sent as `authorization: Bearer ...`.
+        `token`: an access token, a `Login`, or an async function that fetches one; sent as `authorization: Bearer ...`.
         `metadata`: further headers of every call. `root_certificates`: PEM of the authorities to trust instead of the
         system's. `on_gap`: called with every gap that a stream has and cannot fill; the log gets them otherwise.
         """
@@ -332,11 +332,14 @@ class Perpmesh:
         """Send a call, again while the mesh is UNAVAILABLE, within one deadline."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._tuning.call_timeout_s
-        failures = 0
+        failures, renewed = 0, False
         while True:
             try:
                 return await self._transport.call(pick, request, max(0.001, deadline - loop.time()))
             except PerpmeshError as error:
+                if error.reason == "TOKEN_INVALID" and not renewed and self._transport.token_refused():
+                    renewed = True
+                    continue
                 failures += 1
                 asked_s = error.retry_after.total_seconds() if error.retry_after is not None else 0.0
                 wait_s = backoff_s(self._tuning, failures, self._dice, retry_after_s=asked_s)

@@ -16,10 +16,10 @@ from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 
 from services.chassis.clock import Clock
 from services.chassis.watch import WatchRequest
+from services.domain.pages import Pager, page_size, split_position
 from services.market_data.app.archive import FIRST, Archive
 from services.market_data.app.recorder import Recorder
 from services.market_data.app.view import View
-from services.market_data.model.pages import Pager, page_size, split_position
 from services.market_data.rpc import encode_history
 from services.market_data.rpc.candle_stream import CandleHubs
 from services.market_data.rpc.encode_history import INTERVALS_S

@@ -13,10 +13,10 @@ from perpmesh.marketdata.v1 import market_pb2, price_pb2
 from services.chassis.clock import Clock
 from services.chassis.watch import Latest, WatchRequest
 from services.domain.market import Source
+from services.domain.pages import Pager, page_size
 from services.market_data.app.demand import Demand
 from services.market_data.app.view import View
 from services.market_data.model.market import Market
-from services.market_data.model.pages import Pager, page_size
 from services.market_data.rpc import encode, encode_static
 from services.market_data.rpc.history_calls import HistoryCalls
 from services.market_data.rpc.publisher import StreamPublisher

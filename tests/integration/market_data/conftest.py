@@ -16,6 +16,7 @@ from services.chassis.clock import SYSTEM
 from services.chassis.server import Server, ServerConfig
 from services.chassis.tasks import Supervisor
 from services.domain.market import Source
+from services.domain.pages import Pager
 from services.market_data.app.archive import Archive
 from services.market_data.app.audit import Auditor
 from services.market_data.app.backfill import Backfill
@@ -23,7 +24,6 @@ from services.market_data.app.demand import Demand
 from services.market_data.app.engine import Engine
 from services.market_data.app.recorder import Recorder
 from services.market_data.app.view import View
-from services.market_data.model.pages import Pager
 from services.market_data.rpc.history_calls import HistoryCalls
 from services.market_data.rpc.publisher import StreamPublisher
 from services.market_data.rpc.service import MarketDataService
