@@ -60,7 +60,8 @@ def _describe_itself(pool: descriptor_pool.DescriptorPool) -> None:
     stable.name, stable.package = alpha.name.replace("v1alpha", "v1"), alpha.package.replace("v1alpha", "v1")
     for message in stable.message_type:
         for field in message.field:
-            field.type_name = field.type_name.replace("v1alpha", "v1")
+            if field.type_name:  # an empty one that is set would say that the field is a message
+                field.type_name = field.type_name.replace("v1alpha", "v1")
     for service in stable.service:
         for method in service.method:
             method.input_type = method.input_type.replace("v1alpha", "v1")
