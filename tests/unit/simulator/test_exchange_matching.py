@@ -27,6 +27,7 @@ from tests.support.street import HandStreet
 
 COMMANDS = int(os.environ.get("PERPMESH_EXCHANGE_COMMANDS", "5000"))
 DOLLAR = 1_000_000
+OPEN_MAX = 150
 
 
 def terms(venue: str, market: str = "M", **changes: Any) -> Terms:
@@ -71,9 +72,10 @@ class Pair:
         self.now += 1000
         rng = self.rng
         draw = rng.random()
-        if draw < 0.6:
+        full = len(self.oids) >= OPEN_MAX
+        if draw < 0.6 and not full:
             self.place()
-        elif draw < 0.7 and self.oids:
+        elif (draw < 0.7 or full) and self.oids:
             number = rng.choice(list(self.oids))
             gone = self.subject.cancel(self.order(number).account, self.oids[number], self.now)
             assert (gone is not None) == self.naive.cancel(number)
