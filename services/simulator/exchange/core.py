@@ -81,6 +81,11 @@ class Exchange:
         self.state.emit(Moved(account=number, kind="withdraw", pool=pool, amount=-amount, at_us=now_us, fee=fee))
         return True
 
+    def credit(self, number: int, amount: int, now_us: int, kind: str, pool: str = "") -> None:
+        """Give an account what was taken out of another purse."""
+        self.state.accounts[number].cash[pool] += amount
+        self.state.emit(Moved(account=number, kind=kind, pool=pool, amount=amount, at_us=now_us))
+
     def charge(self, number: int, amount: int, pool: str = "") -> bool:
         """Take a fee; False when it is not there."""
         account = self.state.accounts[number]

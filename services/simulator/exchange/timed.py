@@ -29,7 +29,7 @@ def begin_twap(
     twap = Twap(
         id=number, account=account.number, market=terms.market, buy=wanted.buy, size=wanted.size, minutes=minutes,
         reduce_only=wanted.reduce_only, randomize=randomize, began_us=now_us, next_us=now_us, slices_left=slices,
-        client=wanted.client, bound=wanted.price,
+        client=wanted.client, bound=wanted.price, parent_oid=state.next_oid(terms.market, wanted.buy),
     )  # fmt: skip
     state.twaps[number] = twap
     state.emit(TwapChanged(replace(twap), now_us))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from services.simulator.crypto.ethereum import domain, recover, struct_hash, typed_digest
+from services.simulator.crypto.schnorr import Verifier, public_key
 from services.simulator.dialects.hyperliquid.actions import (
     L1_ACTIONS,
     USER_ACTIONS,
@@ -18,6 +19,7 @@ from services.simulator.dialects.hyperliquid.actions import (
     user_digest,
 )
 from services.simulator.dialects.hyperliquid.info import UnprocessableError
+from services.simulator.dialects.lighter import transactions
 
 
 def vectors(fixtures: Path) -> list[dict[str, Any]]:
@@ -103,3 +105,40 @@ def test_a_number_that_is_no_plain_text_is_unprocessable(price: Any) -> None:
     order = {"a": 0, "b": True, "p": price, "s": "1", "r": False, "t": {"limit": {"tif": "Gtc"}}}
     with pytest.raises(UnprocessableError):
         L1_ACTIONS["order"]({"type": "order", "orders": [order], "grouping": "na"})
+
+
+def test_every_lighter_transaction_of_the_official_signer_has_its_hash_and_a_true_signature(fixtures: Path) -> None:
+    own = json.loads((fixtures / "lighter/own/sdk_1_1_8_signed_txs_and_auth_tokens.json").read_text())
+    public, verifier, types = bytes.fromhex(own["generate"]["pub"].removeprefix("0x")), Verifier(), set()
+    for name, row in own["signed"].items():
+        if row.get("tx_info") is None or row["tx_type"] not in transactions.BODIES:
+            continue
+        tx = transactions.read(row["tx_type"], row["tx_info"], 304)
+        assert tx.hash.hex() == row["tx_hash"], name
+        key = tx.public_key if tx.type == transactions.CHANGE_KEY else public
+        assert verifier.verify(key, tx.hash, tx.signature), name
+        spoiled = bytes([tx.signature[0] ^ 1]) + tx.signature[1:]
+        assert not verifier.verify(key, tx.hash, spoiled)
+        types.add(tx.type)
+    assert types == set(transactions.BODIES)
+
+
+def test_the_published_lighter_vectors_hold(fixtures: Path) -> None:
+    folder = fixtures / "lighter/nautilus"
+    vectors_of = {
+        name: json.loads((folder / f"signing_{name}.json").read_text())["vectors"]
+        for name in ("tx_oracle", "schnorr_vectors", "auth_token_oracle")
+    }
+    verifier, names = Verifier(), {"create_order": 14, "cancel_order": 15, "modify_order": 17, "cancel_all_orders": 16}
+    for row in vectors_of["tx_oracle"]:
+        info = row["tx_info"]
+        kind = names.get(row["kind"]) or row["tx_type"]
+        tx = transactions.read(kind, info, row["chain_id"])
+        assert tx.hash.hex() == row["tx_hash"]
+        assert verifier.verify(public_key(bytes.fromhex(row["sk"])), tx.hash, tx.signature)
+    for row in vectors_of["schnorr_vectors"]["keygen"]:
+        assert public_key(bytes.fromhex(row["sk"])).hex() == row["pk"]
+    for row in vectors_of["auth_token_oracle"]:
+        text, _, signature = row["token"].rpartition(":")
+        key = public_key(bytes.fromhex(row["sk"]))
+        assert verifier.verify(key, transactions.token_hash(text), bytes.fromhex(signature))

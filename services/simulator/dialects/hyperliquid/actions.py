@@ -232,7 +232,9 @@ USER_ACTIONS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
 }  # fmt: skip
 """Actions a wallet signs as typed data: the struct's name and its fields after `hyperliquidChain`."""
 
-KNOWN_UNSUPPORTED = frozenset({"multiSig", "perpDeploy", "spotDeploy", "cDeposit", "cWithdraw", "evmUserModify"})
+KNOWN_UNSUPPORTED = frozenset(
+    {"convertToMultiSigUser", "multiSig", "perpDeploy", "spotDeploy", "cDeposit", "cWithdraw", "evmUserModify"}
+)
 """Actions of the venue that this simulator answers with an error of its own."""
 _READERS: dict[str, Reader] = {"string": text, "uint64": whole, "bool": flag, "address": address}
 
