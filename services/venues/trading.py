@@ -240,7 +240,8 @@ class TradingVenue(Protocol):
     async def watch(self, account: AccountRef, emit: AccountEmit, *, since_ms: int = 0) -> None:
         """Tell everything that happens to the account until canceled, reconciled after every reconnect.
 
-        Trades since `since_ms` are told first. Nothing is missed and nothing told twice: trades are told once by their id, orders only when they change.
+        Trades since `since_ms` are told first. Nothing is missed and nothing told twice: trades are told once by their
+        id, orders only when they change.
         """
         ...
 

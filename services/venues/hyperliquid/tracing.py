@@ -16,7 +16,7 @@ from services.venues.account import Fill, OrderRecord, OrderStatus
 from services.venues.actions import OrderReference, OrderTerms
 from services.venues.hyperliquid.wire import refusals
 from services.venues.teaching import Scene
-from services.venues.trading import AccountRef, Accepted, Outcome, Refused, SignedBytes, Standing, Unknown
+from services.venues.trading import Accepted, AccountRef, Outcome, Refused, SignedBytes, Standing, Unknown
 
 SETTLE_MS: Final = 5_000
 """Look-ups by our id lag up to a second behind, and clocks differ."""
