@@ -312,7 +312,7 @@ def fill(raw: RawFill, universe: Universe, *, user: str) -> Fill:
         cause = FillCause.SETTLEMENT
     pnl, before = _optional(raw.closedPnl, "closedPnl"), _optional(raw.startPosition, "startPosition")
     return Fill(
-        fill_id=f"{raw.time}-{raw.oid}-{raw.tid if raw.tid else raw.startPosition or raw.hash}",
+        fill_id=f"{raw.time}-{raw.oid}-{raw.tid or f'{raw.startPosition}-{raw.px}-{raw.sz}-{raw.hash}'}",
         market=market_of(universe, raw.coin),
         symbol=raw.coin,
         order_id=str(raw.oid),

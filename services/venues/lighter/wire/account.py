@@ -196,7 +196,7 @@ def order_record(raw: RawOrder, markets: Markets) -> OrderRecord:
     status, reason = status_of(raw.status)
     listing = markets.get(raw.market_index)
     trigger = _number(raw.trigger_price, "trigger_price")
-    time_ms = raw.transaction_time // 1_000 or raw.timestamp
+    time_ms = raw.transaction_time // 1_000 or _milliseconds(raw.timestamp)
     return OrderRecord(
         market=listing.market if listing is not None else "",
         symbol=listing.symbol if listing is not None else str(raw.market_index),
@@ -217,7 +217,7 @@ def order_record(raw: RawOrder, markets: Markets) -> OrderRecord:
         parent_id=str(raw.parent_order_index) if raw.parent_order_index else "",
         create_time_ms=_milliseconds(raw.created_at),
         update_time_ms=time_ms,
-        version=raw.transaction_time or raw.timestamp * 1_000,
+        version=raw.transaction_time or time_ms * 1_000,
     )
 
 
