@@ -12,6 +12,7 @@ from services.simulator.config import Config
 from services.simulator.connection import Rim
 from services.simulator.dialects.lighter import printing
 from services.simulator.dialects.lighter.printing import Json
+from services.simulator.dialects.lighter.refusals import RefusedError
 from services.simulator.history import HOUR_MS, INTERVALS_MS
 from services.simulator.instrument import RATE_SCALE, Instrument
 from services.simulator.limits import Window
@@ -24,16 +25,6 @@ TIME_MAX = 5_000_000_000_000
 _INTEGER = re.compile(r"-?[0-9]{1,16}")
 
 encode = msgspec.json.Encoder().encode
-
-
-class RefusedError(Exception):
-    """The venue answers with an application error."""
-
-    def __init__(self, code: int, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.status = status
 
 
 class Query:
