@@ -173,10 +173,7 @@ class Holders:
         """Return the account a token speaks for. Raises RefusedError when it is none, late, or another's."""
         if not token:
             raise RefusedError(20001, "invalid param : auth query param and Authorization header are empty")
-        if token.startswith("ro:"):
-            owner = self._read_token(token, now_s)
-        else:
-            owner = self._signed_token(token, now_s)
+        owner = (self._read_token if token.startswith("ro:") else self._signed_token)(token, now_s)
         if account is not None and account != owner and self.get(owner).wallet != self.get(account).wallet:
             raise RefusedError(20013, "invalid auth: account does not match", 401)
         return owner

@@ -19,7 +19,7 @@ from services.simulator.dialects.lighter.refusals import RefusedError
 CHANGE_KEY, CREATE_SUB, TRANSFER, WITHDRAW = 8, 9, 12, 13
 CREATE, CANCEL, CANCEL_ALL, MODIFY, LEVERAGE, GROUPED, MARGIN = 14, 15, 16, 17, 20, 28, 29
 ACCOUNT_CONFIG, ASSET_CONFIG, APPROVE_INTEGRATOR = 41, 42, 45
-_ORDER = (
+ORDER_FIELDS = (
     "MarketIndex", "ClientOrderIndex", "BaseAmount", "Price", "IsAsk", "Type", "TimeInForce", "ReduceOnly",
     "TriggerPrice", "OrderExpiry",
 )  # fmt: skip
@@ -31,7 +31,7 @@ BODIES: dict[int, tuple[str, ...]] = {
         "/Amount", "/USDCFee",
     ),
     WITHDRAW: ("FromAccountIndex", "ApiKeyIndex", "AssetIndex", "RouteType", "/Amount"),
-    CREATE: ("AccountIndex", "ApiKeyIndex", *_ORDER),
+    CREATE: ("AccountIndex", "ApiKeyIndex", *ORDER_FIELDS),
     CANCEL: ("AccountIndex", "ApiKeyIndex", "MarketIndex", "Index"),
     CANCEL_ALL: ("AccountIndex", "ApiKeyIndex", "TimeInForce", "Time"),
     MODIFY: ("AccountIndex", "ApiKeyIndex", "MarketIndex", "Index", "BaseAmount", "Price", "TriggerPrice"),
@@ -134,13 +134,13 @@ def _orders(fields: Mapping[str, object]) -> tuple[Mapping[str, int], ...]:
     rows = fields.get("Orders")
     if not isinstance(rows, list) or not 2 <= len(rows) <= 3 or not all(isinstance(row, dict) for row in rows):
         raise RefusedError(21742)
-    return tuple({name: _number(row, name) for name in _ORDER} for row in rows)
+    return tuple({name: _number(row, name) for name in ORDER_FIELDS} for row in rows)
 
 
 def _grouped(orders: tuple[Mapping[str, int], ...]) -> list[int]:
     total: list[int] = []
     for order in orders:
-        digest = hash_elements([order[name] for name in _ORDER], 4)
+        digest = hash_elements([order[name] for name in ORDER_FIELDS], 4)
         total = hash_elements(total + digest, 4) if total else digest
     return total
 
