@@ -22,7 +22,7 @@ from services.venues.trading import AccountRef
 
 PAGE: Final = 100
 PAGES_MAX: Final = 100
-CLIENT_IDS_MAX: Final = 20
+ENDED_PAGES_MAX: Final = 10
 BAD_TOKEN: Final = 20013
 NOT_FOUND: Final = frozenset((21500,))
 _ANSWER: Final = msgspec.json.Decoder(dict[str, Any])
@@ -57,29 +57,34 @@ class AccountHttp:
         return _orders(answer, markets)
 
     async def order(self, account: AccountRef, reference: OrderReference, markets: Markets) -> OrderRecord | None:
-        """Return one order: by our id directly, by the venue's among the open and the latest ended ones."""
+        """Return one order, by our id or the venue's: directly, among the open ones, or among the latest ended ones.
+
+        What `accountOrders` keeps of ended orders is not documented, so what it does not know is looked for in the
+        `ENDED_PAGES_MAX` newest pages of ended orders before it counts as unknown.
+        """
+
+        def is_it(record: OrderRecord) -> bool:
+            if reference.client_id:
+                return record.client_id == reference.client_id
+            return record.order_id == reference.order_id
+
         if reference.client_id:
             answer = await self._ask(
                 account, "accountOrders", account_index=account.index, client_order_indexes=reference.client_id
             )
-            found = [record for record in _orders(answer, markets) if record.client_id == reference.client_id]
-            return max(found, key=lambda record: record.version, default=None)
-        for record in await self.open_orders(account, markets):
-            if record.order_id == reference.order_id:
-                return record
+            found = [record for record in _orders(answer, markets) if is_it(record)]
+        else:
+            found = [record for record in await self.open_orders(account, markets) if is_it(record)]
         cursor = ""
-        for _ in range(PAGES_MAX):
+        for _ in range(0 if found else ENDED_PAGES_MAX):
             answer = await self._ask(
                 account, "accountInactiveOrders", account_index=account.index, limit=PAGE, **_cursor(cursor)
             )
-            records = _orders(answer, markets)
-            for record in records:
-                if record.order_id == reference.order_id:
-                    return record
+            found += [record for record in _orders(answer, markets) if is_it(record)]
             cursor = str(answer.get("next_cursor") or "")
-            if not cursor or not records:
+            if found or not cursor:
                 break
-        return None
+        return max(found, key=lambda record: record.version, default=None)
 
     async def fills(
         self, account: AccountRef, markets: Markets, *, since_ms: int, until_ms: int | None

@@ -235,13 +235,15 @@ class ChildSigner:
             self._drop(child, "the signer ended")
 
     def _drop(self, child: asyncio.subprocess.Process, reason: str) -> None:
+        """Give up a child that ended or does not answer. Once: a second signal would take its end from asyncio."""
+        if self._child is not child:
+            return
+        self._child = None
+        self._loaded.clear()
         if child.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
-        if self._child is child:
-            self._child = None
-            self._loaded.clear()
-            self._fail(reason)
+        self._fail(reason)
 
     def _fail(self, reason: str) -> None:
         for future in self._waiting.values():

@@ -238,7 +238,7 @@ async def _lighter_desk(url: str, simulator: Simulator | None) -> AsyncIterator[
     async def secrets(_: ApiKey) -> str:
         return secret
 
-    async with ChildSigner(chain_id=300, secrets=secrets) as signer:
+    async with ChildSigner(chain_id=300 if TESTNET else 304, secrets=secrets) as signer:
 
         async def token(_: AccountRef) -> VenueToken:
             deadline_s = SYSTEM.time_ns() // 1_000_000_000 + 3_600
