@@ -52,8 +52,9 @@ def action_weight(count: int) -> int:
 class HyperliquidBudgets:
     """One IP address's budgets. Market data and trading of one process share one."""
 
-    def __init__(self) -> None:
-        self.weight = Budget(Allowance(units=WEIGHT_PER_MINUTE, seconds=60, reserve=WEIGHT_RESERVE))
+    def __init__(self, *, weight_per_minute: int = WEIGHT_PER_MINUTE) -> None:
+        reserve = min(WEIGHT_RESERVE, weight_per_minute // 10)
+        self.weight = Budget(Allowance(units=weight_per_minute, seconds=60, reserve=reserve))
         self.messages = Budget(Allowance(units=MESSAGES_ALLOWED_PER_MINUTE, seconds=60, reserve=100))
         self.connects = Connects()
         self.users = Seats(USERS_MAX)

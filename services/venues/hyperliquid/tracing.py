@@ -36,13 +36,18 @@ class Asked(Protocol):
     async def setting(self, account: AccountRef, market: str) -> actions.SetLeverage:
         """A market's leverage."""
 
+    async def look(self, account: AccountRef, action: actions.Action, index: int) -> Scene:
+        """What is known around one order of an action, for saying what would pass."""
+
 
 async def trace(asked: Asked, account: AccountRef, signed: SignedBytes, *, now_ms: int) -> tuple[Outcome, ...]:
     """Return what is evident of each part of the action. Raises `VenueError`."""
     action = signed.action
     is_over = now_ms > signed.expire_time_ms + SETTLE_MS
     if isinstance(action, actions.Place):
-        return tuple([await _placed(asked, account, terms, signed.nonce, is_over) for terms in action.orders])
+        return tuple(
+            [await _placed(asked, account, action, n, signed.nonce, is_over) for n in range(len(action.orders))]
+        )
     if isinstance(action, actions.Modify):
         return (await _modified(asked, account, action, signed.nonce, is_over),)
     if isinstance(action, actions.Cancel):
@@ -55,10 +60,10 @@ async def trace(asked: Asked, account: AccountRef, signed: SignedBytes, *, now_m
     return (Unknown("Hyperliquid does not tell whether its switch is armed; arm it again"),)
 
 
-def outcome_of(record: OrderRecord) -> Outcome:
+def outcome_of(record: OrderRecord, scene: Scene) -> Outcome:
     """Return what an order's own record says of its placement."""
     if record.status is OrderStatus.REJECTED:
-        refusal = refusals.explain_status(record.venue_status, Scene())
+        refusal = refusals.explain_status(record.venue_status, scene)
         assert refusal is not None
         return Refused(refusal)
     standing = {OrderStatus.OPEN: Standing.RESTING, OrderStatus.WAITING: Standing.WAITING}
@@ -70,12 +75,16 @@ def outcome_of(record: OrderRecord) -> Outcome:
     )
 
 
-async def _placed(asked: Asked, account: AccountRef, terms: OrderTerms, nonce: int, is_over: bool) -> Outcome:
+async def _placed(
+    asked: Asked, account: AccountRef, action: actions.Place, index: int, nonce: int, is_over: bool
+) -> Outcome:
+    terms = action.orders[index]
     if not terms.client_id:
         return Unknown("the order carries no id of ours to ask by")
     found = await asked.order(account, _reference(terms))
     if found is not None:
-        return outcome_of(found)
+        rejected = found.status is OrderStatus.REJECTED
+        return outcome_of(found, await asked.look(account, action, index) if rejected else Scene())
     if not is_over:
         return Unknown("the venue does not know the order yet")
     fills = await asked.fills(account, since_ms=max(0, nonce - BEFORE_MS))
@@ -95,7 +104,7 @@ async def _modified(asked: Asked, account: AccountRef, action: actions.Modify, n
             and found.size == action.terms.size
             and found.create_time_ms >= nonce - SETTLE_MS
         ):
-            return outcome_of(found)
+            return outcome_of(found, Scene())
     return _never(is_over, "the order was not changed")
 
 

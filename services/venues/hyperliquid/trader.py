@@ -239,14 +239,21 @@ class HyperliquidTrader:
                     richer[index] = _with(scene, seen)
         return answers.read(body, signed.action, richer)
 
-    async def _look(self, account: AccountRef, symbol: str, reason: RefusalReason) -> Scene:
+    async def look(self, account: AccountRef, action: Action, index: int) -> Scene:
+        """Return what is known around one order of an action."""
+        scene = self._scene(action, index)
+        if scene.listing is None or scene.terms is None:
+            return scene
+        return _with(scene, await self._look(account, scene.listing.symbol, None))
+
+    async def _look(self, account: AccountRef, symbol: str, reason: RefusalReason | None) -> Scene:
         """Return what is known of a coin and of what the account may do there; nothing where the venue is away."""
         seen = Scene()
         try:
-            if reason in _NEEDS_BOOK:
+            if reason is None or reason in _NEEDS_BOOK:
                 bid, ask = await self._ask.best(symbol)
                 seen = replace(seen, bid=price_of(bid), ask=price_of(ask))
-            if reason in _NEEDS_ACCOUNT:
+            if reason is None or reason in _NEEDS_ACCOUNT:
                 raw = await self._ask.asset(account.address, symbol)
                 sizes = tuple(decimal_of(text, "maxTradeSzs") for text in raw.maxTradeSzs)
                 seen = replace(seen, mark=price_of(raw.markPx), max_size=sizes[0], position=sizes[1])

@@ -223,6 +223,15 @@ class LighterTrader:
             terms = action.terms
         return Scene(terms=terms, listing=self._markets.get(terms.venue_market_id) if terms is not None else None)
 
+    async def look(self, account: AccountRef, action: Action, index: int) -> Scene:
+        """Return what is known around one order of an action."""
+        if isinstance(action, actions.Place):
+            terms = action.orders[index]
+            scene = Scene(terms=terms, listing=self._markets.get(terms.venue_market_id))
+        else:
+            scene = self._scene(action)
+        return await self._look(account, scene) if scene.listing is not None and scene.terms is not None else scene
+
     async def _look(self, account: AccountRef, scene: Scene) -> Scene:
         """Return what is known of a market and of what the account may do there."""
         listing = scene.listing

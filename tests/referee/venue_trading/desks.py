@@ -22,6 +22,7 @@ from services.domain.market import HYPERLIQUID, LIGHTER, Listing
 from services.venues.actions import Action, OrderTerms, OrderType, Place, Side, TimeInForce
 from services.venues.circuit import REST, SOCKET, Circuit
 from services.venues.hyperliquid import prepare as hl_prepare
+from services.venues.hyperliquid.budgets import HyperliquidBudgets
 from services.venues.hyperliquid.sign import Key
 from services.venues.hyperliquid.trader import HyperliquidTrader
 from services.venues.hyperliquid.trader import TraderConfig as HyperliquidConfig
@@ -37,7 +38,17 @@ from services.venues.lighter.venue import TESTNET_URL as LIGHTER_TESTNET
 from services.venues.lighter.wire.encode import encode
 from services.venues.lighter.wire.transactions import ApiKey
 from services.venues.port import listing_of
-from services.venues.trading import AccountEvent, AccountRef, Outcome, SignedBytes, Submission, TradingVenue
+from services.venues.trading import (
+    Accepted,
+    AccountEvent,
+    AccountRef,
+    Outcome,
+    SignedBytes,
+    Standing,
+    Submission,
+    TradingVenue,
+    Unknown,
+)
 from tests.support.simulator import Simulator, running_simulator
 
 MARKET = "ETH-PERP"
@@ -45,6 +56,8 @@ TESTNET = os.environ.get("PERPMESH_VENUES") == "testnet"
 DEPOSIT = "100000"
 EXPIRES_MS = 60_000
 D = Decimal
+UNLIMITED: dict[str, object] = {"seed": 7, "lighter_requests_max": 0, "hyperliquid_weight_max": 0}
+"""A simulator that counts no requests; the budgets have a test of their own."""
 
 
 @dataclass
@@ -83,9 +96,14 @@ class Desk:
     async def settled(self, signed: SignedBytes) -> tuple[Outcome, ...]:
         """Post, and ask until it is evident what became of it."""
         made = await self.venue.submit(self.account, signed)
+        if not any(
+            isinstance(outcome, Unknown) or (isinstance(outcome, Accepted) and outcome.standing is Standing.QUEUED)
+            for outcome in made.outcomes
+        ):
+            return made.outcomes
         for _ in range(60):
             outcomes = await self.venue.trace(self.account, signed)
-            if not any(type(outcome).__name__ == "Unknown" for outcome in outcomes):
+            if not any(isinstance(outcome, Unknown) for outcome in outcomes):
                 return outcomes
             await SYSTEM.sleep(0.1)
         return made.outcomes
@@ -179,7 +197,7 @@ async def desk_at(name: str, **options: object) -> AsyncIterator[Desk]:
         async with _desk(name, HYPERLIQUID_TESTNET if name == HYPERLIQUID else LIGHTER_TESTNET, None) as desk:
             yield desk
         return
-    async with running_simulator(seed=7, lighter_requests_max=0, **options) as simulator:
+    async with running_simulator(**(UNLIMITED | options)) as simulator:
         url = simulator.hyperliquid_http if name == HYPERLIQUID else simulator.lighter_http
         async with _desk(name, url, simulator) as desk:
             yield desk
@@ -200,6 +218,7 @@ async def _desk(name: str, url: str, simulator: Simulator | None) -> AsyncIterat
             rng=random.Random(1),
             rest_breaker=Circuit(HYPERLIQUID, REST, clock=SYSTEM),
             socket_breaker=Circuit(HYPERLIQUID, SOCKET, clock=SYSTEM),
+            budgets=HyperliquidBudgets() if TESTNET else HyperliquidBudgets(weight_per_minute=1_000_000),
         )
         await trader.load()
         account = AccountRef(account_id="referee", address=address)

@@ -261,6 +261,7 @@ async def test_refusals_say_what_would_pass_and_it_passes(desk: Desk) -> None:
     crossing = desk.terms(Side.BUY, ask * D("1.001"), D("0.1"), tif=TimeInForce.POST_ONLY)
     why = await refused(desk, crossing)
     assert why.refusal.reason is RefusalReason.POST_ONLY_CROSSED
+    assert D(why.refusal.passing_value) < ask * D("1.001")
     reducing = desk.terms(Side.SELL, ask * D("1.02"), D("0.1"), reduce_only=True)
     why = await refused(desk, reducing)
     assert why.refusal.reason is RefusalReason.REDUCE_ONLY
