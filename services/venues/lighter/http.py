@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
 from services.chassis.clock import Clock
 from services.domain.feed import BookSnapshot, PastCandle, PastFunding
-from services.domain.market import LIGHTER
+from services.domain.market import LIGHTER, Listing
 from services.venues.lighter.wire import past, payloads
 from services.venues.lighter.wire.messages import WireMarket
 from services.venues.lighter.wire.numbers import WireError
 from services.venues.port import VenueError
-from services.venues.rest import Rest
+from services.venues.rest import Importance, Rest
 
 ORDERS_MAX: Final = 250
 """The most orders per side that one answer gives."""
@@ -87,6 +88,21 @@ class LighterHttp:
             return past.fundings(payloads.fundings(data), start_ns, end_ns)
         except WireError as error:
             raise VenueError(f"Lighter's funding of {market.market} cannot be read: {error}") from error
+
+    async def prices(self, listing: Listing) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
+        """Return (best bid, best ask, mark price) of a market, None for what there is not."""
+        book = await self._rest.get(
+            "/api/v1/orderBookOrders",
+            {"market_id": listing.venue_market_id, "limit": 1},
+            importance=Importance.URGENT,
+        )
+        details = await self._rest.get(
+            "/api/v1/orderBookDetails", {"market_id": listing.venue_market_id}, importance=Importance.URGENT
+        )
+        try:
+            return *payloads.best_prices(book), payloads.mark_price(details)
+        except WireError as error:
+            raise VenueError(f"Lighter's prices of {listing.market} cannot be read: {error}") from error
 
 
 def _span(market: WireMarket, resolution: str, start_ns: int, end_ns: int) -> dict[str, str | int]:
