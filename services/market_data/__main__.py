@@ -67,24 +67,7 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     )
     engine.follow(recorder)
     backfills = [make_backfill(venue, recorder, history, config, clock, engine) for venue in venues]
-    view = View(engine, clock)
-    pager = Pager((config.page_secret or ids.token()).encode())
-    service = MarketDataService(
-        view=view,
-        demand=demand,
-        publisher=publisher,
-        sources=sources,
-        pager=pager,
-        clock=clock,
-        history=HistoryCalls(
-            archive=Archive(view, recorder, history.store),
-            recorder=recorder,
-            hubs=publisher.candles,
-            view=view,
-            pager=pager,
-            clock=clock,
-        ),
-    )
+    service = make_service(config, clock, engine, publisher, sources, recorder, history)
 
     def ready() -> str | None:
         if any(venue.status().state is FeedState.LIVE for venue in venues):
@@ -117,6 +100,36 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         await history.close()
         if probes is not None:
             await probes.close()
+
+
+def make_service(
+    config: Config,
+    clock: Clock,
+    engine: Engine,
+    publisher: StreamPublisher,
+    sources: dict[str, Source],
+    recorder: Recorder,
+    history: History,
+) -> MarketDataService:
+    """Return the room's inward face."""
+    view = View(engine, clock)
+    pager = Pager((config.page_secret or ids.token()).encode())
+    return MarketDataService(
+        view=view,
+        demand=engine.demand,
+        publisher=publisher,
+        sources=sources,
+        pager=pager,
+        clock=clock,
+        history=HistoryCalls(
+            archive=Archive(view, recorder, history.store),
+            recorder=recorder,
+            hubs=publisher.candles,
+            view=view,
+            pager=pager,
+            clock=clock,
+        ),
+    )
 
 
 def make_history(config: Config, clock: Clock) -> History:
