@@ -172,6 +172,11 @@ class Layout:
         return self.state / "secrets.json"
 
     @property
+    def certificates(self) -> Path:
+        """The certificates and keys of the mesh's parts, made at every start; only their owner may read them."""
+        return self.state / "tls"
+
+    @property
     def logs(self) -> Path:
         """One log file per process, and the edge's access log."""
         return self.state / "log"

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.chassis.tls import EDGE
+from services.launcher import certificates
 from services.launcher.config import Config, Layout
-from services.launcher.edge import Edge, Upstream
+from services.launcher.edge import Edge, EdgeTls, Upstream
 
 LOOPBACK = "127.0.0.1"
 
@@ -205,7 +207,18 @@ def edge_of(ground: Ground) -> Edge:
     if AUTH_PAGE in ground.ports:
         here[AUTH_PAGE] = (Upstream(host=LOOPBACK, port=ground.ports[AUTH_PAGE]),)
     descriptors = ground.checkout / "gen" / "perpmesh.binpb"
-    return edge_for(ground.config, here, descriptors=descriptors, access_log=ground.layout.logs / "access.log")
+    tls = ground.layout.certificates
+    return edge_for(
+        ground.config,
+        here,
+        descriptors=descriptors,
+        access_log=ground.layout.logs / "access.log",
+        tls=EdgeTls(
+            cert=certificates.cert_of(tls, EDGE),
+            key=certificates.key_of(tls, EDGE),
+            authority=tls / certificates.AUTHORITY,
+        ),
+    )
 
 
 def upstreams_of(config: Config) -> dict[str, tuple[Upstream, ...]]:
@@ -219,7 +232,12 @@ def upstreams_of(config: Config) -> dict[str, tuple[Upstream, ...]]:
 
 
 def edge_for(
-    config: Config, upstreams: Mapping[str, tuple[Upstream, ...]], *, descriptors: Path, access_log: Path
+    config: Config,
+    upstreams: Mapping[str, tuple[Upstream, ...]],
+    *,
+    descriptors: Path,
+    access_log: Path,
+    tls: EdgeTls | None = None,
 ) -> Edge:
     """Return what an edge is rendered from whose rooms are at `upstreams`."""
     rooms = [room for room in ROOMS if room.name in upstreams]
@@ -233,6 +251,11 @@ def edge_for(
         answers_for_all=next((upstreams[room.name] for room in rooms if room.answers_for_all), ()),
         web=next((upstreams[room.name] for room in rooms if room.web), ()),
         keys=upstreams.get(AUTH_PAGE, ()),
+        tls=tls,
+        parts={
+            room.name: (*room.services, *(["mesh"] if room.answers_for_all else []), *(["web"] if room.web else []))
+            for room in rooms
+        },
         issuer=config.auth_issuer,
         audience=config.auth_audience,
         sign_ins_per_minute=config.sign_ins_per_minute,
@@ -247,6 +270,11 @@ def _room(ground: Ground, room: Room) -> Process:
     """Give a room what it reads, and nothing it would refuse as unknown to it."""
     config, ports = ground.config, ground.ports
     env = {"PERPMESH_LISTEN": f"{LOOPBACK}:{ports[room.name]}"}
+    tls = ground.layout.certificates
+    env["PERPMESH_TLS_CERT"] = str(certificates.cert_of(tls, room.name))
+    env["PERPMESH_TLS_KEY"] = str(certificates.key_of(tls, room.name))
+    env["PERPMESH_TLS_CA"] = str(tls / certificates.AUTHORITY)
+    env["PERPMESH_CALLERS"] = ",".join([EDGE, *(one.name for one in ground.rooms if room.name in one.peers)])
     env |= {variable: f"{LOOPBACK}:{ports[peer]}" for peer, variable in room.peers.items() if peer in ports}
     if room.uses_valkey:
         env["PERPMESH_VALKEY_URL"] = valkey_url(ground)

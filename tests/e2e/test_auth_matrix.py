@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import stat
 import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -78,7 +80,7 @@ async def world() -> AsyncIterator[World]:
     settings = {"ip_requests_per_s": 1_000_000, "sign_ins_per_minute": 1_000_000, "user_requests_per_s": 1_000_000}
     async with running_mesh(**settings) as mesh, aiohttp.ClientSession() as http:
         edge = grpc.aio.insecure_channel(mesh.edge)
-        direct = {room: grpc.aio.insecure_channel(mesh.address(room)) for room in set(ROOM_OF.values())}
+        direct = {room: mesh.channel(room) for room in set(ROOM_OF.values())}
         stub = AuthServiceStub(direct["auth"])
         gone = await sign_in(stub, Wallet())
         await stub.RevokeAllSessions(pb.RevokeAllSessionsRequest(), metadata=bearer(gone.access_token))
@@ -111,7 +113,7 @@ async def forge(mesh: Mesh) -> dict[str, str]:
             database, secret=read_sealing_secret(secrets["auth_keys"]), algorithm="EdDSA", chance=_Chance()
         )
         now = int(time.time())
-        kid = next(key.kid for key in await keys.load() if key.sign_time.timestamp() <= now)
+        kid = min(await keys.load(), key=lambda key: key.sign_time).kid
         claims = {
             "iss": "perpmesh", "aud": "perpmesh", "sub": str(uuid.uuid4()), "wallet": Wallet().address,
             "sid": str(uuid.uuid4()), "scope": "read trade", "via": "session", "iat": now, "nbf": now,
@@ -299,6 +301,48 @@ async def test_revocation_is_felt_within_a_second_by_calls_streams_and_sockets(w
         token,
     )
     assert told == "TOKEN_INVALID"
+
+
+async def test_a_process_of_this_machine_without_a_certificate_reaches_no_room(world: World) -> None:
+    price = Rpc(
+        service="perpmesh.marketdata.v1.MarketDataService",
+        name="ListVenues",
+        access=1,
+        streams=False,
+        verb="",
+        route="",
+    )
+    for room in world.direct:
+        async with grpc.aio.insecure_channel(world.mesh.address(room)) as plain:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await plain.unary_unary(price.path)(b"", timeout=3)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        authority = (Path(str(world.mesh.about["certificates"])) / "authority.pem").read_bytes()
+        nameless = grpc.ssl_channel_credentials(authority)
+        options = [("grpc.ssl_target_name_override", f"{room}.perpmesh")]
+        async with grpc.aio.secure_channel(world.mesh.address(room), nameless, options=options) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary(price.path)(b"", timeout=3)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    async with world.mesh.channel("market_data", part="stream") as friend:
+        assert await over_grpc(friend, price, b"", None) == OK
+    async with world.mesh.channel("market_data", part="auth") as stranger:
+        assert await over_grpc(stranger, price, b"", None) == "PERMISSION_DENIED"
+    async with world.mesh.channel("auth", part="stream") as stranger:
+        assert await over_grpc(stranger, price, b"", None) in {"PERMISSION_DENIED", "CALL_NOT_SERVED"}
+    with pytest.raises((aiohttp.ClientError, OSError)):
+        async with world.http.get(f"http://{world.mesh.address('stream')}/healthz"):
+            pass
+
+
+async def test_keys_and_certificates_are_their_owners_alone(world: World) -> None:
+    folder = Path(str(world.mesh.about["certificates"]))
+    files = list(folder.iterdir())  # noqa: ASYNC240
+    assert len(files) >= 9
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700  # noqa: ASYNC240
+    assert not [file for file in files if "authority" in file.name and file.suffix == ".key"]
+    assert stat.S_IMODE((world.mesh.state / "secrets.json").stat().st_mode) == 0o600
 
 
 async def test_auth_may_be_killed_and_the_edge_restarted_without_a_session_lost(world: World) -> None:
