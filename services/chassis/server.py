@@ -48,7 +48,7 @@ class ServerConfig:
         "The host and port the room listens on, such as 127.0.0.1:7001; port 0 lets the system choose.",
         default="127.0.0.1:0",
     )
-    tls: TlsConfig = group(TlsConfig)
+    tls: TlsConfig = group(TlsConfig, default=TlsConfig())
     run_file: Path | None = setting(
         "PERPMESH_RUN_FILE",
         "The file that gets the room's ports and process id as JSON once it is ready.",

@@ -106,6 +106,11 @@ class Config:
         "For `edge` alone, where rooms run elsewhere: room=host:port for each, more than once for replicas.",
         default=(),
     )
+    mesh_tls: bool = setting(
+        "PERPMESH_MESH_TLS",
+        "Whether the parts of the embedded mesh speak mutual TLS among themselves; false only to measure a room alone.",
+        default=True,
+    )
     edge_workers: int = setting("PERPMESH_EDGE_WORKERS", "Worker threads of Envoy.", default=1, minimum=1, maximum=64)
 
     def __post_init__(self) -> None:

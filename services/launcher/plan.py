@@ -217,7 +217,9 @@ def edge_of(ground: Ground) -> Edge:
             cert=certificates.cert_of(tls, EDGE),
             key=certificates.key_of(tls, EDGE),
             authority=tls / certificates.AUTHORITY,
-        ),
+        )
+        if ground.config.mesh_tls
+        else None,
     )
 
 
@@ -270,11 +272,7 @@ def _room(ground: Ground, room: Room) -> Process:
     """Give a room what it reads, and nothing it would refuse as unknown to it."""
     config, ports = ground.config, ground.ports
     env = {"PERPMESH_LISTEN": f"{LOOPBACK}:{ports[room.name]}"}
-    tls = ground.layout.certificates
-    env["PERPMESH_TLS_CERT"] = str(certificates.cert_of(tls, room.name))
-    env["PERPMESH_TLS_KEY"] = str(certificates.key_of(tls, room.name))
-    env["PERPMESH_TLS_CA"] = str(tls / certificates.AUTHORITY)
-    env["PERPMESH_CALLERS"] = ",".join([EDGE, *(one.name for one in ground.rooms if room.name in one.peers)])
+    env |= _identity(ground, room)
     env |= {variable: f"{LOOPBACK}:{ports[peer]}" for peer, variable in room.peers.items() if peer in ports}
     if room.uses_valkey:
         env["PERPMESH_VALKEY_URL"] = valkey_url(ground)
@@ -299,6 +297,19 @@ def _room(ground: Ground, room: Room) -> Process:
             elif ground.simulator:
                 env[f"PERPMESH_{venue.upper()}_URL"] = f"http://{LOOPBACK}:{ports[f'{SIMULATOR}.{venue}']}"
     return _python_process(ground, room.name, env, stop_round=0)
+
+
+def _identity(ground: Ground, room: Room) -> dict[str, str]:
+    """Return what a room proves itself with, and whom it lets in: the edge, and the rooms it is a peer of."""
+    if not ground.config.mesh_tls:
+        return {"PERPMESH_ALLOW_PLAINTEXT": "true"}
+    folder = ground.layout.certificates
+    return {
+        "PERPMESH_TLS_CERT": str(certificates.cert_of(folder, room.name)),
+        "PERPMESH_TLS_KEY": str(certificates.key_of(folder, room.name)),
+        "PERPMESH_TLS_CA": str(folder / certificates.AUTHORITY),
+        "PERPMESH_CALLERS": ",".join([EDGE, *(one.name for one in ground.rooms if room.name in one.peers)]),
+    }
 
 
 def _origins(config: Config) -> str:
