@@ -57,6 +57,11 @@ class ServerConfig:
     reflection: bool = setting(
         "PERPMESH_REFLECTION", "Whether the room describes its services to tools such as grpcurl.", default=True
     )
+    described: tuple[str, ...] = setting(
+        "PERPMESH_DESCRIBED_SERVICES",
+        "Services of other rooms that reflection describes here too: for the room that answers for the whole mesh.",
+        default=(),
+    )
     call_deadline_s: float = setting(
         "PERPMESH_CALL_DEADLINE_S",
         "The longest a unary call may take, in seconds, whatever its caller allows.",
@@ -223,9 +228,15 @@ class Server:
 
     def _reflection(self) -> dict[str, Any]:
         if self._described is None:
-            return reflection.handlers(
-                [*self.services, health.SERVICE], reflection.pool_of_services([*self.services, health.SERVICE])
-            )
+            others = [name for name in self._config.described if name not in self.services]
+            try:
+                reflection.load(others)
+            except ImportError:
+                raise ConfigError(
+                    f"PERPMESH_DESCRIBED_SERVICES names what the contract lacks, among {', '.join(others)}: correct it."
+                ) from None
+            shown = [*self.services, *others, health.SERVICE]
+            return reflection.handlers(shown, reflection.pool_of_services(shown))
         services, descriptors = self._described
         return reflection.handlers(services, reflection.pool_of_set(descriptors))
 

@@ -286,6 +286,8 @@ def _room(ground: Ground, room: Room) -> Process:
         else:
             env["PERPMESH_AUTH_URL"] = f"http://{LOOPBACK}:{ports[AUTH_PAGE]}"
     env |= {variable: ground.secrets[name] for name, variable in room.secrets.items()}
+    if room.answers_for_all:
+        env["PERPMESH_DESCRIBED_SERVICES"] = ",".join(name for one in ground.rooms for name in one.services)
     if room.web:
         env["PERPMESH_STREAM_WEB_ROOT"] = str(ground.checkout / "clients" / "web" / "dist")
         env["PERPMESH_CORS_ORIGINS"] = ",".join(config.cors_origins)
