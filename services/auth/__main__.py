@@ -117,8 +117,8 @@ async def _serve(
             url=f"http://{host}:{page.page.port}",
             issuer=config.auth.issuer,
             audience=config.auth.audience,
-            callers=config.auth.callers,
-        )
+        ),
+        callers=config.chassis.server.tls.callers,
     )
     await feed.look()
     service = make_service(

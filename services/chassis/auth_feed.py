@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from services.chassis.access_token import TokenError, read_keys
@@ -37,8 +38,15 @@ class AuthFeed:
     """What a room runs to know whose tokens count."""
 
     def __init__(
-        self, config: AuthConfig, *, clock: Clock = SYSTEM, metrics: Metrics = METRICS, logger: Log = log
+        self,
+        config: AuthConfig,
+        *,
+        callers: Iterable[str] = (),
+        clock: Clock = SYSTEM,
+        metrics: Metrics = METRICS,
+        logger: Log = log,
     ) -> None:
+        """Prepare; `callers` are the services that may make the room's internal calls."""
         parts = urlsplit(config.url)
         if parts.scheme != "http" or not parts.hostname or not parts.port:
             raise ConfigError(
@@ -46,7 +54,7 @@ class AuthFeed:
             )
         self._host, self._port = parts.hostname, parts.port
         self.verifier = TokenVerifier(
-            issuer=config.issuer, audience=config.audience, callers=config.callers, clock=clock, metrics=metrics
+            issuer=config.issuer, audience=config.audience, callers=callers, clock=clock, metrics=metrics
         )
         self._clock = clock
         self._log = logger
@@ -113,9 +121,9 @@ async def _get(host: str, port: int, target: str) -> bytes:
         writer.close()
 
 
-def feed_of(config: AuthConfig) -> AuthFeed | None:
+def feed_of(config: AuthConfig, callers: Iterable[str] = ()) -> AuthFeed | None:
     """Return the feed of a room, or None where it verifies nobody."""
-    return AuthFeed(config) if config.url else None
+    return AuthFeed(config, callers=callers) if config.url else None
 
 
 def start_feed(feed: AuthFeed | None, tasks: Supervisor, channels: Channels | None = None) -> None:

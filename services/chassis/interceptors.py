@@ -68,6 +68,8 @@ class Surroundings:
     metrics: Metrics
     draining: asyncio.Event
     verifier: Verifier | None
+    callers: frozenset[str] | None = None
+    """The parts that may call, by the names in their certificates; None where connections have none."""
 
 
 class Measures:
@@ -131,8 +133,17 @@ def _identify(context: grpc.aio.ServicerContext[Any, Any]) -> tuple[str, Any]:
     return _new_request_id(), metadata
 
 
-def _admit(method: Method, metadata: Any, context: Any, verifier: Verifier | None) -> Principal | None:
+def _admit(method: Method, metadata: Any, context: Any, around: Surroundings) -> Principal | None:
     """Return who calls, or refuse."""
+    verifier, service = around.verifier, ""
+    if around.callers is not None:
+        service = _service_of(context)
+        if service not in around.callers:
+            raise DomainError(
+                Reason.PERMISSION_DENIED,
+                f"The part {service[:40] or 'without a name'} may not call this room.",
+                metadata={"method": method.full_name},
+            )
     authorization = tuple(value if isinstance(value, str) else "" for key, value in metadata if key == "authorization")
     if method.access == _ACCESS_PUBLIC and (verifier is None or not authorization):
         return None
@@ -142,9 +153,7 @@ def _admit(method: Method, metadata: Any, context: Any, verifier: Verifier | Non
             f"{method.name} needs a signed-in caller, and this room is not set up to verify one.",
             metadata={"method": method.full_name},
         )
-    return verifier.verify(
-        method.access, method.full_name, Credentials(authorization=authorization, service=_service_of(context))
-    )
+    return verifier.verify(method.access, method.full_name, Credentials(authorization=authorization, service=service))
 
 
 def _service_of(context: Any) -> str:
@@ -170,7 +179,7 @@ def _unary(
 ) -> Callable[[bytes, Any], Awaitable[Any]]:
     request_type, measures = method.request, Measures(around.metrics, method)
     monotonic, log, verifier, name = around.clock.monotonic, around.log, around.verifier, method.full_name
-    public = method.access == _ACCESS_PUBLIC
+    guarded = method.access != _ACCESS_PUBLIC or verifier is not None or around.callers is not None
 
     async def serve(raw: bytes, context: Any) -> Any:
         start = monotonic()
@@ -180,8 +189,8 @@ def _unary(
         code, alarm = "OK", None
         measures.in_flight += 1
         try:
-            if not public or verifier is not None:
-                call.principal = _admit(method, metadata, context, verifier)
+            if guarded:
+                call.principal = _admit(method, metadata, context, around)
             request = _read(request_type, raw)
             remaining = context.time_remaining()
             if remaining is None or remaining > deadline_s:
@@ -274,7 +283,7 @@ def _stream(method: Method, handler: Handler, around: Surroundings) -> Callable[
     async def answer(raw: bytes, context: Any, metadata: Any, call: Call, tether: _Tether) -> None:
         if around.draining.is_set():
             raise draining_error()
-        call.principal = _admit(method, metadata, context, verifier)
+        call.principal = _admit(method, metadata, context, around)
         if call.principal is not None and verifier is not None and not call.principal.is_service:
             tether.tie(verifier, call.principal)
         request = _read(request_type, raw)

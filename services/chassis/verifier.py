@@ -22,6 +22,7 @@ from services.chassis.interceptors import Credentials
 from services.chassis.methods import Access
 from services.chassis.metrics import METRICS, Metrics
 from services.chassis.principal import READ, TRADE, Principal
+from services.chassis.tls import EDGE
 from services.domain.errors import DomainError, Reason
 
 REMEMBERED_MAX = 10_000
@@ -56,11 +57,6 @@ class AuthConfig:
         "The `aud` of the access tokens; of auth, the edge and every room alike.",
         default="perpmesh",
     )
-    callers: tuple[str, ...] = setting(
-        "PERPMESH_CALLERS",
-        "The services that may make this room's internal calls, by the names in their certificates.",
-        default=(),
-    )
 
 
 class TokenVerifier:
@@ -77,7 +73,7 @@ class TokenVerifier:
     ) -> None:
         self._issuer = issuer
         self._audience = audience
-        self._callers = frozenset(callers)
+        self._callers = frozenset(callers) - {EDGE}
         self._clock = clock
         self._keys: Mapping[str, VerifyingKey] | None = None
         self._ended: dict[str, float] = {}

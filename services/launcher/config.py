@@ -106,6 +106,11 @@ class Config:
         "For `edge` alone, where rooms run elsewhere: room=host:port for each, more than once for replicas.",
         default=(),
     )
+    mesh_tls: bool = setting(
+        "PERPMESH_MESH_TLS",
+        "Whether the parts of the embedded mesh speak mutual TLS among themselves; false only to measure a room alone.",
+        default=True,
+    )
     edge_workers: int = setting("PERPMESH_EDGE_WORKERS", "Worker threads of Envoy.", default=1, minimum=1, maximum=64)
 
     def __post_init__(self) -> None:
@@ -170,6 +175,11 @@ class Layout:
     def secrets(self) -> Path:
         """The passwords of the embedded servers, made on first start; only their owner may read them."""
         return self.state / "secrets.json"
+
+    @property
+    def certificates(self) -> Path:
+        """The certificates and keys of the mesh's parts, made at every start; only their owner may read them."""
+        return self.state / "tls"
 
     @property
     def logs(self) -> Path:

@@ -12,9 +12,11 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
+
+from services.chassis.tls import server_name
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -29,6 +31,15 @@ class Upstream:
 
     host: str
     port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeTls:
+    """The edge's own certificate, and the authority of the rooms'."""
+
+    cert: Path
+    key: Path
+    authority: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +60,10 @@ class Edge:
     """The room that serves the page and the WebSocket door, over HTTP/1.1."""
     keys: tuple[Upstream, ...] = ()
     """Auth's page of public keys; without one the edge lets the rooms alone decide who calls."""
+    tls: EdgeTls | None = None
+    """With what the rooms are reached; None for rooms that take plaintext."""
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The clusters that are each room's, by its name, which its certificate must carry."""
     issuer: str = "perpmesh"
     audience: str = "perpmesh"
     """The `iss` and `aud` of access tokens."""
@@ -338,6 +353,16 @@ def _cluster(fragments: Mapping[str, Json], kind: str, name: str, upstreams: tup
         },
     )
     assert isinstance(cluster, dict)
+    part = next((part for part, clusters in edge.parts.items() if name in clusters), "")
+    if edge.tls is not None and part:
+        values: dict[str, Json] = {
+            "server_name": server_name(part),
+            "alpn": "h2" if kind == "grpc_cluster" else "http/1.1",
+            "cert": str(edge.tls.cert),
+            "key": str(edge.tls.key),
+            "authority": str(edge.tls.authority),
+        }
+        cluster["transport_socket"] = _fill(fragments["upstream_tls"], values)
     if len(upstreams) > 1 and kind == "grpc_cluster":
         cluster |= cast("dict[str, Json]", fragments["replicas"])
     return cluster

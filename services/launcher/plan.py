@@ -13,8 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.chassis.tls import EDGE
+from services.launcher import certificates
 from services.launcher.config import Config, Layout
-from services.launcher.edge import Edge, Upstream
+from services.launcher.edge import Edge, EdgeTls, Upstream
 
 LOOPBACK = "127.0.0.1"
 
@@ -205,7 +207,20 @@ def edge_of(ground: Ground) -> Edge:
     if AUTH_PAGE in ground.ports:
         here[AUTH_PAGE] = (Upstream(host=LOOPBACK, port=ground.ports[AUTH_PAGE]),)
     descriptors = ground.checkout / "gen" / "perpmesh.binpb"
-    return edge_for(ground.config, here, descriptors=descriptors, access_log=ground.layout.logs / "access.log")
+    tls = ground.layout.certificates
+    return edge_for(
+        ground.config,
+        here,
+        descriptors=descriptors,
+        access_log=ground.layout.logs / "access.log",
+        tls=EdgeTls(
+            cert=certificates.cert_of(tls, EDGE),
+            key=certificates.key_of(tls, EDGE),
+            authority=tls / certificates.AUTHORITY,
+        )
+        if ground.config.mesh_tls
+        else None,
+    )
 
 
 def upstreams_of(config: Config) -> dict[str, tuple[Upstream, ...]]:
@@ -219,7 +234,12 @@ def upstreams_of(config: Config) -> dict[str, tuple[Upstream, ...]]:
 
 
 def edge_for(
-    config: Config, upstreams: Mapping[str, tuple[Upstream, ...]], *, descriptors: Path, access_log: Path
+    config: Config,
+    upstreams: Mapping[str, tuple[Upstream, ...]],
+    *,
+    descriptors: Path,
+    access_log: Path,
+    tls: EdgeTls | None = None,
 ) -> Edge:
     """Return what an edge is rendered from whose rooms are at `upstreams`."""
     rooms = [room for room in ROOMS if room.name in upstreams]
@@ -233,6 +253,11 @@ def edge_for(
         answers_for_all=next((upstreams[room.name] for room in rooms if room.answers_for_all), ()),
         web=next((upstreams[room.name] for room in rooms if room.web), ()),
         keys=upstreams.get(AUTH_PAGE, ()),
+        tls=tls,
+        parts={
+            room.name: (*room.services, *(["mesh"] if room.answers_for_all else []), *(["web"] if room.web else []))
+            for room in rooms
+        },
         issuer=config.auth_issuer,
         audience=config.auth_audience,
         sign_ins_per_minute=config.sign_ins_per_minute,
@@ -247,6 +272,7 @@ def _room(ground: Ground, room: Room) -> Process:
     """Give a room what it reads, and nothing it would refuse as unknown to it."""
     config, ports = ground.config, ground.ports
     env = {"PERPMESH_LISTEN": f"{LOOPBACK}:{ports[room.name]}"}
+    env |= _identity(ground, room)
     env |= {variable: f"{LOOPBACK}:{ports[peer]}" for peer, variable in room.peers.items() if peer in ports}
     if room.uses_valkey:
         env["PERPMESH_VALKEY_URL"] = valkey_url(ground)
@@ -260,6 +286,8 @@ def _room(ground: Ground, room: Room) -> Process:
         else:
             env["PERPMESH_AUTH_URL"] = f"http://{LOOPBACK}:{ports[AUTH_PAGE]}"
     env |= {variable: ground.secrets[name] for name, variable in room.secrets.items()}
+    if room.answers_for_all:
+        env["PERPMESH_DESCRIBED_SERVICES"] = ",".join(name for one in ground.rooms for name in one.services)
     if room.web:
         env["PERPMESH_STREAM_WEB_ROOT"] = str(ground.checkout / "clients" / "web" / "dist")
         env["PERPMESH_CORS_ORIGINS"] = ",".join(config.cors_origins)
@@ -271,6 +299,19 @@ def _room(ground: Ground, room: Room) -> Process:
             elif ground.simulator:
                 env[f"PERPMESH_{venue.upper()}_URL"] = f"http://{LOOPBACK}:{ports[f'{SIMULATOR}.{venue}']}"
     return _python_process(ground, room.name, env, stop_round=0)
+
+
+def _identity(ground: Ground, room: Room) -> dict[str, str]:
+    """Return what a room proves itself with, and whom it lets in: the edge, and the rooms it is a peer of."""
+    if not ground.config.mesh_tls:
+        return {"PERPMESH_ALLOW_PLAINTEXT": "true"}
+    folder = ground.layout.certificates
+    return {
+        "PERPMESH_TLS_CERT": str(certificates.cert_of(folder, room.name)),
+        "PERPMESH_TLS_KEY": str(certificates.key_of(folder, room.name)),
+        "PERPMESH_TLS_CA": str(folder / certificates.AUTHORITY),
+        "PERPMESH_CALLERS": ",".join([EDGE, *(one.name for one in ground.rooms if room.name in one.peers)]),
+    }
 
 
 def _origins(config: Config) -> str:

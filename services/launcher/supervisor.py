@@ -198,6 +198,7 @@ class Supervisor:
             "guard_pid": self._guard.pid,
             "valkey_url": plan.valkey_url(ground),
             "postgres_url": plan.postgres_url(ground),
+            "certificates": str(ground.layout.certificates),
             "addresses": {name: f"{plan.LOOPBACK}:{port}" for name, port in ground.ports.items()},
             "processes": {
                 name: {"pid": self._running[name].pid if name in self._running else None, "ready": ready.is_set()}

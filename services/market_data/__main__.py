@@ -82,7 +82,7 @@ async def main(config: Config, stop: asyncio.Event) -> None:
             return None
         return "no venue is live, so there are no prices"
 
-    feed = feed_of(config.auth)
+    feed = feed_of(config.auth, config.chassis.server.tls.callers)
     server = Server("market_data", config.chassis.server, ready=ready, verifier=feed.verifier if feed else None)
     server.add(SERVICE, service)
     probes = await start_probes(config.chassis.telemetry, ready)

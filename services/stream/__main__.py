@@ -14,6 +14,7 @@ from services.chassis.room import run_room, start_probes
 from services.chassis.server import write_run_file
 from services.chassis.tasks import Supervisor
 from services.chassis.telemetry import log
+from services.chassis.tls import server_context
 from services.chassis.valkey_bus import ValkeyBus
 from services.stream.app.door import Door, DoorBounds
 from services.stream.app.hub import HubBounds
@@ -42,7 +43,8 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         site = Site(config.web_root)
     except (OSError, SiteError) as error:
         raise ConfigError(str(error)) from None
-    market_data = Peer(config.market_data_address)
+    tls = config.chassis.server.tls
+    market_data = Peer(config.market_data_address, tls=tls, part="market_data")
     feed = feed_of(config.auth)
     presence = ValkeyPresence(config.bus, SYSTEM)
     bus = ValkeyBus(config.bus)
@@ -61,7 +63,7 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         per_address_max=config.connections_per_address_max,
         trust_forwarded=config.trust_forwarded,
     )
-    server = DoorServer(door, site, limits=bounds.limits, entrance=entrance, new_id=new_id)
+    server = DoorServer(door, site, limits=bounds.limits, entrance=entrance, new_id=new_id, tls=server_context(tls))
     running = asyncio.create_task(_run(door, presence, feed, bus))
     probes = None
     try:
