@@ -122,7 +122,8 @@ def test_orders_are_refused_with_the_documented_codes(trader: Trader) -> None:
         ({"Price": 0}, 21702), ({"TriggerPrice": 5}, 21729), ({"OrderExpiry": 0}, 21711),
         ({"OrderExpiry": START_MS + 1000}, 21711), ({"BaseAmount": 1}, 21706),
         ({"ClientOrderIndex": 1 << 48}, 21727),
-        ({"Price": mark * 2}, 21733), ({"Price": mark // 30, "BaseAmount": 1000}, 21734), ({"BaseAmount": 10**8}, 21739),
+        ({"Price": mark * 2}, 21733), ({"Price": mark // 30, "BaseAmount": 1000}, 21734),
+        ({"BaseAmount": 10**8}, 21739),
         ({"Type": 3, "TriggerPrice": mark * 2}, 21735),
         ({"L2TxAttributes": {"1": 777, "2": 100}}, 21149),
     ]  # fmt: skip
