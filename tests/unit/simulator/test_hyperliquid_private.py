@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.unit.simulator.clients import START_MS, Stage
 from tests.unit.simulator.shapes import differences
 
 DAY_MS = 86_400_000
+SEEDS = itertools.count(1000)
 GONE = "Order was never placed, already canceled, or filled. asset=0"
 
 
@@ -64,9 +66,15 @@ def row(price: float, size: str = "0.01", *, buy: bool = True, tif: str = "Gtc",
     return {"a": asset, "b": buy, "p": text, "s": size, "r": False, "t": {"limit": {"tif": tif}}} | more
 
 
+@pytest.fixture(scope="module")
+def stage() -> Stage:
+    return Stage(hyperliquid_ack_ms=0, hyperliquid_users_max=0)
+
+
 @pytest.fixture
-def trader() -> Trader:
-    return Trader(Stage(hyperliquid_ack_ms=0))
+def trader(stage: Stage) -> Trader:
+    """A wallet of this test's own; the stage is everybody's, since a market takes long to make."""
+    return Trader(stage, seed=next(SEEDS))
 
 
 def test_every_documented_order_error_is_said_in_the_venues_words(trader: Trader) -> None:
@@ -109,7 +117,7 @@ def test_a_static_failure_answers_for_the_whole_batch_and_an_engine_failure_for_
 
 def test_the_signer_decides_and_a_stranger_or_a_wrong_payload_is_another_stranger(trader: Trader) -> None:
     action = {"type": "noop"}
-    other = Wallet(9)
+    other = Wallet(next(SEEDS))
     assert trader.post(other.l1(action, START_MS))["response"] == (
         f"User or API Wallet {other.address} does not exist."
     )
@@ -119,7 +127,7 @@ def test_the_signer_decides_and_a_stranger_or_a_wrong_payload_is_another_strange
     assert trader.wallet.address not in wrong
     broken = envelope | {"signature": {"r": "0x0", "s": "0x0", "v": 27}}
     assert trader.post(broken)["response"] == "Unable to recover signer."
-    poor = Wallet(10)
+    poor = Wallet(next(SEEDS))
     assert trader.post(poor.withdraw("5", START_MS))["response"] == (
         f"Must deposit before performing actions. User: {poor.address}"
     )
@@ -149,7 +157,7 @@ def test_a_late_action_is_refused_and_burns_its_nonce(trader: Trader) -> None:
 
 
 def test_an_agent_trades_for_its_master_until_it_is_replaced(trader: Trader) -> None:
-    agent, later = Wallet(20), Wallet(21)
+    agent, later = Wallet(next(SEEDS)), Wallet(next(SEEDS))
     low = round(trader.mid() * 0.8)
     assert trader.post(trader.wallet.approve_agent(agent, trader.nonce(), "bot"))["status"] == "ok"
     action = {"type": "order", "orders": [row(low)], "grouping": "na"}
@@ -167,7 +175,7 @@ def test_an_agent_trades_for_its_master_until_it_is_replaced(trader: Trader) -> 
 
 
 def test_a_builders_fee_needs_approval_and_is_part_of_the_fee(trader: Trader) -> None:
-    builder, high = Wallet(30), round(trader.mid() * 1.01)
+    builder, high = Wallet(next(SEEDS)), round(trader.mid() * 1.01)
     action = {"type": "order", "orders": [row(high, tif="Ioc")], "grouping": "na",
               "builder": {"b": builder.address, "f": 50}}  # fmt: skip
     assert trader.act(action) == {"status": "err", "response": "Builder fee has not been approved."}
@@ -191,7 +199,7 @@ def test_an_address_that_spent_its_requests_waits(trader: Trader) -> None:
 
 
 def test_cancels_beat_takers_of_the_same_block(trader: Trader) -> None:
-    maker = Trader(trader.stage, seed=2)
+    maker = Trader(trader.stage, seed=next(SEEDS))
     bid, ask = trader.private.exchange.touch("BTC")
     price = (bid + ask) // 20 if ask - bid > 10 else ask // 10
     resting = maker.order(row(price - 1, buy=True, tif="Gtc"))[0]["resting"]["oid"]

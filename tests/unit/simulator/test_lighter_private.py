@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.unit.simulator.clients import START_MS, Stage
 from tests.unit.simulator.shapes import differences
 
 KEY = ApiKey(1)
+SEEDS = itertools.count(1000)
 SLOT = 5
 
 
@@ -68,13 +70,19 @@ def market(trader: Trader, **changes: Any) -> dict[str, Any]:
     return trader.order(Type=1, TimeInForce=0, OrderExpiry=0, Price=price, BaseAmount=1000) | changes
 
 
+@pytest.fixture(scope="module")
+def stage() -> Stage:
+    return Stage(lighter_sends_max=0)
+
+
 @pytest.fixture
-def trader() -> Trader:
-    return Trader(Stage(lighter_sends_max=0))
+def trader(stage: Stage) -> Trader:
+    """An account of this test's own; the stage is everybody's, since a market takes long to make."""
+    return Trader(stage, seed=next(SEEDS))
 
 
 def test_a_transaction_answered_200_is_queued_for_as_long_as_the_tier_says(trader: Trader) -> None:
-    fast = Trader(trader.stage, seed=2, tier="premium")
+    fast = Trader(trader.stage, seed=next(SEEDS), tier="premium")
     slow = trader.send(14, **trader.order())
     quick = fast.send(14, **fast.order(TimeInForce=2))
     assert slow["predicted_execution_time_ms"] - trader.private.now_ms() == 200
@@ -122,7 +130,8 @@ def test_orders_are_refused_with_the_documented_codes(trader: Trader) -> None:
         ({"Price": 0}, 21702), ({"TriggerPrice": 5}, 21729), ({"OrderExpiry": 0}, 21711),
         ({"OrderExpiry": START_MS + 1000}, 21711), ({"BaseAmount": 1}, 21706),
         ({"ClientOrderIndex": 1 << 48}, 21727),
-        ({"Price": mark * 2}, 21733), ({"Price": mark // 30, "BaseAmount": 1000}, 21734), ({"BaseAmount": 10**8}, 21739),
+        ({"Price": mark * 2}, 21733), ({"Price": mark // 30, "BaseAmount": 1000}, 21734),
+        ({"BaseAmount": 10**8}, 21739),
         ({"Type": 3, "TriggerPrice": mark * 2}, 21735),
         ({"L2TxAttributes": {"1": 777, "2": 100}}, 21149),
     ]  # fmt: skip
@@ -214,7 +223,7 @@ def test_account_channels_ask_for_a_token_that_is_true(trader: Trader) -> None:
         "code": 20013, "message": "invalid auth: invalid deadline",
     }  # fmt: skip
     assert ask(closed, auth="x")["error"]["message"] == "invalid auth: invalid auth string"
-    other = Trader(trader.stage, seed=3)
+    other = Trader(trader.stage, seed=next(SEEDS))
     assert "error" in ask(closed, auth=other.token())
     assert ask(closed, auth=trader.token())["type"] == "subscribed/account_all_orders"
     assert ask(closed, auth=trader.token())["error"]["code"] == 30003

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from services.simulator.acks import spoil
 from services.simulator.connection import Rim
+from services.simulator.crypto.ethereum import checksummed
 from services.simulator.crypto.poseidon import hash_elements, to_bytes
 from services.simulator.dialects.lighter import accounts
 from services.simulator.dialects.lighter.holders import READ_TOKENS_MAX, TIERS, Holder, ReadToken, Row
@@ -165,7 +166,7 @@ class AccountRest:
         kept = ("code", "account_type", "account_trading_mode", "index", "l1_address", "cancel_all_time",
                 "total_order_count", "total_isolated_order_count", "pending_order_count", "available_balance",
                 "status", "collateral", "transaction_time")  # fmt: skip
-        return {"l1_address": f"0x{wallet:040x}", "sub_accounts": [{name: row[name] for name in kept} for row in rows]}
+        return {"l1_address": checksummed(wallet), "sub_accounts": [{name: row[name] for name in kept} for row in rows]}
 
     def _wallet(self, query: Query) -> dict[str, Json]:
         return {"l1_address": query.text("l1_address"), "can_invite": True, "referral_points_percentage": ""}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from services.simulator.acks import maintenance
 from services.simulator.config import Config
 from services.simulator.connection import Rim
+from services.simulator.crypto.ethereum import checksummed
 from services.simulator.crypto.schnorr import Verifier
 from services.simulator.dialects.lighter.account_channels import AccountChannels
 from services.simulator.dialects.lighter.holders import TIERS, Holders, Row
@@ -163,6 +164,6 @@ class LighterPrivate:
         account.lifetime += volume
         self.flush()
         return {
-            "venue": "lighter", "account": holder.index, "l1_address": f"0x{wallet:040x}", "cash": dict(account.cash),
+            "venue": "lighter", "account": holder.index, "l1_address": checksummed(wallet), "cash": dict(account.cash),
             "api_keys": {str(slot): key.public.hex() for slot, key in holder.keys.items()},
         }  # fmt: skip
