@@ -13,7 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up reset test referee integration e2e foreign signatures bench lint type gen gen-check record lock ci moved
+.PHONY: help setup up reset test referee integration e2e foreign signatures bench lint type gen gen-check record lock ci moved venue-check
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,8 @@ up: $(VENV)/.server  ## start the whole mesh here; Ctrl-C ends it
 reset: $(VENV)/.server  ## empty the state folder (var/); refuses while the mesh runs
 	@$(PY) -m services.launcher reset
 
-test: $(VENV)/.dev  ## run every test
-	@$(PY) -m pytest $(ARGS)
+test: $(VENV)/.dev  ## run every test, three files at a time: most of them wait
+	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 referee integration e2e foreign: $(VENV)/.dev  ## run one folder of tests
 	@$(PY) -m pytest tests/$@ $(ARGS)
@@ -39,10 +39,15 @@ bench: $(VENV)/.dev  ## measure every speed claim beside its peer
 	@$(PY) -m bench $(ARGS)
 
 lint: $(VENV)/.dev  ## style, the floors, the contract's style
-	@$(VENV)/bin/ruff check .
-	@$(VENV)/bin/ruff format --check --quiet . || { echo 'Run: $(VENV)/bin/ruff format .'; exit 1; }
-	@$(VENV)/bin/lint-imports
-	@$(VENV)/bin/buf lint
+	@status=0; \
+	$(VENV)/bin/ruff check . || status=1; \
+	$(VENV)/bin/ruff format --check --quiet . || { status=1; echo 'Run: $(VENV)/bin/ruff format .'; }; \
+	$(VENV)/bin/lint-imports || status=1; \
+	$(VENV)/bin/buf lint || status=1; \
+	$(VENV)/bin/buf format --exit-code --path proto/perpmesh . >/dev/null || { status=1; echo 'Run: buf format -w --path proto/perpmesh .'; }; \
+	$(VENV)/bin/buf build -o $(VENV)/contract.binpb && \
+	$(VENV)/bin/buf breaking $(VENV)/contract.binpb --against proto/baseline.binpb || status=1; \
+	exit $$status
 
 type: $(VENV)/.dev  ## mypy, strict
 	@$(VENV)/bin/mypy
@@ -54,6 +59,9 @@ gen: $(VENV)/.dev  ## write gen/ from proto/, and services/settings.txt from the
 gen-check: $(VENV)/.dev  ## prove that what is generated is fresh
 	@$(PY) -m tools.gen --check
 	@$(PY) -m tools.settings --check
+
+venue-check: $(VENV)/.server  ## compare the venues' live payloads with the shapes we parse (PERPMESH_VENUES=testnet, ARGS)
+	@$(PY) -m tools.venue_check $(ARGS)
 
 record: $(VENV)/.server  ## write the venues' raw frames with their times (ARGS)
 	@$(VENV)/bin/perpmesh record $(ARGS)

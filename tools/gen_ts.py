@@ -34,7 +34,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from google.api import annotations_pb2
+from google.api import annotations_pb2  # type: ignore[import-untyped, unused-ignore]
 from google.protobuf import descriptor_pb2
 
 from tools import gen
@@ -82,9 +82,7 @@ def _node(command: Sequence[str], *, timeout_s: float) -> str:
     environ = dict(os.environ, PATH=f"{MODULES / '.bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
     environ |= {"CI": "true", "NO_COLOR": "1", "npm_config_update_notifier": "false"}
     environ.pop("FORCE_COLOR", None)
-    done = subprocess.run(
-        command, cwd=WEB, env=environ, capture_output=True, text=True, check=False, timeout=timeout_s
-    )
+    done = subprocess.run(command, cwd=WEB, env=environ, capture_output=True, text=True, check=False, timeout=timeout_s)
     said = f"{done.stdout}{done.stderr}".strip()
     if done.returncode != 0:
         raise gen.GenError(f"{' '.join(command)} failed in clients/web:\n{said}")
@@ -222,10 +220,10 @@ def _run(options: argparse.Namespace) -> Iterable[int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 1 for drift or a failure, `SKIPPED` without Node."""
     parser = argparse.ArgumentParser(prog="python -m tools.gen_ts", description="Write or check what Node makes.")
-    parser.add_argument("--check", action="store_true", help="change nothing; print how gen/ts differs, exit 1 if it does")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if gen/ts differs")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--web", action="store_true", help="build the page into clients/web/dist")
-    which.add_argument("--check-web", action="store_true", help="change nothing; print how the page differs, exit 1 if so")
+    which.add_argument("--check-web", action="store_true", help="change nothing; exit 1 if the page differs")
     parser.add_argument("--test-web", action="store_true", help="check the page's types and run its unit tests")
     try:
         return max(_run(parser.parse_args(arguments)))

@@ -16,6 +16,8 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     sourcemap: false,
+    // Whose code is in the bundle, and under what terms.
+    license: { fileName: "assets/licenses.txt" },
     rolldownOptions: { output: { hashCharacters: "hex" } },
   },
   // `npm run dev` serves the page from source and takes the data from a mesh that runs.

@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig, mergeConfig } from "vite";
-import page from "./vite.config";
+import page from "./vite.config.ts";
 
 const folder = fileURLToPath(new URL("test", import.meta.url));
 const tests = readdirSync(folder).filter((name) => name.endsWith(".test.ts"));

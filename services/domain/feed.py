@@ -39,9 +39,12 @@ class BookSnapshot:
     receive_time_ns: int
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class BookDelta:
-    """The levels that changed, with absolute sizes (0 removes), upon the book whose version is `previous_version`."""
+    """The levels that changed, with absolute sizes (0 removes), upon the book whose version is `previous_version`.
+
+    The one event that may be made by position: it comes by the thousand, and so takes half the time.
+    """
 
     venue: str
     market: str

@@ -86,20 +86,19 @@ async def _supervise(ground: plan.Ground, guard: Guard, screen: Screen, started:
 
 
 def reset(screen: Screen) -> int:
-    """Empty the state folder; refuses while a mesh uses it."""
+    """Remove what the mesh wrote, and nothing that is not its own; refuses while a mesh uses the folder."""
     layout = Layout.at(settings.read(os.environ))
     if not layout.state.exists():
         screen.say(f"{layout.state} is empty already.")
         return 0
     with StateLock(layout, screen, wait=False):
-        for folder in {layout.sockets, embedded.postgres_home(layout)} - {layout.state}:
-            shutil.rmtree(folder, ignore_errors=True)
-        for entry in layout.state.iterdir():
+        for entry in {*layout.owned(), embedded.postgres_home(layout)}:
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
-            elif entry != layout.lock:
-                entry.unlink()
-    screen.say(f"Emptied {layout.state}.")
+            else:
+                entry.unlink(missing_ok=True)
+    left = sorted(entry.name for entry in layout.state.iterdir() if entry != layout.lock)
+    screen.say(f"Emptied {layout.state}" + (f"; left alone: {', '.join(left)}." if left else "."))
     return 0
 
 

@@ -156,6 +156,11 @@ class Layout:
         """The configuration that Envoy was given."""
         return self.state / "edge.json"
 
+    def owned(self) -> tuple[Path, ...]:
+        """Return all that the mesh may have written: what a reset removes, and nothing else."""
+        names = ("log", "run", "postgres", "secrets.json", "mesh.json", "edge.json", "valkey.conf")
+        return (*(self.state / name for name in names), *self.state.glob("*.json.part"), self.sockets)
+
     def prepare(self) -> None:
         """Make the folders. Raises `ConfigError` when one cannot be made or is someone else's."""
         try:

@@ -68,6 +68,7 @@ class Supervisor:
         async def envoy() -> None:
             from services.launcher import edge
 
+            process.rotate(self._ground.layout.logs / "access.log")
             template = (self._ground.checkout / "envoy" / "edge.yaml").read_text()
             self._ground.layout.edge.write_text(edge.render(template, plan.edge_of(self._ground)))
 

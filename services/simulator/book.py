@@ -189,20 +189,22 @@ class Flow:
 
     def fill(self, fair: float) -> None:
         """Build the book from nothing around a fair value."""
-        tries = 0
-        while tries < self._levels * 4 and len(self._book.asks.prices) < self._levels:
-            self._place(fair, buy=True)
-            self._place(fair, buy=False)
-            tries += 1
-        self._fill_touch(fair)
+        limits = self._limits(fair)
+        for buy, side in ((True, self._book.bids), (False, self._book.asks)):
+            for _ in range(self._levels * 3):
+                if len(side.prices) >= self._levels:
+                    break
+                self._place(limits, buy=buy)
+        self._fill_touch(limits, self._tick(int(fair)))
         self._book.take_changes()
 
     def step(self, fair: float, operations: int) -> list[Execution]:
         """Move the book to a fair value with about `operations` changes; return the trading it took."""
-        trades = self._cross(fair)
-        self._fill_touch(fair)
+        limits = self._limits(fair)
+        trades = self._cross(limits)
+        self._fill_touch(limits, self._tick(int(fair)))
         for _ in range(operations):
-            self._operate(fair, buy=self._rng.random() < 0.5)
+            self._operate(limits, buy=self._rng.random() < 0.5)
         return trades
 
     def trade(self, buy: bool, notional_factor: float) -> list[Execution]:
@@ -216,9 +218,9 @@ class Flow:
         bid = snap_down(max(1, int(fair - quarter)), self._tick)
         return bid, max(bid + 1, snap_up(int(fair + quarter) + 1, self._tick))
 
-    def _cross(self, fair: float) -> list[Execution]:
+    def _cross(self, limits: tuple[int, int]) -> list[Execution]:
         """Remove the levels which the fair value has passed: the first few by trading, the rest by cancelling."""
-        bid_limit, ask_limit = self._limits(fair)
+        bid_limit, ask_limit = limits
         trades: list[Execution] = []
         bids, asks = self._book.bids, self._book.asks
         for price in bids.prices[bisect_right(bids.prices, bid_limit) :][::-1]:
@@ -231,11 +233,11 @@ class Flow:
             asks.set(price, 0)
         return trades
 
-    def _fill_touch(self, fair: float) -> None:
+    def _fill_touch(self, limits: tuple[int, int], tick: int) -> None:
         """See that either side begins within a few ticks of the fair value and has enough levels."""
-        bid_limit, ask_limit = self._limits(fair)
+        bid_limit, ask_limit = limits
         bids, asks = self._book.bids, self._book.asks
-        reach = max(1.5 * self._tick(int(fair)), self._near * 0.08)
+        reach = max(1.5 * tick, self._near * 0.08)
         if not bids.prices or bids.prices[-1] < bid_limit - reach:
             bids.set(bid_limit, self._size(0.0))
         if not asks.prices or asks.prices[0] > ask_limit + reach:
@@ -244,7 +246,7 @@ class Flow:
             for _ in range(3 * LEVELS_KEPT_MIN):
                 if len(side.prices) >= LEVELS_KEPT_MIN:
                     break
-                self._place(fair, buy=buy)
+                self._place(limits, buy=buy)
 
     def _distance(self) -> float:
         draw = self._rng.random()
@@ -255,18 +257,14 @@ class Flow:
         depth = 1.0 + min(6.0, distance / self._near * 0.1)
         return max(self._min_size, int(self._size_scale * depth * self._rng.lognormvariate(-0.5, 1.2)))
 
-    def _price(self, fair: float, distance: float, buy: bool) -> int:
-        bid_limit, ask_limit = self._limits(fair)
-        if buy:
-            return snap_down(max(1, bid_limit - int(distance)), self._tick)
-        return snap_up(ask_limit + int(distance), self._tick)
-
-    def _place(self, fair: float, buy: bool) -> None:
+    def _place(self, limits: tuple[int, int], buy: bool) -> None:
         distance = self._distance()
-        side = self._book.bids if buy else self._book.asks
-        side.set(self._price(fair, distance, buy), self._size(distance))
+        if buy:
+            self._book.bids.set(snap_down(max(1, limits[0] - int(distance)), self._tick), self._size(distance))
+        else:
+            self._book.asks.set(snap_up(limits[1] + int(distance), self._tick), self._size(distance))
 
-    def _operate(self, fair: float, buy: bool) -> None:
+    def _operate(self, limits: tuple[int, int], buy: bool) -> None:
         """Place, resize or cancel one level, so that the number of levels stays near its aim."""
         side = self._book.bids if buy else self._book.asks
         count = len(side.prices)
@@ -275,4 +273,4 @@ class Flow:
             offset = min(count - 1, int(self._rng.expovariate(1.0) * (count * (0.02 if near else 0.5))))
             side.set(side.prices[-1 - offset if buy else offset], 0)
             return
-        self._place(fair, buy)
+        self._place(limits, buy)

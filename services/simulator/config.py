@@ -171,7 +171,7 @@ class Config:
     lighter_verifications_max: int = setting(
         "PERPMESH_SIMULATOR_LIGHTER_VERIFICATIONS_MAX",
         "Signatures verified a second; beyond, one in ten is (the control state shows how many). 0 verifies all.",
-        default=100,
+        default=50,
         minimum=0,
     )
     lighter_messages_max: int = setting(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import random
 import sys
 from pathlib import Path
 from typing import IO, Final
@@ -20,6 +19,7 @@ from typing import IO, Final
 import msgspec
 
 from services.chassis.clock import SYSTEM, Clock
+from services.chassis.ids import seeded_random
 from services.domain.feed import Event
 from services.domain.market import HYPERLIQUID, LIGHTER, Source
 from services.venues.circuit import REST, SOCKET, Circuit
@@ -105,7 +105,7 @@ def _take(event: Event) -> bool:
 
 def make_venue(name: str, environment: str, base_url: str, tap: Tap, clock: Clock) -> Venue:
     """Return the adapter of a venue. Raises `ValueError` for a name or an address that is none."""
-    rng = random.Random()  # noqa: S311 jitter of reconnects is no secret
+    rng = seeded_random()
     source = {"mainnet": Source.MAINNET, "testnet": Source.TESTNET}.get(environment, Source.SIMULATED)
     rest, socket = Circuit(name, REST, clock=clock), Circuit(name, SOCKET, clock=clock)
     if name == LIGHTER:

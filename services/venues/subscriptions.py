@@ -20,7 +20,7 @@ QUARANTINE_MAX: Final = 1_024
 RENEW_CALM_NS: Final = 10_000_000_000
 """A renewal this long after the one before is the first again."""
 RENEW_FIRST_NS: Final = 250_000_000
-RENEW_MAX_NS: Final = 30_000_000_000
+RENEW_MAX_NS: Final = 4_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

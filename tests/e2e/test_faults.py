@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,10 +12,12 @@ import grpc
 import pytest
 import pytest_asyncio
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
+from perpmesh.marketdata.v1 import venue_pb2
 
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.simulator import Simulator
 from tests.support.storm import LIVE, RECOVERING, STALE, Watcher, simulator_of
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -31,6 +32,42 @@ class Storm:
     mesh: Mesh
     sim: Simulator
     watcher: Watcher
+
+    async def venues(self) -> list[venue_pb2.Venue]:
+        """Return how the venues stand."""
+        return list((await self.watcher.stub.ListVenues(pb.ListVenuesRequest())).venues)
+
+    async def counts(self, venue: str) -> venue_pb2.Venue.FeedCounts:
+        """Return what has passed through a venue's feed."""
+        return next(one.counts for one in await self.venues() if one.venue == venue)
+
+    async def rest_breakers(self) -> list[venue_pb2.Venue.Breaker]:
+        """Return the breakers of the venues' REST faces."""
+        return [one for venue in await self.venues() for one in venue.breakers if one.endpoint == "rest"]
+
+    async def top(self, venue: str) -> list[list[tuple[Decimal, Decimal]]]:
+        """Return the best five bids and asks of one venue, as the client sees them."""
+        request = pb.GetOrderBookRequest(market="BTC-PERP", depth=500, include_stale=True)
+        book = (await self.watcher.stub.GetOrderBook(request)).book
+        return [
+            [
+                (Decimal(level.price), Decimal(part.size))
+                for level in side
+                for part in level.venues
+                if part.venue == venue
+            ][:5]
+            for side in (book.bids, book.asks)
+        ]
+
+    async def equals_truth(self, venue: str) -> None:
+        """Let the market stand still, and compare what the client ends up with with the venue's true book."""
+        await self.sim.freeze()
+        try:
+            truth = await self.sim.book(venue, "BTC")
+            want = [[(Decimal(price), Decimal(size)) for price, size in truth[side][:5]] for side in ("bids", "asks")]
+            await until(lambda: self.top(venue), lambda got: got == want, timeout_s=10, why=f"the truth is {want}")
+        finally:
+            await self.sim.thaw()
 
     async def calm(self) -> None:
         """End all faults and wait until both venues are LIVE again."""
@@ -84,10 +121,15 @@ async def test_after_a_cut_line_heals_the_book_is_fresh_within_one_and_a_half_se
     await storm.sim.fault("refuse", venue=venue)
     await storm.sim.fault("close", venue=venue)
     await storm.watcher.until(lambda: storm.watcher.venue(venue).state in (STALE, RECOVERING), 5, "down")
-    await asyncio.sleep(0.5)  # the line stays cut for a while: nothing happens that could be awaited
+    await until(
+        storm.venues,
+        lambda venues: next(one for one in venues if one.venue == venue).connections[0].reconnect_count > 0,
+        timeout_s=10,
+        why="a new connection was tried while the line was cut",
+    )
     await storm.sim.clear_faults()
     assert await storm.watcher.until_state(venue, LIVE, 10) <= 1.5
-    await _equals_truth(storm, venue)
+    await storm.equals_truth(venue)
 
 
 @pytest.mark.parametrize("venue", [H, L])
@@ -111,79 +153,39 @@ async def test_whatever_happened_to_frames_the_state_ends_true(
     assert (await storm.sim.faults())["counts"].get(kind, 0) > 0
     await storm.sim.clear_faults()
     await storm.watcher.until_state(venue, LIVE, 15)
-    await _equals_truth(storm, venue)
+    await storm.equals_truth(venue)
 
 
 async def test_a_gap_in_lighters_chain_is_noticed_and_repaired(storm: Storm) -> None:
-    before = await _counts(storm, L)
+    before = await storm.counts(L)
     await storm.sim.fault("gap", venue=L, channel="order_book", count=1)
-    while (await _counts(storm, L)).gaps == before.gaps:
-        await asyncio.sleep(0.05)
+    await until(lambda: storm.counts(L), lambda now: now.gaps > before.gaps, timeout_s=10, why="the gap is counted")
     await storm.watcher.until_state(L, LIVE, 10)
-    await _equals_truth(storm, L)
-    assert (await _counts(storm, L)).resyncs > before.resyncs
+    await storm.equals_truth(L)
+    assert (await storm.counts(L)).resyncs > before.resyncs
 
 
 async def test_a_changed_digit_is_found_by_the_audit_or_by_a_crossed_book(storm: Storm) -> None:
-    before = await _counts(storm, L)
+    before = await storm.counts(L)
     await storm.sim.fault("garbage", venue=L, channel="order_book", count=40, params={"variant": "digit"})
-    for _ in range(600):
-        counts = await _counts(storm, L)
-        if counts.resyncs > before.resyncs:
-            break
-        await asyncio.sleep(0.05)
-    print(f"audits {counts.audits}, differences {counts.audit_differences}, resyncs {counts.resyncs}")
-    assert counts.resyncs > before.resyncs, "neither the audit nor a crossed book showed it within 30 s"
+    await until(
+        lambda: storm.counts(L),
+        lambda now: now.resyncs > before.resyncs,
+        timeout_s=30,
+        why="neither the audit nor a crossed book showed it",
+    )
     await storm.watcher.until_state(L, LIVE, 10)
-    await _equals_truth(storm, L)
+    await storm.equals_truth(L)
 
 
 @pytest.mark.parametrize("kind", ["http_status", "http_html", "http_garbage", "http_hang"])
 async def test_a_broken_rest_face_opens_its_breaker_and_prices_go_on(storm: Storm, kind: str) -> None:
     for venue in (H, L):
         await storm.sim.fault(kind, venue=venue, params={"status": 503})
-    opened = False
-    for _ in range(600):
-        venues = (await storm.watcher.stub.ListVenues(pb.ListVenuesRequest())).venues
-        rest = [one for venue in venues for one in venue.breakers if one.endpoint == "rest"]
-        if any(one.state in (2, 3) and one.last_failure for one in rest):
-            opened = True
-            break
-        await asyncio.sleep(0.05)
-    assert opened, "no breaker opened within 30 s"
+    await until(
+        storm.rest_breakers,
+        lambda breakers: any(one.state in (2, 3) and one.last_failure for one in breakers),
+        timeout_s=40,
+        why="a breaker opens",
+    )
     assert all(storm.watcher.venue(venue).state == LIVE for venue in (H, L)), "sockets feed on"
-
-
-async def _counts(storm: Storm, venue: str):  # type: ignore[no-untyped-def]
-    venues = (await storm.watcher.stub.ListVenues(pb.ListVenuesRequest())).venues
-    return next(one.counts for one in venues if one.venue == venue)
-
-
-async def _equals_truth(storm: Storm, venue: str) -> None:
-    """Let the market stand still, and compare what the client ends up with with the venue's true book."""
-    await storm.sim.freeze()
-    try:
-        symbol = "BTC"
-        truth = await storm.sim.book(venue, symbol)
-        want = [(Decimal(price), Decimal(size)) for price, size in truth["bids"][:5]]
-        want_asks = [(Decimal(price), Decimal(size)) for price, size in truth["asks"][:5]]
-        got = got_asks = None
-        for _ in range(100):
-            answer = await storm.watcher.stub.GetOrderBook(
-                pb.GetOrderBookRequest(market="BTC-PERP", depth=500, include_stale=True)
-            )
-            got, got_asks = (
-                [
-                    (Decimal(level.price), Decimal(part.size))
-                    for level in side
-                    for part in level.venues
-                    if part.venue == venue
-                ][:5]
-                for side in (answer.book.bids, answer.book.asks)
-            )
-            if (got, got_asks) == (want, want_asks):
-                return
-            await asyncio.sleep(0.1)
-        assert (got, got_asks) == (want, want_asks)
-    finally:
-        await storm.sim.thaw()

@@ -219,9 +219,10 @@ async def test_reset_refuses_while_the_mesh_runs_and_empties_afterwards(checkout
         assert "stop it with Ctrl-C" in said.decode()
         assert mesh.launcher.returncode is None
     assert (state / "postgres").exists()
+    (state / "thesis.txt").write_text("not the mesh's own")
     code, said_then = await launcher(checkout, state, "reset")
-    assert (code, "Emptied" in said_then) == (0, True)
-    assert [path.name for path in state.iterdir() if path.name != "launcher.lock"] == []
+    assert (code, "left alone: thesis.txt" in said_then) == (0, True)
+    assert {path.name for path in state.iterdir()} == {"launcher.lock", "thesis.txt"}
 
 
 async def test_a_deep_state_folder_moves_the_sockets_and_works(checkout: Path, state: Path) -> None:

@@ -149,7 +149,7 @@ class Page:
     async def screenshot(self, path: Path) -> None:
         """Write what the window shows to a PNG file."""
         shot = await self.command("Page.captureScreenshot", format="png")
-        path.write_bytes(base64.b64decode(shot["data"]))
+        await asyncio.to_thread(path.write_bytes, base64.b64decode(shot["data"]))
 
     async def _read(self) -> None:
         async for message in self._socket:
@@ -175,8 +175,13 @@ async def chromium(*, width: int = 1400, height: int = 900) -> AsyncIterator[Pag
     assert path is not None, "Chromium is not installed: apt-get install chromium"
     with tempfile.TemporaryDirectory(prefix="perpmesh-chromium-", ignore_cleanup_errors=True) as profile:
         root = ("--no-sandbox",) if os.geteuid() == 0 else ()
-        process = subprocess.Popen(
-            [path, *FLAGS, *root, f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank"],
+        process = await asyncio.create_subprocess_exec(
+            path,
+            *FLAGS,
+            *root,
+            f"--user-data-dir={profile}",
+            f"--window-size={width},{height}",
+            "about:blank",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -200,15 +205,15 @@ async def chromium(*, width: int = 1400, height: int = 900) -> AsyncIterator[Pag
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            await process.wait()
 
 
-async def _port(process: subprocess.Popen[bytes], profile: Path) -> int:
+async def _port(process: asyncio.subprocess.Process, profile: Path) -> int:
     """Wait for the port that the browser chose."""
     deadline = time.monotonic() + START_S
     file = profile / "DevToolsActivePort"
     while time.monotonic() < deadline:
-        assert process.poll() is None, f"Chromium ended with {process.returncode} before it was ready"
+        assert process.returncode is None, f"Chromium ended with {process.returncode} before it was ready"
         with contextlib.suppress(OSError, ValueError, IndexError):
             return int(file.read_text().splitlines()[0])
         await asyncio.sleep(0.02)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from services.chassis.config import settings_of
 from tools.settings import classes
@@ -30,4 +31,8 @@ def test_every_setting_is_explained_by_a_sentence() -> None:
 def test_no_secret_has_a_default() -> None:
     for cls in classes().values():
         for about in settings_of(cls):
-            assert not about.secret or not about.default, about.name
+            if about.secret and about.default:
+                address = urlsplit(str(about.default))
+                assert address.hostname, f"{about.name} is a secret with a default that is no address"
+                assert not address.username, f"{about.name} has credentials in its default"
+                assert not address.password, f"{about.name} has credentials in its default"

@@ -27,8 +27,8 @@ from perpmesh_client.tuning import Tuning, Verdict, backoff_s, judge
 from perpmesh_client.values.trade import Gap
 
 if TYPE_CHECKING:
-    from perpmesh.marketdata.v1 import stream_pb2
     from perpmesh.marketdata.v1.market_data_service_pb2_grpc import MarketDataServiceAsyncStub
+    from perpmesh.type.v1 import stream_pb2
 
 Item = TypeVar("Item")
 

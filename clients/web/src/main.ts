@@ -122,23 +122,29 @@ document.addEventListener("keydown", (event) => {
 });
 window.addEventListener("hashchange", follow);
 window.addEventListener("popstate", follow);
-window.addEventListener("online", () => {
+window.addEventListener("online", resume);
+
+function pause(): void {
+  prices.pause();
+  panel.pause();
+}
+
+function resume(): void {
+  window.clearTimeout(hiding);
   prices.start();
   panel.resume();
-});
+}
 
 let hiding: number | undefined;
 document.addEventListener("visibilitychange", () => {
   window.clearTimeout(hiding);
-  if (document.hidden) {
-    hiding = window.setTimeout(() => {
-      prices.pause();
-      panel.pause();
-    }, HIDDEN_MS);
-    return;
-  }
-  prices.start();
-  panel.resume();
+  if (document.hidden) hiding = window.setTimeout(pause, HIDDEN_MS);
+  else resume();
+});
+// A page that is left may be kept by the browser, with its streams, in case the reader comes back.
+window.addEventListener("pagehide", pause);
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) resume();
 });
 
 window.setInterval(() => {

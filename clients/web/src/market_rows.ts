@@ -137,7 +137,6 @@ export class MarketRows {
     const button = element(name, "button");
     button.type = "button";
     button.textContent = price.market;
-    button.setAttribute("aria-haspopup", "true");
     button.title = "Show the order book and trades";
     this.#bidSize = cell(row, "number size");
     this.#bid = new BestCell(row);

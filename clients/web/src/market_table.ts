@@ -7,7 +7,7 @@
 import type { Price } from "@contract/perpmesh/marketdata/v1/price_pb.js";
 import { State, type Source } from "@contract/perpmesh/marketdata/v1/state_pb.js";
 import { MarketRows } from "./market_rows";
-import { COLUMNS, ordered, type Column, type Order } from "./order";
+import { COLUMNS, matches, ordered, type Column, type Order } from "./order";
 
 const REORDER_MS = 2_000;
 const AGES_MS = 500;
@@ -26,7 +26,7 @@ export class MarketTable {
   readonly #headers = new Map<Column, HTMLElement>();
   #seen: Set<string> | null = null;
   #order: Order = { column: "market", descending: false };
-  #filter: readonly string[] = [];
+  #filter = "";
   #shown: readonly string[] = [];
   #connected = false;
   #scheduled = false;
@@ -100,7 +100,7 @@ export class MarketTable {
   }
 
   setFilter(text: string): void {
-    this.#filter = text.toUpperCase().split(/\s+/).filter((word) => word !== "");
+    this.#filter = text;
     this.#arrange();
   }
 
@@ -145,7 +145,7 @@ export class MarketTable {
   /** Puts the rows that the filter lets through in order, moving only those that stand elsewhere. */
   #arrange(): void {
     const prices = [...this.#rows.values()].map((rows) => rows.price);
-    const wanted = prices.filter((price) => this.#filter.every((word) => price.market.toUpperCase().includes(word)));
+    const wanted = prices.filter((price) => matches(price.market, this.#filter));
     this.#shown = ordered(wanted, this.#order);
     const shown = new Set(this.#shown);
     for (const [market, rows] of this.#rows) if (!shown.has(market)) rows.body.remove();

@@ -72,3 +72,14 @@ export function ordered(prices: Iterable<Price>, order: Order): string[] {
   });
   return rows.map((row) => row.market);
 }
+
+/**
+ * Whether a market has every word of the filter in its name. The ending that all names share is left out, unless the
+ * reader writes the hyphen: `e` finds ETH-PERP and not every market.
+ */
+export function matches(market: string, filter: string): boolean {
+  const name = market.toUpperCase();
+  const base = name.replace(/-PERP$/, "");
+  const words = filter.toUpperCase().split(/\s+/);
+  return words.every((word) => (word.includes("-") ? name : base).includes(word));
+}

@@ -1,6 +1,6 @@
 /** One market opened: its merged order book, its trades and what each venue says of it. */
 
-import type { Gap } from "@contract/perpmesh/marketdata/v1/stream_pb.js";
+import type { Gap } from "@contract/perpmesh/type/v1/stream_pb.js";
 import type { Price } from "@contract/perpmesh/marketdata/v1/price_pb.js";
 import { State } from "@contract/perpmesh/marketdata/v1/state_pb.js";
 import { Side } from "@contract/perpmesh/type/v1/side_pb.js";
@@ -77,7 +77,9 @@ export class Panel {
     ];
     for (const follower of this.#followers) follower.start();
     this.#title.focus({ preventScroll: true });
-    this.#title.scrollIntoView({ block: "nearest" });
+    const top = this.#section.getBoundingClientRect().top;
+    // Beside the table it is in sight; above it, on a small screen, the reader may have scrolled past.
+    if (top < 0 || top > window.innerHeight / 2) this.#section.scrollIntoView({ block: "start" });
   }
 
   close(): void {

@@ -8,7 +8,7 @@
  * starts again with the present.
  */
 
-import type { End, Heartbeat, Live } from "@contract/perpmesh/marketdata/v1/stream_pb.js";
+import type { End, Heartbeat, Live } from "@contract/perpmesh/type/v1/stream_pb.js";
 import { type Failure, judge } from "./failure";
 
 export const SILENCE_MS = 20_000;

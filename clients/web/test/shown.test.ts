@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { PriceSchema, type Price } from "@contract/perpmesh/marketdata/v1/price_pb.js";
 import { Source, State } from "@contract/perpmesh/marketdata/v1/state_pb.js";
 import { TradeSchema } from "@contract/perpmesh/marketdata/v1/trade_pb.js";
-import { ordered } from "../src/order";
+import { matches, ordered } from "../src/order";
 import { TradeTape } from "../src/trades";
 import { age, sourceBanner, sourceWord, stateWord } from "../src/words";
 
@@ -61,4 +61,15 @@ test("the banner says what is synthetic", () => {
 test("an age is short to read", () => {
   const shown = [-5, 0, 400, 9_940, 9_960, 59_000, 119_000, 120_000, 7_300_000].map(age);
   assert.deepEqual(shown, ["0.0 s", "0.0 s", "0.4 s", "9.9 s", "10 s", "59 s", "119 s", "2 min", "2 h"]);
+});
+
+test("a filter looks into the name, and into its shared ending only when that is written", () => {
+  const names = ["ETH-PERP", "1000PEPE-PERP", "BTC-PERP", "XYZ:TSLA-PERP"];
+  const found = (filter: string): string[] => names.filter((name) => matches(name, filter));
+  assert.deepEqual(found(""), names);
+  assert.deepEqual(found("e"), ["ETH-PERP", "1000PEPE-PERP"]);
+  assert.deepEqual(found("perp"), []);
+  assert.deepEqual(found(" btc-perp "), ["BTC-PERP"]);
+  assert.deepEqual(found("xyz tsla"), ["XYZ:TSLA-PERP"]);
+  assert.deepEqual(found("-"), names);
 });

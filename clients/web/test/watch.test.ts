@@ -3,7 +3,7 @@ import test, { mock } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { DurationSchema } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { EndSchema, HeartbeatSchema, LiveSchema } from "@contract/perpmesh/marketdata/v1/stream_pb.js";
+import { EndSchema, HeartbeatSchema, LiveSchema } from "@contract/perpmesh/type/v1/stream_pb.js";
 import { ErrorInfoSchema, RetryInfoSchema } from "@contract/google/rpc/error_details_pb.js";
 import { judge } from "../src/failure";
 import { Watch, type Link, type Message, SILENCE_MS, STEADY_MS } from "../src/watch";

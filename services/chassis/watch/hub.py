@@ -74,11 +74,12 @@ class WatchRequest:
 class Subscription:
     """One open stream, as its hub sees it."""
 
-    __slots__ = ("held", "keys", "last_sent_s", "lost", "pending", "tell_gaps", "waiter")
+    __slots__ = ("held", "keys", "last_sent_s", "lost", "pending", "room", "tell_gaps", "waiter")
 
     def __init__(self, keys: frozenset[str] | None, *, tell_gaps: bool, now_s: float) -> None:
         self.keys = keys
-        self.pending: dict[str, Entry] = {}
+        self.pending: list[Entry] = []
+        self.room = 0
         self.lost: dict[str, int] = {}
         self.tell_gaps = tell_gaps
         self.waiter: asyncio.Future[None] | None = None

@@ -1,4 +1,8 @@
-"""Values that replace each other: a slow reader gets the newest of each key, and the numbers of those it missed."""
+"""Values that replace each other: a slow reader gets the newest of each key, and the numbers of those it missed.
+
+A stream has a queue of a few values, so that two changes within one turn of the loop both arrive. When it is full, only
+the newest of each key stays, and what was dropped is told as a gap before the next value of that key.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from typing import Final
 from services.chassis.clock import Clock
 from services.chassis.watch.hub import STREAMS_MAX, Entry, Framing, Hub, Subscription, WatchRequest
 
+QUEUE_MAX: Final = 16
+"""How many values may wait for a stream before older ones of a key give way; more where more keys have changed."""
 HISTORY_MAX: Final = 65_536
 """How many changes back a stream can be resumed; 24 bytes and three integers each."""
 
@@ -25,8 +31,10 @@ class Latest(Hub):
         clock: Clock,
         streams_max: int = STREAMS_MAX,
         history_max: int = HISTORY_MAX,
+        queue_max: int = QUEUE_MAX,
     ) -> None:
         super().__init__(kind=kind, epoch=epoch, framing=framing, clock=clock, streams_max=streams_max)
+        self._queue_max = queue_max
         self._latest: dict[str, Entry] = {}
         self._history: deque[tuple[int, str, int]] = deque(maxlen=history_max)
 
@@ -39,9 +47,9 @@ class Latest(Hub):
         self._history.append((position, key, sequence))
         streams = self._by_key.get(key)
         if streams:
-            _offer(streams, key, entry)
+            self._offer(streams, entry)
         if self._all:
-            _offer(self._all, key, entry)
+            self._offer(self._all, entry)
         return entry
 
     def get(self, key: str) -> Entry | None:
@@ -96,7 +104,7 @@ class Latest(Hub):
             entries: Iterable[Entry] = (
                 self._latest.values() if keys is None else [self._latest[key] for key in keys if key in self._latest]
             )
-            subscription.pending = {entry.key: entry for entry in sorted(entries, key=lambda one: one.position)}
+            subscription.pending = sorted(entries, key=_position)
             return
         first_missed: dict[str, int] = {}
         for position, key, sequence in reversed(self._history):
@@ -104,8 +112,7 @@ class Latest(Hub):
                 break
             if keys is None or key in keys:
                 first_missed[key] = sequence
-        missed = sorted((self._latest[key] for key in first_missed), key=lambda one: one.position)
-        subscription.pending = {entry.key: entry for entry in missed}
+        subscription.pending = sorted((self._latest[key] for key in first_missed), key=_position)
         if subscription.tell_gaps:
             subscription.lost = {
                 key: first for key, first in first_missed.items() if first < self._latest[key].sequence
@@ -113,34 +120,57 @@ class Latest(Hub):
 
     def _drain(self, subscription: Subscription, position: int, batch_size: int) -> Iterable[tuple[bytes, int]]:
         """Yield each message that is due, with the position after it; what arrives meanwhile waits."""
-        pending, subscription.pending = subscription.pending, {}
-        lost = subscription.lost
-        if lost:
-            subscription.lost = {}
-            for key, first in lost.items():
-                last = pending[key].sequence - 1
-                yield self.framing.gap(self.cursor(position), key, first, last), position
+        entries, subscription.pending = subscription.pending, []
+        lost, subscription.lost = subscription.lost, {}
+        if not subscription.tell_gaps:
+            entries, _ = _newest(entries)
+        subscription.room = self._queue_max
         if batch_size <= 1:
-            for entry in pending.values():
-                yield entry.message, entry.position
+            for entry in entries:
+                if lost and entry.key in lost:
+                    first = lost.pop(entry.key)
+                    yield self.framing.gap(self.cursor(position), entry.key, first, entry.sequence - 1), position
+                position = entry.position
+                yield entry.message, position
             return
-        entries = list(pending.values())
+        for key, first in lost.items():
+            last = next(entry.sequence for entry in entries if entry.key == key) - 1
+            yield self.framing.gap(self.cursor(position), key, first, last), position
+        entries, _ = _newest(entries)
         for start in range(0, len(entries), batch_size):
             batch = entries[start : start + batch_size]
             position = batch[-1].position
             yield self.framing.values(self.cursor(position), [entry.payload for entry in batch]), position
 
+    def _offer(self, streams: Iterable[Subscription], entry: Entry) -> None:
+        """Queue `entry` for each stream and wake those that wait; a full queue keeps the newest of each key."""
+        for subscription in streams:
+            pending = subscription.pending
+            pending.append(entry)
+            if len(pending) > subscription.room:
+                self._collapse(subscription)
+            waiter = subscription.waiter
+            if waiter is not None:
+                subscription.waiter = None
+                if not waiter.done():
+                    waiter.set_result(None)
 
-def _offer(streams: Iterable[Subscription], key: str, entry: Entry) -> None:
-    """Put `entry` at the end of what each stream has to send, in place of an unsent older one."""
-    for subscription in streams:
-        pending = subscription.pending
-        replaced = pending.pop(key, None)
-        if replaced is not None and subscription.tell_gaps:
-            subscription.lost.setdefault(key, replaced.sequence)
-        pending[key] = entry
-        waiter = subscription.waiter
-        if waiter is not None:
-            subscription.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+    def _collapse(self, subscription: Subscription) -> None:
+        subscription.pending, dropped = _newest(subscription.pending)
+        subscription.room = max(self._queue_max, 2 * len(subscription.pending))
+        if subscription.tell_gaps:
+            for entry in dropped:
+                subscription.lost.setdefault(entry.key, entry.sequence)
+
+
+def _position(entry: Entry) -> int:
+    return entry.position
+
+
+def _newest(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Return the newest entry of each key in order of position, and those that gave way, oldest first."""
+    newest = {entry.key: entry for entry in entries}
+    if len(newest) == len(entries):
+        return entries, []
+    kept = sorted(newest.values(), key=_position)
+    return kept, [entry for entry in entries if newest[entry.key] is not entry]

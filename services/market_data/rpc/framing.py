@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from perpmesh.marketdata.v1 import market_data_service_pb2, stream_pb2
+from perpmesh.marketdata.v1 import market_data_service_pb2
+from perpmesh.type.v1 import stream_pb2
 
 from services.domain.errors import Reason
 

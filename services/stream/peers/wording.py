@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
-from perpmesh.marketdata.v1 import book_pb2, candle_pb2, funding_pb2, price_pb2, stream_pb2, trade_pb2
+from perpmesh.marketdata.v1 import book_pb2, candle_pb2, funding_pb2, price_pb2, trade_pb2
+from perpmesh.type.v1 import stream_pb2
 
 from services.stream.model.said import (
     Beat,

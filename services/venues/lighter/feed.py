@@ -12,7 +12,7 @@ not mention is confirmed once a second; and trades are told once, however often 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -42,6 +42,7 @@ from services.venues.link import Link
 from services.venues.port import Emit, FeedLevel
 
 ALIVE_EVERY_NS: Final = 250_000_000
+UNKNOWN_IDS_MAX: Final = 10_000
 CONFIRM_EVERY_NS: Final = 1_000_000_000
 DATA_SILENCE_NS: Final = 2_600_000_000
 """A socket that brings no data for so long is stale, looked at every quarter of a second: within 3 s. Every socket has
@@ -89,6 +90,7 @@ class Feed:
         self._alive_sets: dict[str, frozenset[str]] = {}
         self._contexts: dict[str, Context] = {}
         self._listed: frozenset[str] = frozenset()
+        self._asked_about: set[int] = set()
 
     # --- what the venue object says -----------------------------------------------------------------------------
 
@@ -104,7 +106,11 @@ class Feed:
         self._contexts = {name: context for name, context in self._contexts.items() if name in self._listed}
 
     def follow(
-        self, levels: Mapping[str, FeedLevel], placed: Mapping[str, int], markets: Mapping[str, WireMarket]
+        self,
+        levels: Mapping[str, FeedLevel],
+        placed: Mapping[str, int],
+        markets: Mapping[str, WireMarket],
+        unasked: Container[str] = (),
     ) -> None:
         """Follow these markets at these levels; what was known of others is forgotten, save which trades were told."""
         tracks: dict[str, Track] = {}
@@ -115,6 +121,7 @@ class Feed:
             market_id = markets[name].market_id
             if track is None or track.market_id != market_id or track.link != placed[name]:
                 track = Track(name, market_id, placed[name], level)
+            track.asked = name not in unasked
             if track.level is not level:
                 track.level = level
                 if level is not FeedLevel.BOOK:
@@ -152,6 +159,9 @@ class Feed:
             for track in self._tracks.values():
                 if track.link == number and link.name not in self._silent:
                     self._check_progress(track, now_ns)
+                if track.link == number and track.renewal_due and track.may_renew(now_ns):
+                    track.renewal_due = False
+                    link.renew(track.book_key)
             self._out.settle(self._current(link), now_ns)
 
     # --- what the links say (`link.Listener`) -------------------------------------------------------------------
@@ -237,6 +247,7 @@ class Feed:
             return
         link.acked(track.book_key)
         track.start(snapshot)
+        track.renewal_due = False
         self._alive_sets.clear()
         if self._out.give(snapshot):
             self._out.up(track.market)
@@ -290,7 +301,9 @@ class Feed:
         for error in contexts.errors:
             self.counts.bad_frames += 1
             log.warning("lighter.bad_context", field=error.field, problem=error.problem)
-        if contexts.unknown_ids:
+        unknown = set(contexts.unknown_ids) - self._asked_about
+        if unknown and len(self._asked_about) < UNKNOWN_IDS_MAX:
+            self._asked_about |= unknown  # once is enough: the list is read every minute anyway
             self._list_again()
 
     def _refusal(self, link: Link, refusal: Refusal) -> None:
@@ -336,7 +349,13 @@ class Feed:
         if was_synced:
             self._out.down(frozenset((track.market,)), FeedState.RECOVERING, reason, now_ns)
         self.counts.resyncs += 1
-        self._links[track.link].renew(track.book_key, again=not was_synced)
+        if not was_synced:  # the session waits longer and longer between these by itself
+            self._links[track.link].renew(track.book_key, again=True)
+        elif track.may_renew(now_ns):
+            track.renewal_due = False
+            self._links[track.link].renew(track.book_key)
+        else:
+            track.renewal_due = True
 
     def _lose_ticker(self, track: Track, reason: str, now_ns: int) -> None:
         """Ask for the ticker again; where it is all that is known of the price, the market is down until it comes."""
@@ -344,7 +363,8 @@ class Feed:
         self._alive_sets.clear()
         if not track.synced:
             self._out.down(frozenset((track.market,)), FeedState.RECOVERING, reason, now_ns)
-        self._links[track.link].renew(track.ticker_key, again=True)
+        if track.asked:  # else the next ticker is soon enough: messages are for markets that somebody asked for
+            self._links[track.link].renew(track.ticker_key, again=True)
 
     def _forget(self, link: int) -> None:
         """A socket is gone: nothing that came over it is current any more."""

@@ -3,12 +3,13 @@
 The venue takes 200 messages a minute, so the order matters. First the statistics of all markets in one subscription: on
 the first socket for their contexts, on every other as proof that it brings data. Then, in the order wanted, what gives
 each market its price (the book, or the ticker where no book is wanted), then trades, then the tickers of markets with a
-book. A market stays on its socket while it is wanted; a socket holds at most `MARKETS_PER_LINK`.
+book; after those the same for markets that nobody asked for, a few at a time. A market stays on its socket while it is
+wanted; a socket holds at most `MARKETS_PER_LINK`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
 from services.venues.lighter.wire.messages import WireMarket
@@ -21,6 +22,10 @@ MARKETS_PER_LINK: Final = 100
 LINKS_MAX: Final = 4
 SUBSCRIPTIONS_PER_LINK: Final = 500
 MESSAGES_PER_MINUTE: Final = 200
+SPARE_BELOW: Final = 100
+"""Markets nobody asked for are added while fewer messages than this were sent in the last minute: the rest is kept for
+whoever asks next, and for books that must come back after a cut."""
+SPARE_AT_ONCE: Final = 4
 CONNECTS_PER_MINUTE: Final = 255
 
 
@@ -59,12 +64,18 @@ def place(wanted: Iterable[str], placed: Mapping[str, int]) -> dict[str, int]:
 
 
 def subscriptions(
-    link: int, levels: Mapping[str, FeedLevel], placed: Mapping[str, int], markets: Mapping[str, WireMarket]
+    link: int,
+    levels: Mapping[str, FeedLevel],
+    placed: Mapping[str, int],
+    markets: Mapping[str, WireMarket],
+    unasked: Container[str] = (),
 ) -> list[Subscription]:
-    """Return what the socket `link` asks for, most urgent first."""
-    here = [(markets[name].market_id, level) for name, level in levels.items() if placed.get(name) == link]
+    """Return what the socket `link` asks for, most urgent first; the markets `unasked` for come last."""
+    here = [(name, markets[name].market_id, level) for name, level in levels.items() if placed.get(name) == link]
     keys = [STATS_KEY]
-    keys += [f"order_book/{number}" if level is FeedLevel.BOOK else f"ticker/{number}" for number, level in here]
-    keys += [f"trade/{number}" for number, _ in here]
-    keys += [f"ticker/{number}" for number, level in here if level is FeedLevel.BOOK]
+    for last in (False, True):
+        group = [(number, level) for name, number, level in here if (name in unasked) is last]
+        keys += [f"order_book/{number}" if level is FeedLevel.BOOK else f"ticker/{number}" for number, level in group]
+        keys += [f"trade/{number}" for number, _ in group]
+        keys += [f"ticker/{number}" for number, level in group if level is FeedLevel.BOOK]
     return [subscription(key) for key in keys]

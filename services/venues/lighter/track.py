@@ -21,6 +21,13 @@ OVERLAPS_MAX: Final = 16
 """Updates after a snapshot that may be older than it; mainnet repeated one in December 2025. More are a restart."""
 
 
+RENEWALS_AT_ONCE: Final = 3
+"""How many times within `RENEWALS_SPAN_NS` a book is asked for anew without waiting."""
+RENEWALS_SPAN_NS: Final = 10_000_000_000
+RENEWAL_EVERY_NS: Final = 1_200_000_000
+"""How far apart further ones are: a bad line must not use up the messages that other books need to come back."""
+
+
 class Step(Enum):
     """What an update means for the chain."""
 
@@ -111,6 +118,8 @@ class Track:
     market_id: int
     link: int
     level: FeedLevel
+    asked: bool = True
+    """Whether somebody asked for this market, or it is fed because there is room."""
     synced: bool = False
     """Whether the book's chain is whole since its last snapshot."""
     priced: bool = False
@@ -121,6 +130,10 @@ class Track:
     book: Progress = field(default_factory=Progress)
     ticker: Progress = field(default_factory=Progress)
     trades: TradeMemory = field(default_factory=TradeMemory)
+    renewals: deque[int] = field(default_factory=lambda: deque(maxlen=RENEWALS_AT_ONCE))
+    """When the book was last asked for anew."""
+    renewal_due: bool = False
+    """Whether it is to be asked for anew as soon as it may be."""
 
     @property
     def book_key(self) -> str:
@@ -136,6 +149,15 @@ class Track:
     def trade_key(self) -> str:
         """The key of the trades' subscription."""
         return f"trade/{self.market_id}"
+
+    def may_renew(self, now_ns: int) -> bool:
+        """Whether the book may be asked for anew now; a yes is noted."""
+        times = self.renewals
+        often = len(times) == RENEWALS_AT_ONCE and now_ns - times[0] < RENEWALS_SPAN_NS
+        if often and now_ns - times[-1] < RENEWAL_EVERY_NS:
+            return False
+        times.append(now_ns)
+        return True
 
     @property
     def current(self) -> bool:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Protocol
 
 from services.chassis.clock import Clock
 from services.chassis.telemetry import log
 from services.domain.feed import BookSnapshot, FeedState, ListingsChanged
-from services.domain.market import LIGHTER, Listing, Source
+from services.domain.market import LIGHTER, Listing, Source, Status
 from services.venues.budget import Allowance, Budget
 from services.venues.lifecycle import SessionConfig
 from services.venues.lighter import plan
@@ -104,6 +105,9 @@ class LighterVenue:
         self._listings_owed = False
         self._markets: dict[str, WireMarket] = {}
         self._wanted: dict[str, FeedLevel] = {}
+        self._trading: tuple[str, ...] = ()
+        self._unasked: dict[str, None] = {}
+        self._connected: tuple[int, ...] = ()
         self._placed: dict[str, int] = {}
         self._state = FeedState.RECOVERING
         self._state_reason = "the list of markets has not been read yet"
@@ -136,7 +140,7 @@ class LighterVenue:
     def want(self, levels: dict[str, FeedLevel]) -> None:
         """Say what is wanted of each canonical market, replacing what was said before.
 
-        A market that is not named is fed at CONTEXT: the venue's message rate leaves no room for the price of all.
+        A market that is not named is fed at PRICE as the venue's message rate leaves room for it (`plan.SPARE_BELOW`).
         """
         self._wanted = dict(levels)
         self._apply()
@@ -201,16 +205,40 @@ class LighterVenue:
             for name, level in self._wanted.items()
             if name in self._markets and level is not FeedLevel.CONTEXT
         }
+        unasked = [name for name in self._unasked if name in self._markets and name not in levels]
+        self._unasked = dict.fromkeys(unasked)
+        levels |= dict.fromkeys(unasked, FeedLevel.PRICE)
         self._placed = plan.place(levels, self._placed)
-        self._feed.follow(levels, self._placed, self._markets)
+        self._feed.follow(levels, self._placed, self._markets, self._unasked)
         for number in range(max(self._placed.values(), default=0) + 1):
             if number == len(self._links):
                 self._links.append(self._make_link(number))
         for number, link in enumerate(self._links):
-            link.want(plan.subscriptions(number, levels, self._placed, self._markets))
+            link.want(plan.subscriptions(number, levels, self._placed, self._markets, self._unasked))
         for link in self._links[self._started :]:
             self._group.create_task(link.run(), name=link.name)
         self._started = len(self._links)
+
+    def _tend_unasked(self) -> None:
+        """Add markets nobody asked for while messages are to spare; drop those of a socket that was made anew.
+
+        After a cut, what was asked for must come back first: the others are added again when there is room.
+        """
+        if self._group is None or not self._started:
+            return
+        connects = tuple(link.session.counts.connects for link in self._links)
+        before = dict(enumerate(self._connected))
+        anew = {number for number, count in enumerate(connects) if count > before.get(number, count)}
+        self._connected = connects
+        kept = {name: None for name in self._unasked if self._placed.get(name) not in anew}
+        live = all(link.state is FeedState.LIVE for link in self._links)
+        used, _ = self._messages.used(self._clock.monotonic_ns())
+        if live and not anew and used < plan.SPARE_BELOW:
+            fresh = (name for name in self._trading if name not in self._wanted and name not in kept)
+            kept.update(dict.fromkeys(islice(fresh, plan.SPARE_AT_ONCE)))
+        if kept.keys() != self._unasked.keys():
+            self._unasked = kept
+            self._apply()
 
     def _make_link(self, number: int) -> Link:
         config = SessionConfig(
@@ -272,6 +300,7 @@ class LighterVenue:
             log.warning("lighter.market_left_out", field=error.field, problem=error.problem)
         before = self._markets
         self._listings = listed.listings
+        self._trading = tuple(one.market for one in listed.listings if one.status is Status.ACTIVE)
         self._markets = {listing.market: wire_market(listing) for listing in listed.listings}
         self._feed.relist(listed.listings, listed.ignored_ids)
         self._tell_listings()
@@ -291,6 +320,7 @@ class LighterVenue:
             await self._clock.sleep(BEAT_S)
             if self._listings_owed:
                 self._tell_listings()
+            self._tend_unasked()
             self._feed.beat(self._clock.time_ns())
             self._judge()
 

@@ -12,11 +12,11 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
-from perpmesh.marketdata.v1 import stream_pb2
 from perpmesh.marketdata.v1.market_data_service_pb2_grpc import (
     MarketDataServiceServicer,
     add_MarketDataServiceServicer_to_server,
 )
+from perpmesh.type.v1 import stream_pb2
 
 from services.chassis import errors
 from services.domain.errors import DomainError

@@ -8,7 +8,8 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
-from perpmesh.marketdata.v1 import price_pb2, stream_pb2
+from perpmesh.marketdata.v1 import price_pb2
+from perpmesh.type.v1 import stream_pb2
 from perpmesh_client import Gap, Perpmesh, PerpmeshError, Price, Status, Tuning, Watch
 
 from services.domain.errors import DomainError, Reason

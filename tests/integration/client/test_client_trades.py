@@ -10,7 +10,8 @@ from typing import Any
 import grpc
 import pytest
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
-from perpmesh.marketdata.v1 import stream_pb2, trade_pb2
+from perpmesh.marketdata.v1 import trade_pb2
+from perpmesh.type.v1 import stream_pb2
 from perpmesh_client import Gap, GapError, Perpmesh, Trade, Watch
 
 from services.domain.errors import DomainError, Reason

@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from perpmesh.marketdata.v1 import book_pb2, candle_pb2, funding_pb2, price_pb2, stream_pb2, trade_pb2
+from perpmesh.marketdata.v1 import book_pb2, candle_pb2, funding_pb2, price_pb2, trade_pb2
+from perpmesh.type.v1 import stream_pb2
 
 from services.domain.errors import DomainError, Reason
 from services.stream.app.door import DoorBounds

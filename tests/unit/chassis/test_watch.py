@@ -39,8 +39,8 @@ class JsonFraming:
         return json.dumps(["end", cursor, reason.value]).encode()
 
 
-def latest(clock: ManualClock, **options: int) -> Latest:
-    return Latest(kind="p", epoch=EPOCH, framing=JsonFraming(), clock=clock, **options)
+def latest(clock: ManualClock, *, queue_max: int = 1, **options: int) -> Latest:
+    return Latest(kind="p", epoch=EPOCH, framing=JsonFraming(), clock=clock, queue_max=queue_max, **options)
 
 
 def feed(clock: ManualClock, entries_max: int = 100) -> Feed:
@@ -81,14 +81,32 @@ async def test_a_slow_reader_gets_the_newest_and_is_told_what_it_missed() -> Non
     ]
 
 
+async def test_a_burst_within_one_turn_arrives_whole_and_a_longer_one_collapses() -> None:
+    hub = latest(ManualClock(), queue_max=4)
+    stream = hub.stream(WatchRequest(keys=None))
+    await take(stream, 1)
+    for sequence in (1, 2, 3, 4):
+        put(hub, "A", sequence)
+    assert [one[2] for one in await take(stream, 4)] == ["A1", "A2", "A3", "A4"]
+    for sequence in range(5, 15):
+        put(hub, "A", sequence)
+    messages = await take(stream, 2)
+    assert messages[0][:1] + messages[0][2:] == ["gap", "A", 5, int(str(messages[1][2])[1:]) - 1]
+
+
 async def test_values_come_in_the_order_of_their_last_change_so_that_any_cursor_can_be_resumed() -> None:
     hub = latest(ManualClock())
     stream = hub.stream(WatchRequest(keys=None))
     await take(stream, 1)
-    put(hub, "A", 1)
-    put(hub, "B", 1)
-    put(hub, "A", 2)
-    assert [one[1] for one in await take(stream, 3)] == ["pabc-0", "pabc-2", "pabc-3"]
+    for sequence in range(1, 8):
+        put(hub, "A", sequence)
+        put(hub, "B", sequence)
+    seen = []
+    while not seen or seen[-1] != ["value", "pabc-e", "B7"]:
+        seen += await take(stream, 1)
+    positions = [int(str(one[1]).split("-")[1], 16) for one in seen]
+    assert positions == sorted(positions)
+    assert sum(one[0] == "gap" for one in seen) == 2
 
 
 async def test_an_interval_that_was_asked_for_is_kept_and_leaves_no_gap() -> None:

@@ -89,6 +89,9 @@ async def test_http_refusals_are_the_venues_and_every_reply_says_that_it_is_simu
         async with sim.session.get(f"{sim.lighter_http}/api/v1/nothing") as response:
             assert response.status == 404
             assert await response.json() == {"code": 29404, "message": "not found"}
+        for url in (sim.hyperliquid_ws, sim.lighter_ws):
+            async with websockets.connect(url, proxy=None) as ws:
+                assert ws.response.headers["x-perpmesh-simulated"] == "true"
         state = await sim.state()
         assert state["simulated"] is True
         assert "synthetic" in state["notice"]
@@ -166,6 +169,26 @@ async def test_a_recording_is_replayed_whole_and_again_for_each_subscription(tmp
         await sim.source("synthetic", venue="lighter")
         async with lighter(sim, "order_book/0") as ws:
             await until(ws, "update/order_book")
+
+
+async def test_captured_hyperliquid_frames_are_replayed_to_whom_they_concern(fixtures: Path, tmp_path: Path) -> None:
+    captured = json.loads((fixtures / "hyperliquid/measured_ws_frames_2026-09-24.json").read_text())["frames"]
+    frames = [row["msg"] for row in captured if row["dir"] == "server"]
+    path = tmp_path / "hyperliquid.jsonl"
+    path.write_text("\n".join(json.dumps({"ts": 5.0, "venue": "hyperliquid", "msg": frame}) for frame in frames))
+    async with running_simulator() as sim:
+        told = await sim.source("recording", venue="hyperliquid", path=str(path), speed="max")
+        assert told["skipped"] == len(frames) - told["frames"]
+        async with websockets.connect(sim.hyperliquid_ws, proxy=None) as ws:
+            for kind, coin in (("l2Book", "kPEPE"), ("bbo", "BTC"), ("trades", "BTC"), ("activeAssetCtx", "BTC")):
+                subscription = {"type": kind, "coin": coin}
+                await ws.send(json.dumps({"method": "subscribe", "subscription": subscription}))
+                assert (await read(ws))["channel"] == "subscriptionResponse"
+                frame = await read(ws)
+                assert frame in frames
+                assert frame["channel"] == kind
+        async with sim.session.post(f"{sim.hyperliquid_http}/info", json={"type": "l2Book", "coin": "BTC"}) as response:
+            assert response.status == 500
 
 
 async def test_the_real_recording_comes_through_unchanged(fixtures: Path) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import Message
-from perpmesh.marketdata.v1 import book_pb2, candle_pb2, funding_pb2, price_pb2, stream_pb2, trade_pb2, venue_pb2
+from perpmesh.marketdata.v1 import book_pb2, candle_pb2, funding_pb2, price_pb2, trade_pb2, venue_pb2
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from perpmesh.stream.v1 import frame_pb2
+from perpmesh.type.v1 import stream_pb2
 
 from services.domain.errors import DomainError, Reason, field_invalid
 from services.stream.model import frame

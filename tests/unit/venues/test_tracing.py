@@ -1,4 +1,4 @@
-"""What became of bytes whose answer was lost: dead only by proof, landed only by evidence, else unknown. Both venues."""
+"""What became of bytes whose answer was lost: dead only by proof, landed only by evidence, else unknown."""
 
 from __future__ import annotations
 

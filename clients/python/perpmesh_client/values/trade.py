@@ -12,7 +12,8 @@ from perpmesh_client.values.states import SIDES, Side
 from perpmesh_client.values.to_json import WIDE
 
 if TYPE_CHECKING:
-    from perpmesh.marketdata.v1 import stream_pb2, trade_pb2
+    from perpmesh.marketdata.v1 import trade_pb2
+    from perpmesh.type.v1 import stream_pb2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

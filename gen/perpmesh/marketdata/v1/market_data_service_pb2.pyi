@@ -15,9 +15,9 @@ from perpmesh.marketdata.v1 import funding_pb2 as _funding_pb2
 from perpmesh.marketdata.v1 import history_pb2 as _history_pb2
 from perpmesh.marketdata.v1 import market_pb2 as _market_pb2
 from perpmesh.marketdata.v1 import price_pb2 as _price_pb2
-from perpmesh.marketdata.v1 import stream_pb2 as _stream_pb2
 from perpmesh.marketdata.v1 import trade_pb2 as _trade_pb2
 from perpmesh.marketdata.v1 import venue_pb2 as _venue_pb2
+from perpmesh.type.v1 import stream_pb2 as _stream_pb2
 import builtins as _builtins
 import sys
 import typing as _typing

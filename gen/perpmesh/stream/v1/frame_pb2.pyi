@@ -14,8 +14,8 @@ from perpmesh.marketdata.v1 import book_pb2 as _book_pb2
 from perpmesh.marketdata.v1 import candle_pb2 as _candle_pb2
 from perpmesh.marketdata.v1 import funding_pb2 as _funding_pb2
 from perpmesh.marketdata.v1 import price_pb2 as _price_pb2
-from perpmesh.marketdata.v1 import stream_pb2 as _stream_pb2
 from perpmesh.marketdata.v1 import trade_pb2 as _trade_pb2
+from perpmesh.type.v1 import stream_pb2 as _stream_pb2
 import builtins as _builtins
 import sys
 import typing as _typing

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dperpmesh/type/v1/stream.proto\x12\x10perpmesh.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n\x04Live\x12-\n\tsend_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"n\n\tHeartbeat\x12-\n\tsend_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0ewatermark_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x03Gap\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x04\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x04\x12\r\n\x05venue\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"9\n\x03\x45nd\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tresumable\x18\x03 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dperpmesh/type/v1/stream.proto\x12\x10perpmesh.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n\x04Live\x12-\n\tsend_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"n\n\tHeartbeat\x12-\n\tsend_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0ewatermark_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"a\n\x03Gap\x12\x0e\n\x06market\x18\x01 \x01(\t\x12\r\n\x05venue\x18\x02 \x01(\t\x12\x15\n\rfrom_sequence\x18\x03 \x01(\x04\x12\x13\n\x0bto_sequence\x18\x04 \x01(\x04\x12\x0f\n\x07message\x18\x05 \x01(\t\"9\n\x03\x45nd\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tresumable\x18\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEARTBEAT']._serialized_start=139
   _globals['_HEARTBEAT']._serialized_end=249
   _globals['_GAP']._serialized_start=251
-  _globals['_GAP']._serialized_end=332
-  _globals['_END']._serialized_start=334
-  _globals['_END']._serialized_end=391
+  _globals['_GAP']._serialized_end=348
+  _globals['_END']._serialized_start=350
+  _globals['_END']._serialized_end=407
 # @@protoc_insertion_point(module_scope)

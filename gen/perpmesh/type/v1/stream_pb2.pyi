@@ -77,29 +77,33 @@ class Gap(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    MARKET_FIELD_NUMBER: _builtins.int
+    VENUE_FIELD_NUMBER: _builtins.int
     FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
     TO_SEQUENCE_FIELD_NUMBER: _builtins.int
-    VENUE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    market: _builtins.str
+    """The market whose messages were lost; empty where the stream is not of markets."""
+    venue: _builtins.str
+    """The venue whose messages were lost, where the loss lies with one venue's feed; empty where it lies with this stream."""
     from_sequence: _builtins.int
     """The sequence number of the first message lost. Zero where the number lost is not known."""
     to_sequence: _builtins.int
     """The sequence number of the last message lost, inclusive. Zero where the number lost is not known."""
-    venue: _builtins.str
-    """The venue whose messages were lost, where the loss lies with one venue; empty where it lies with this stream."""
     message: _builtins.str
     """Why, and which call has what was lost, as a sentence."""
     def __init__(
         self,
         *,
+        market: _builtins.str = ...,
+        venue: _builtins.str = ...,
         from_sequence: _builtins.int = ...,
         to_sequence: _builtins.int = ...,
-        venue: _builtins.str = ...,
         message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_sequence", b"from_sequence", "message", b"message", "to_sequence", b"to_sequence", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_sequence", b"from_sequence", "market", b"market", "message", b"message", "to_sequence", b"to_sequence", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -193,6 +193,11 @@ def leverage(setting: Setting, position: Position | None) -> dict[str, Json]:
     return row
 
 
+def _ratio(part: int, whole: int) -> int:
+    """Return a ratio in 1e-10, rounded (captured: -0.006 of 7.5658 is -0.0007930424)."""
+    return cut(abs(part) * 10**11 // whole + 5, 10) * (1 if part >= 0 else -1)
+
+
 def position_row(state: State, account: Account, market: str) -> dict[str, Json]:
     """Print one open position."""
     held, terms = account.positions[market], state.terms(market)
@@ -207,7 +212,7 @@ def position_row(state: State, account: Account, market: str) -> dict[str, Json]
         "type": "oneWay", "position": {
             "coin": market, "szi": plain(held.size, terms.size_decimals), "leverage": leverage(setting, held),
             "entryPx": plain(average, terms.price_decimals), "positionValue": usd(notional),
-            "unrealizedPnl": usd(profit), "returnOnEquity": plain(cut(profit * 10**10, base), 10),
+            "unrealizedPnl": usd(profit), "returnOnEquity": plain(_ratio(profit, base), 10),
             "liquidationPx": f"{text}0" if text is not None and text.endswith(".") else text,
             "marginUsed": usd(margin), "maxLeverage": terms.max_leverage, "cumFunding": {
                 "allTime": usd(held.funding_all), "sinceOpen": usd(held.funding_open),

@@ -28,7 +28,7 @@ WAIT_MAX_S = 0.15
 PENDING_MAX = 10_000
 """Actions that may wait for a block; one more is answered as the venue answers when it is overloaded: HTTP 429."""
 EXPIRED_WEIGHT = 5
-_CANCELS = frozenset({"cancel", "cancelByCloid", "scheduleCancel", "twapCancel", "noop"})
+_CANCELS = frozenset({"cancel", "cancelByCloid", "scheduleCancel", "twapCancel"})
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -175,12 +175,17 @@ def stats(state: State, account: Account, holder: Holder) -> dict[str, Json]:
     value = max(1, now.value)
     body: dict[str, Json] = {
         "collateral": money(risk.collateral(account, state, "")), "portfolio_value": money(now.value),
-        "leverage": fixed(now.notional * 100 // value, 2), "margin_usage": fixed(now.initial * 10_000 // value, 2),
+        "leverage": _hundredths(now.notional, value), "margin_usage": _hundredths(now.initial * 100, value),
         "available_balance": money(risk.withdrawable(state, account, "")), "buying_power": "0",
     }  # fmt: skip
     return body | {
         "account_trading_mode": holder.trading_mode, "cross_stats": dict(body), "total_stats": dict(body),
     }  # fmt: skip
+
+
+def _hundredths(part: int, whole: int) -> str:
+    """Print a ratio rounded to two decimals (captured: 0.826855 of 39.995169 is 2.07 %)."""
+    return fixed((200 * part + whole) // (2 * whole), 2)
 
 
 def transaction(row: Row, wallet: int) -> dict[str, Json]:

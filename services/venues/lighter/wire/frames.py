@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from services.domain.book import Level
 from services.domain.decimals import DecimalError
@@ -41,11 +41,13 @@ from services.venues.lighter.wire.messages import (
 )
 from services.venues.lighter.wire.numbers import Units, WireError, amount, base_of, percent, price_units, size_units
 
-NO_CHAIN: Final = -1
+NO_CHAIN: Final = shapes.ABSENT
 """`BookDelta.previous_version` of an update that does not say what it follows: it follows nothing."""
 HOUR_MS: Final = 3_600_000
 CONTEXT_CADENCE_S: Final = 1.0
 """What the channel of all markets does not mention has not changed; the feed confirms it this often."""
+LARGE_BYTES: Final = 1_000_000
+"""A smaller frame cannot hold more than `LEVELS_MAX` levels of this venue's: each takes 23 bytes and more."""
 LEVELS_MAX: Final = 50_000
 """Levels per side in one frame; the largest book seen had 3,677."""
 TRADES_MAX: Final = 1_000
@@ -72,6 +74,7 @@ class Decoder:
         self._by_id: dict[int, WireMarket] = {}
         self._ignored_ids: set[int] = set()
         self._by_channel: dict[str, WireMarket] = {}
+        self._books: dict[str, WireMarket] = {}
         self._book_frame = msgspec.json.Decoder(shapes.WireBookFrame).decode
         self._head = msgspec.json.Decoder(shapes.WireHead).decode
         self._ticker_frame = msgspec.json.Decoder(shapes.WireTickerFrame).decode
@@ -92,6 +95,7 @@ class Decoder:
             for known in self._by_id.values()
             for channel in ("order_book", "ticker", "trade")
         }
+        self._books = {name: known for name, known in self._by_channel.items() if name.startswith("order_book:")}
 
     def market_of(self, channel: str) -> str:
         """Return the market of a book, ticker or trade channel, empty where it has none here."""
@@ -151,35 +155,27 @@ class Decoder:
     def _book(self, data: bytes, now_ns: int) -> BookSnapshot | BookDelta:
         frame = self._book_frame(data)
         book = frame.order_book
-        known = self._by_channel.get(frame.channel)
-        if known is None or frame.channel[0] != "o":
+        known = self._books.get(frame.channel)
+        if known is None:
             raise WireError("channel", f"{frame.channel!r:.60} is not the book of a listed market")
-        if len(book.bids) + len(book.asks) > LEVELS_MAX:
+        raw_bids, raw_asks = book.bids, book.asks
+        if len(data) > LARGE_BYTES and len(raw_bids) + len(raw_asks) > LEVELS_MAX:
             raise WireError("order_book", f"more than {LEVELS_MAX} levels")
         prices, sizes = known.prices, known.sizes
         try:
-            bids = [(prices[level.price], sizes[level.size]) for level in book.bids]
-            asks = [(prices[level.price], sizes[level.size]) for level in book.asks]
+            bids = [(prices[level.price], sizes[level.size]) for level in raw_bids] if raw_bids else []
+            asks = [(prices[level.price], sizes[level.size]) for level in raw_asks] if raw_asks else []
         except DecimalError:
             raise _bad_level(book, known) from None
         if self._by_offset:
             version, previous = book.offset, book.offset - 1
+        elif book.nonce >= 0:
+            version, previous = book.nonce, book.begin_nonce
         else:
-            if book.nonce is UNSET:
-                raise WireError("order_book.nonce", "missing")
-            version = book.nonce
-            previous = NO_CHAIN if book.begin_nonce is UNSET else book.begin_nonce
+            raise WireError("order_book.nonce", "missing")
         if frame.type == "update/order_book":
-            return BookDelta(
-                venue=LIGHTER,
-                market=known.market,
-                bids=bids,
-                asks=asks,
-                version=version,
-                previous_version=previous,
-                venue_time_ns=frame.last_updated_at * 1_000 or frame.timestamp * 1_000_000,
-                receive_time_ns=now_ns,
-            )
+            venue_time_ns = frame.last_updated_at * 1_000 or frame.timestamp * 1_000_000
+            return BookDelta(LIGHTER, known.market, bids, asks, version, previous, venue_time_ns, now_ns)
         if frame.type != "subscribed/order_book":
             raise WireError("type", f"{frame.type!r:.60} is not a book frame")
         _check_snapshot(bids, asks)

@@ -6,10 +6,10 @@ so each scale remembers what it has converted, at most `REMEMBERED_MAX` texts, a
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Final
 
-from services.domain.decimals import DecimalError, parse_decimal, to_units
+from services.domain.decimals import DIGITS_MAX, DecimalError, parse_decimal, to_units
 
 REMEMBERED_MAX: Final = 16_384
 PRICE_UNITS_MAX: Final = 2**32 - 1
@@ -17,7 +17,6 @@ PRICE_UNITS_MAX: Final = 2**32 - 1
 SIZE_UNITS_MAX: Final = 2**60
 """Far above the largest order (2^48 - 1): a level sums many."""
 DECIMALS_MAX: Final = 18
-AMOUNT_MAX: Final = Decimal(10) ** 24
 
 
 class WireError(ValueError):
@@ -78,18 +77,20 @@ def _scale(scales: dict[int, Units], decimals: int, smallest: int, largest: int)
 def amount(value: str | Decimal | None, field: str, *, signed: bool = False) -> Decimal | None:
     """Return an amount a message carries as text or as number; None where it carries none or an empty text.
 
-    Raises `WireError` for what is no plain finite decimal, beyond `AMOUNT_MAX`, or negative unless `signed`.
+    Raises `WireError` for what is no finite decimal of a reasonable length, or negative unless `signed`. Exact in every
+    decimal context: nothing here rounds.
     """
     if value is None or value == "":
         return None
     try:
         number = parse_decimal(value) if isinstance(value, str) else value
-        if not number.is_finite() or abs(number) > AMOUNT_MAX:
-            raise WireError(field, f"{value!s:.60} is not a number within {AMOUNT_MAX:E}")
-    except (DecimalError, InvalidOperation) as error:
+    except DecimalError as error:
         raise WireError(field, str(error)) from error
+    _, digits, exponent = number.as_tuple()
+    if not isinstance(exponent, int) or len(digits) > DIGITS_MAX or exponent < -DIGITS_MAX or number.adjusted() > 24:
+        raise WireError(field, f"{str(value)[:60]} is not a number below 10^25 of at most {DIGITS_MAX} digits")
     if number < 0 and not signed:
-        raise WireError(field, f"{value!s:.60} is negative")
+        raise WireError(field, f"{str(value)[:60]} is negative")
     return number
 
 

@@ -6,13 +6,16 @@ Unknown fields are passed over. A wrong type, a negative count or a time beyond 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Final
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import Meta, Raw, Struct
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Milliseconds = Annotated[int, Meta(ge=0, le=10**14)]
 Microseconds = Annotated[int, Meta(ge=0, le=10**17)]
+
+ABSENT: Final = -1
+"""A count that was left out; one that is written cannot be negative."""
 
 
 class WireLevel(Struct, gc=False):
@@ -28,8 +31,8 @@ class WireBook(Struct, gc=False):
     asks: list[WireLevel]
     bids: list[WireLevel]
     offset: Count = 0
-    nonce: Count | UnsetType = UNSET
-    begin_nonce: Count | UnsetType = UNSET
+    nonce: Count = ABSENT
+    begin_nonce: Count = ABSENT
 
 
 class WireBookFrame(Struct, gc=False):

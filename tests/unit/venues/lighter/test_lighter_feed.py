@@ -362,6 +362,7 @@ def test_one_bad_context_does_not_take_the_others_along() -> None:
 def test_an_unknown_market_has_the_list_read_again() -> None:
     rig = Rig({})
     rig.give(stats(stats_row(77, "NEW"), stats_row(1, "BTC")))
+    rig.give(stats(stats_row(77, "NEW"), stats_row(1, "BTC")))
     assert rig.listed_again == 1
     assert set(rig.room.contexts) == {BTC}
 

@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from decimal import FloatOperation, Inexact, localcontext
 from typing import Any
 
 import pytest
@@ -18,7 +19,18 @@ from services.venues.lighter.wire import payloads
 from services.venues.lighter.wire.frames import Decoder, wire_market
 from services.venues.lighter.wire.messages import Contexts, Ticker, Trades
 from services.venues.lighter.wire.numbers import REMEMBERED_MAX, Units, WireError, price_units
-from tests.unit.venues.lighter.samples import BTC, ETH, FRAMES, LISTINGS, captured, captured_lines, dump, trade_row
+from tests.unit.venues.lighter.samples import (
+    BTC,
+    ETH,
+    FRAMES,
+    LISTINGS,
+    captured,
+    captured_lines,
+    dump,
+    stats,
+    stats_row,
+    trade_row,
+)
 
 DECODERS = (Decoder(LISTINGS), Decoder(LISTINGS, chain="offset"))
 ETH_WIRE, BTC_WIRE = wire_market(ETH), wire_market(BTC)
@@ -224,6 +236,29 @@ def test_depth_length_and_count_are_bounded() -> None:
     frame = f'{{"channel":"trade:1","trades":[{rows}],"type":"update/trade"}}'
     with pytest.raises(WireError, match="more than 1000 trades"):
         DECODERS[0].decode(frame.encode(), 1)
+
+
+@pytest.mark.parametrize(
+    "number", ["1e-999999999", "1e999999999", "1" * 200, "0." + "1" * 200, "1e25", '"NaN"', '"sNaN"']
+)
+def test_numbers_that_would_fill_the_memory_or_round_are_refused(number: str) -> None:
+    row = stats_row(1, "BTC", daily_quote_token_volume=7_777)
+    frame = stats(row).replace(b"7777", number.encode())
+    with localcontext() as context:
+        context.prec = 80
+        context.traps[Inexact] = context.traps[FloatOperation] = True
+        message = DECODERS[0].decode(frame, 1)
+    assert isinstance(message, Contexts)
+    assert [error.field for error in message.errors] == ["market_stats.1.daily_quote_token_volume"]
+    assert message.contexts == []
+
+
+def test_decoding_is_exact_where_rounding_is_trapped() -> None:
+    with localcontext() as context:
+        context.prec = 80
+        context.traps[Inexact] = context.traps[FloatOperation] = True
+        for frame in FRAMES:
+            check(DECODERS[0].decode(frame, 1))
 
 
 def test_what_a_scale_remembers_is_bounded_and_changes_nothing() -> None:

@@ -7,6 +7,7 @@ the book as current, its best levels are the reference's.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Callable
@@ -18,7 +19,15 @@ import pytest
 from services.domain.feed import BookDelta
 from services.venues.port import FeedLevel
 from tests.unit.venues.lighter.rig import Rig
-from tests.unit.venues.lighter.samples import BTC, PULSE, dump, needs_captures, recorded_frames
+from tests.unit.venues.lighter.samples import (
+    BTC,
+    PULSE,
+    RECORDING,
+    captured_lines,
+    dump,
+    needs_captures,
+    recorded_frames,
+)
 
 pytestmark = needs_captures
 
@@ -119,6 +128,20 @@ def test_the_trades_of_the_recording_are_all_told_once() -> None:
     told = {t.trade_id: (Decimal(t.price * t.size).scaleb(-6), t.liquidation) for t in rig.room.trades}
     assert len(rig.room.trades) == len(told) == len(expected)
     assert told == expected
+
+
+def test_real_trades_never_make_a_real_book_look_dead() -> None:
+    """In the form of 2026, at the recorded times: a trade's nonce is always reached by the book in time."""
+    rig = Rig({MARKET: FeedLevel.BOOK})
+    lines = [json.loads(line) for line in captured_lines(RECORDING)]
+    chained = iter(with_chain(book_frames()))
+    for before, line in itertools.pairwise(lines[1:]):
+        rig.wait(max(0.0, line["ts"] - before["ts"]))
+        frame = json.loads(line["msg"])
+        rig.give(dump(next(chained)) if "order_book" in frame else line["msg"].encode())
+    assert next(chained, None) is None
+    assert len(rig.room.trades) > 600
+    assert [down.reason for down in rig.room.downs if "stands still" in down.reason] == []
 
 
 def _price(frame: Json, text: str) -> Json:

@@ -21,21 +21,21 @@ import type { Market } from "./market_pb.js";
 import { file_perpmesh_marketdata_v1_market } from "./market_pb.js";
 import type { Price } from "./price_pb.js";
 import { file_perpmesh_marketdata_v1_price } from "./price_pb.js";
-import type { End, Gap, Heartbeat, Live } from "./stream_pb.js";
-import { file_perpmesh_marketdata_v1_stream } from "./stream_pb.js";
 import type { Trade } from "./trade_pb.js";
 import { file_perpmesh_marketdata_v1_trade } from "./trade_pb.js";
 import type { Venue } from "./venue_pb.js";
 import { file_perpmesh_marketdata_v1_venue } from "./venue_pb.js";
 import { file_perpmesh_type_v1_access } from "../../type/v1/access_pb.js";
 import { file_perpmesh_type_v1_rules } from "../../type/v1/rules_pb.js";
+import type { End, Gap, Heartbeat, Live } from "../../type/v1/stream_pb.js";
+import { file_perpmesh_type_v1_stream } from "../../type/v1/stream_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file perpmesh/marketdata/v1/market_data_service.proto.
  */
 export const file_perpmesh_marketdata_v1_market_data_service: GenFile = /*@__PURE__*/
-  fileDesc("CjBwZXJwbWVzaC9tYXJrZXRkYXRhL3YxL21hcmtldF9kYXRhX3NlcnZpY2UucHJvdG8SFnBlcnBtZXNoLm1hcmtldGRhdGEudjEiEwoRTGlzdFZlbnVlc1JlcXVlc3QiQwoSTGlzdFZlbnVlc1Jlc3BvbnNlEi0KBnZlbnVlcxgBIAMoCzIdLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuVmVudWUiMgoSV2F0Y2hWZW51ZXNSZXF1ZXN0EhwKBmN1cnNvchgBIAEoCUIM4kEBAbpIBXIDGIABIpwCChNXYXRjaFZlbnVlc1Jlc3BvbnNlEg4KBmN1cnNvchgBIAEoCRIuCgV2ZW51ZRgCIAEoCzIdLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuVmVudWVIABIsCgRsaXZlGAMgASgLMhwucGVycG1lc2gubWFya2V0ZGF0YS52MS5MaXZlSAASNgoJaGVhcnRiZWF0GAQgASgLMiEucGVycG1lc2gubWFya2V0ZGF0YS52MS5IZWFydGJlYXRIABIqCgNnYXAYBSABKAsyGy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkdhcEgAEioKA2VuZBgGIAEoCzIbLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuRW5kSABCBwoFZXZlbnQigAEKEkxpc3RNYXJrZXRzUmVxdWVzdBIeCglwYWdlX3NpemUYASABKAVCC+JBAQG6SAQaAigAEiAKCnBhZ2VfdG9rZW4YAiABKAlCDOJBAQG6SAVyAxiABBIoCgZ2ZW51ZXMYAyADKAlCGOJBAQG6SBGSAQ4QEBgBIghyBrC1GAEQASJfChNMaXN0TWFya2V0c1Jlc3BvbnNlEi8KB21hcmtldHMYASADKAsyHi5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLk1hcmtldBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiNAoQR2V0TWFya2V0UmVxdWVzdBIgCgZtYXJrZXQYASABKAlCEOJBAQK6SAnIAQFyBKi1GAEiQwoRR2V0TWFya2V0UmVzcG9uc2USLgoGbWFya2V0GAEgASgLMh4ucGVycG1lc2gubWFya2V0ZGF0YS52MS5NYXJrZXQiMwoPR2V0UHJpY2VSZXF1ZXN0EiAKBm1hcmtldBgBIAEoCUIQ4kEBArpICcgBAXIEqLUYASJAChBHZXRQcmljZVJlc3BvbnNlEiwKBXByaWNlGAEgASgLMh0ucGVycG1lc2gubWFya2V0ZGF0YS52MS5QcmljZSJCChVCYXRjaEdldFByaWNlc1JlcXVlc3QSKQoHbWFya2V0cxgBIAMoCUIY4kEBAbpIEZIBDhBkGAEiCHIGqLUYARABIkcKFkJhdGNoR2V0UHJpY2VzUmVzcG9uc2USLQoGcHJpY2VzGAEgAygLMh0ucGVycG1lc2gubWFya2V0ZGF0YS52MS5QcmljZSLDAQoSV2F0Y2hQcmljZXNSZXF1ZXN0EikKB21hcmtldHMYASADKAlCGOJBAQG6SBGSAQ4QZBgBIghyBqi1GAEQARJBCgxtaW5faW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEOJBAQG6SAmqAQYiAgg8MgASHAoGY3Vyc29yGAMgASgJQgziQQEBukgFcgMYgAESIQoKYmF0Y2hfc2l6ZRgEIAEoBUIN4kEBAbpIBhoEGGQoACLSAgoTV2F0Y2hQcmljZXNSZXNwb25zZRIOCgZjdXJzb3IYASABKAkSLgoFcHJpY2UYAiABKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlByaWNlSAASLAoEbGl2ZRgDIAEoCzIcLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGl2ZUgAEjYKCWhlYXJ0YmVhdBgEIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuSGVhcnRiZWF0SAASKgoDZ2FwGAUgASgLMhsucGVycG1lc2gubWFya2V0ZGF0YS52MS5HYXBIABIqCgNlbmQYBiABKAsyGy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkVuZEgAEjQKBnByaWNlcxgHIAEoCzIiLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuUHJpY2VCYXRjaEgAQgcKBWV2ZW50IjsKClByaWNlQmF0Y2gSLQoGcHJpY2VzGAEgAygLMh0ucGVycG1lc2gubWFya2V0ZGF0YS52MS5QcmljZSJ5ChNHZXRPcmRlckJvb2tSZXF1ZXN0EiAKBm1hcmtldBgBIAEoCUIQ4kEBArpICcgBAXIEqLUYARIjCgVkZXB0aBgCIAEoBUIU4kEBAbpIDRoLMAAwBTAUMGQw9AMSGwoNaW5jbHVkZV9zdGFsZRgDIAEoCEIE4kEBASJHChRHZXRPcmRlckJvb2tSZXNwb25zZRIvCgRib29rGAEgASgLMiEucGVycG1lc2gubWFya2V0ZGF0YS52MS5PcmRlckJvb2sivwEKFVdhdGNoT3JkZXJCb29rUmVxdWVzdBIgCgZtYXJrZXQYASABKAlCEOJBAQK6SAnIAQFyBKi1GAESIwoFZGVwdGgYAiABKAVCFOJBAQG6SA0aCzAAMAUwFDBkMPQDEkEKDG1pbl9pbnRlcnZhbBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIQ4kEBAbpICaoBBiICCDwyABIcCgZjdXJzb3IYBSABKAlCDOJBAQG6SAVyAxiAASLaAgoWV2F0Y2hPcmRlckJvb2tSZXNwb25zZRIOCgZjdXJzb3IYASABKAkSNQoIc25hcHNob3QYAiABKAsyIS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLk9yZGVyQm9va0gAEiwKBGxpdmUYAyABKAsyHC5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkxpdmVIABI2CgloZWFydGJlYXQYBCABKAsyIS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkhlYXJ0YmVhdEgAEioKA2dhcBgFIAEoCzIbLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuR2FwSAASKgoDZW5kGAYgASgLMhsucGVycG1lc2gubWFya2V0ZGF0YS52MS5FbmRIABIyCgVkZWx0YRgHIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuQm9va0RlbHRhSABCBwoFZXZlbnQi3AEKEUxpc3RUcmFkZXNSZXF1ZXN0EiAKBm1hcmtldBgBIAEoCUIQ4kEBArpICcgBAXIEqLUYARIeCglwYWdlX3NpemUYAiABKAVCC+JBAQG6SAQaAigAEiAKCnBhZ2VfdG9rZW4YAyABKAlCDOJBAQG6SAVyAxiABBIoCgZ2ZW51ZXMYBCADKAlCGOJBAQG6SBGSAQ4QEBgBIghyBrC1GAEQARIcCg5maXJzdF9zZXF1ZW5jZRgFIAEoBEIE4kEBARIbCg1sYXN0X3NlcXVlbmNlGAYgASgEQgTiQQEBIncKEkxpc3RUcmFkZXNSZXNwb25zZRItCgZ0cmFkZXMYASADKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlRyYWRlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIZChFlYXJsaWVzdF9zZXF1ZW5jZRgDIAEoBCKDAQoSV2F0Y2hUcmFkZXNSZXF1ZXN0EikKB21hcmtldHMYASADKAlCGOJBAQG6SBGSAQ4QZBgBIghyBqi1GAEQARIcCgZjdXJzb3IYAiABKAlCDOJBAQG6SAVyAxiAARIkCgxyZXBsYXlfY291bnQYAyABKAVCDuJBAQG6SAcaBRjoBygAIpwCChNXYXRjaFRyYWRlc1Jlc3BvbnNlEg4KBmN1cnNvchgBIAEoCRIuCgV0cmFkZRgCIAEoCzIdLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuVHJhZGVIABIsCgRsaXZlGAMgASgLMhwucGVycG1lc2gubWFya2V0ZGF0YS52MS5MaXZlSAASNgoJaGVhcnRiZWF0GAQgASgLMiEucGVycG1lc2gubWFya2V0ZGF0YS52MS5IZWFydGJlYXRIABIqCgNnYXAYBSABKAsyGy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkdhcEgAEioKA2VuZBgGIAEoCzIbLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuRW5kSABCBwoFZXZlbnQiRAoXTGlzdEZ1bmRpbmdSYXRlc1JlcXVlc3QSKQoHbWFya2V0cxgBIAMoCUIY4kEBAbpIEZIBDhBkGAEiCHIGqLUYARABIlYKGExpc3RGdW5kaW5nUmF0ZXNSZXNwb25zZRI6Cg1mdW5kaW5nX3JhdGVzGAEgAygLMiMucGVycG1lc2gubWFya2V0ZGF0YS52MS5GdW5kaW5nUmF0ZSKeAwoZTGlzdEZ1bmRpbmdIaXN0b3J5UmVxdWVzdBIgCgZtYXJrZXQYASABKAlCEOJBAQK6SAnIAQFyBKi1GAESHgoJcGFnZV9zaXplGAIgASgFQgviQQEBukgEGgIoABIgCgpwYWdlX3Rva2VuGAMgASgJQgziQQEBukgFcgMYgAQSKAoGdmVudWVzGAQgAygJQhjiQQEBukgRkgEOEBAYASIIcgawtRgBEAESNAoKc3RhcnRfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQESMgoIZW5kX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEBOogBukiEARqBAQoKdGltZV9vcmRlchIic3RhcnRfdGltZSBtdXN0IGJlIGJlZm9yZSBlbmRfdGltZRpPIWhhcyh0aGlzLnN0YXJ0X3RpbWUpIHx8ICFoYXModGhpcy5lbmRfdGltZSkgfHwgdGhpcy5zdGFydF90aW1lIDwgdGhpcy5lbmRfdGltZSJrChpMaXN0RnVuZGluZ0hpc3RvcnlSZXNwb25zZRI0CgZwb2ludHMYASADKAsyJC5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkZ1bmRpbmdQb2ludBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkipgEKGFdhdGNoRnVuZGluZ1JhdGVzUmVxdWVzdBIpCgdtYXJrZXRzGAEgAygJQhjiQQEBukgRkgEOEGQYASIIcgaotRgBEAESQQoMbWluX2ludGVydmFsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhDiQQEBukgJqgEGIgIIPDIAEhwKBmN1cnNvchgDIAEoCUIM4kEBAbpIBXIDGIABIq8CChlXYXRjaEZ1bmRpbmdSYXRlc1Jlc3BvbnNlEg4KBmN1cnNvchgBIAEoCRI7CgxmdW5kaW5nX3JhdGUYAiABKAsyIy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkZ1bmRpbmdSYXRlSAASLAoEbGl2ZRgDIAEoCzIcLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGl2ZUgAEjYKCWhlYXJ0YmVhdBgEIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuSGVhcnRiZWF0SAASKgoDZ2FwGAUgASgLMhsucGVycG1lc2gubWFya2V0ZGF0YS52MS5HYXBIABIqCgNlbmQYBiABKAsyGy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkVuZEgAQgcKBWV2ZW50ItYDChJMaXN0Q2FuZGxlc1JlcXVlc3QSIAoGbWFya2V0GAEgASgJQhDiQQECukgJyAEBcgSotRgBEh4KCXBhZ2Vfc2l6ZRgCIAEoBUIL4kEBAbpIBBoCKAASIAoKcGFnZV90b2tlbhgDIAEoCUIM4kEBAbpIBXIDGIAEEkkKCGludGVydmFsGAQgASgOMiYucGVycG1lc2gubWFya2V0ZGF0YS52MS5DYW5kbGVJbnRlcnZhbEIP4kEBArpICMgBAYIBAhABEhwKBXZlbnVlGAUgASgJQg3iQQEBukgGcgSwtRgBEjQKCnN0YXJ0X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEBEjIKCGVuZF90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBATqIAbpIhAEagQEKCnRpbWVfb3JkZXISInN0YXJ0X3RpbWUgbXVzdCBiZSBiZWZvcmUgZW5kX3RpbWUaTyFoYXModGhpcy5zdGFydF90aW1lKSB8fCAhaGFzKHRoaXMuZW5kX3RpbWUpIHx8IHRoaXMuc3RhcnRfdGltZSA8IHRoaXMuZW5kX3RpbWUiXwoTTGlzdENhbmRsZXNSZXNwb25zZRIvCgdjYW5kbGVzGAEgAygLMh4ucGVycG1lc2gubWFya2V0ZGF0YS52MS5DYW5kbGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIskBChNXYXRjaENhbmRsZXNSZXF1ZXN0EisKB21hcmtldHMYASADKAlCGuJBAQK6SBOSARAIARAUGAEiCHIGqLUYARABEkkKCGludGVydmFsGAIgASgOMiYucGVycG1lc2gubWFya2V0ZGF0YS52MS5DYW5kbGVJbnRlcnZhbEIP4kEBArpICMgBAYIBAhABEhwKBXZlbnVlGAMgASgJQg3iQQEBukgGcgSwtRgBEhwKBmN1cnNvchgEIAEoCUIM4kEBAbpIBXIDGIABIp8CChRXYXRjaENhbmRsZXNSZXNwb25zZRIOCgZjdXJzb3IYASABKAkSMAoGY2FuZGxlGAIgASgLMh4ucGVycG1lc2gubWFya2V0ZGF0YS52MS5DYW5kbGVIABIsCgRsaXZlGAMgASgLMhwucGVycG1lc2gubWFya2V0ZGF0YS52MS5MaXZlSAASNgoJaGVhcnRiZWF0GAQgASgLMiEucGVycG1lc2gubWFya2V0ZGF0YS52MS5IZWFydGJlYXRIABIqCgNnYXAYBSABKAsyGy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkdhcEgAEioKA2VuZBgGIAEoCzIbLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuRW5kSABCBwoFZXZlbnQikAMKF0xpc3RQcmljZUhpc3RvcnlSZXF1ZXN0EiAKBm1hcmtldBgBIAEoCUIQ4kEBArpICcgBAXIEqLUYARIeCglwYWdlX3NpemUYAiABKAVCC+JBAQG6SAQaAigAEiAKCnBhZ2VfdG9rZW4YAyABKAlCDOJBAQG6SAVyAxiABBIcCgV2ZW51ZRgEIAEoCUIN4kEBAbpIBnIEsLUYARI0CgpzdGFydF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBARIyCghlbmRfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQE6iAG6SIQBGoEBCgp0aW1lX29yZGVyEiJzdGFydF90aW1lIG11c3QgYmUgYmVmb3JlIGVuZF90aW1lGk8haGFzKHRoaXMuc3RhcnRfdGltZSkgfHwgIWhhcyh0aGlzLmVuZF90aW1lKSB8fCB0aGlzLnN0YXJ0X3RpbWUgPCB0aGlzLmVuZF90aW1lImcKGExpc3RQcmljZUhpc3RvcnlSZXNwb25zZRIyCgZwb2ludHMYASADKAsyIi5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlByaWNlUG9pbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJMusTChFNYXJrZXREYXRhU2VydmljZRJ+CgpMaXN0VmVudWVzEikucGVycG1lc2gubWFya2V0ZGF0YS52MS5MaXN0VmVudWVzUmVxdWVzdBoqLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdFZlbnVlc1Jlc3BvbnNlIhmQAgGItRgBgtPkkwIMEgovdjEvdmVudWVzEokBCgtXYXRjaFZlbnVlcxIqLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuV2F0Y2hWZW51ZXNSZXF1ZXN0GisucGVycG1lc2gubWFya2V0ZGF0YS52MS5XYXRjaFZlbnVlc1Jlc3BvbnNlIh+QAgGItRgBgtPkkwISEhAvdjEvdmVudWVzOndhdGNoMAESggEKC0xpc3RNYXJrZXRzEioucGVycG1lc2gubWFya2V0ZGF0YS52MS5MaXN0TWFya2V0c1JlcXVlc3QaKy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkxpc3RNYXJrZXRzUmVzcG9uc2UiGpACAYi1GAGC0+STAg0SCy92MS9tYXJrZXRzEoUBCglHZXRNYXJrZXQSKC5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkdldE1hcmtldFJlcXVlc3QaKS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkdldE1hcmtldFJlc3BvbnNlIiOQAgGItRgBgtPkkwIWEhQvdjEvbWFya2V0cy97bWFya2V0fRKIAQoIR2V0UHJpY2USJy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkdldFByaWNlUmVxdWVzdBooLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuR2V0UHJpY2VSZXNwb25zZSIpkAIBiLUYAYLT5JMCHBIaL3YxL21hcmtldHMve21hcmtldH0vcHJpY2USigEKDkJhdGNoR2V0UHJpY2VzEi0ucGVycG1lc2gubWFya2V0ZGF0YS52MS5CYXRjaEdldFByaWNlc1JlcXVlc3QaLi5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkJhdGNoR2V0UHJpY2VzUmVzcG9uc2UiGZACAYi1GAGC0+STAgwSCi92MS9wcmljZXMSiQEKC1dhdGNoUHJpY2VzEioucGVycG1lc2gubWFya2V0ZGF0YS52MS5XYXRjaFByaWNlc1JlcXVlc3QaKy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLldhdGNoUHJpY2VzUmVzcG9uc2UiH5ACAYi1GAGC0+STAhISEC92MS9wcmljZXM6d2F0Y2gwARKTAQoMR2V0T3JkZXJCb29rEisucGVycG1lc2gubWFya2V0ZGF0YS52MS5HZXRPcmRlckJvb2tSZXF1ZXN0GiwucGVycG1lc2gubWFya2V0ZGF0YS52MS5HZXRPcmRlckJvb2tSZXNwb25zZSIokAIBiLUYAYLT5JMCGxIZL3YxL21hcmtldHMve21hcmtldH0vYm9vaxKhAQoOV2F0Y2hPcmRlckJvb2sSLS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLldhdGNoT3JkZXJCb29rUmVxdWVzdBouLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuV2F0Y2hPcmRlckJvb2tSZXNwb25zZSIukAIBiLUYAYLT5JMCIRIfL3YxL21hcmtldHMve21hcmtldH0vYm9vazp3YXRjaDABEo8BCgpMaXN0VHJhZGVzEikucGVycG1lc2gubWFya2V0ZGF0YS52MS5MaXN0VHJhZGVzUmVxdWVzdBoqLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdFRyYWRlc1Jlc3BvbnNlIiqQAgGItRgBgtPkkwIdEhsvdjEvbWFya2V0cy97bWFya2V0fS90cmFkZXMSiQEKC1dhdGNoVHJhZGVzEioucGVycG1lc2gubWFya2V0ZGF0YS52MS5XYXRjaFRyYWRlc1JlcXVlc3QaKy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLldhdGNoVHJhZGVzUmVzcG9uc2UiH5ACAYi1GAGC0+STAhISEC92MS90cmFkZXM6d2F0Y2gwARKXAQoQTGlzdEZ1bmRpbmdSYXRlcxIvLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdEZ1bmRpbmdSYXRlc1JlcXVlc3QaMC5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkxpc3RGdW5kaW5nUmF0ZXNSZXNwb25zZSIgkAIBiLUYAYLT5JMCExIRL3YxL2Z1bmRpbmctcmF0ZXMSsAEKEkxpc3RGdW5kaW5nSGlzdG9yeRIxLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdEZ1bmRpbmdIaXN0b3J5UmVxdWVzdBoyLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdEZ1bmRpbmdIaXN0b3J5UmVzcG9uc2UiM5ACAYi1GAGC0+STAiYSJC92MS9tYXJrZXRzL3ttYXJrZXR9L2Z1bmRpbmctaGlzdG9yeRKiAQoRV2F0Y2hGdW5kaW5nUmF0ZXMSMC5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLldhdGNoRnVuZGluZ1JhdGVzUmVxdWVzdBoxLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuV2F0Y2hGdW5kaW5nUmF0ZXNSZXNwb25zZSImkAIBiLUYAYLT5JMCGRIXL3YxL2Z1bmRpbmctcmF0ZXM6d2F0Y2gwARKTAQoLTGlzdENhbmRsZXMSKi5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkxpc3RDYW5kbGVzUmVxdWVzdBorLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdENhbmRsZXNSZXNwb25zZSIrkAIBiLUYAYLT5JMCHhIcL3YxL21hcmtldHMve21hcmtldH0vY2FuZGxlcxKNAQoMV2F0Y2hDYW5kbGVzEisucGVycG1lc2gubWFya2V0ZGF0YS52MS5XYXRjaENhbmRsZXNSZXF1ZXN0GiwucGVycG1lc2gubWFya2V0ZGF0YS52MS5XYXRjaENhbmRsZXNSZXNwb25zZSIgkAIBiLUYAYLT5JMCExIRL3YxL2NhbmRsZXM6d2F0Y2gwARKoAQoQTGlzdFByaWNlSGlzdG9yeRIvLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdFByaWNlSGlzdG9yeVJlcXVlc3QaMC5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkxpc3RQcmljZUhpc3RvcnlSZXNwb25zZSIxkAIBiLUYAYLT5JMCJBIiL3YxL21hcmtldHMve21hcmtldH0vcHJpY2UtaGlzdG9yeWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_perpmesh_marketdata_v1_book, file_perpmesh_marketdata_v1_candle, file_perpmesh_marketdata_v1_funding, file_perpmesh_marketdata_v1_history, file_perpmesh_marketdata_v1_market, file_perpmesh_marketdata_v1_price, file_perpmesh_marketdata_v1_stream, file_perpmesh_marketdata_v1_trade, file_perpmesh_marketdata_v1_venue, file_perpmesh_type_v1_access, file_perpmesh_type_v1_rules]);
+  fileDesc("CjBwZXJwbWVzaC9tYXJrZXRkYXRhL3YxL21hcmtldF9kYXRhX3NlcnZpY2UucHJvdG8SFnBlcnBtZXNoLm1hcmtldGRhdGEudjEiEwoRTGlzdFZlbnVlc1JlcXVlc3QiQwoSTGlzdFZlbnVlc1Jlc3BvbnNlEi0KBnZlbnVlcxgBIAMoCzIdLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuVmVudWUiMgoSV2F0Y2hWZW51ZXNSZXF1ZXN0EhwKBmN1cnNvchgBIAEoCUIM4kEBAbpIBXIDGIABIoQCChNXYXRjaFZlbnVlc1Jlc3BvbnNlEg4KBmN1cnNvchgBIAEoCRIuCgV2ZW51ZRgCIAEoCzIdLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuVmVudWVIABImCgRsaXZlGAMgASgLMhYucGVycG1lc2gudHlwZS52MS5MaXZlSAASMAoJaGVhcnRiZWF0GAQgASgLMhsucGVycG1lc2gudHlwZS52MS5IZWFydGJlYXRIABIkCgNnYXAYBSABKAsyFS5wZXJwbWVzaC50eXBlLnYxLkdhcEgAEiQKA2VuZBgGIAEoCzIVLnBlcnBtZXNoLnR5cGUudjEuRW5kSABCBwoFZXZlbnQigAEKEkxpc3RNYXJrZXRzUmVxdWVzdBIeCglwYWdlX3NpemUYASABKAVCC+JBAQG6SAQaAigAEiAKCnBhZ2VfdG9rZW4YAiABKAlCDOJBAQG6SAVyAxiABBIoCgZ2ZW51ZXMYAyADKAlCGOJBAQG6SBGSAQ4QEBgBIghyBrC1GAEQASJfChNMaXN0TWFya2V0c1Jlc3BvbnNlEi8KB21hcmtldHMYASADKAsyHi5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLk1hcmtldBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiNAoQR2V0TWFya2V0UmVxdWVzdBIgCgZtYXJrZXQYASABKAlCEOJBAQK6SAnIAQFyBKi1GAEiQwoRR2V0TWFya2V0UmVzcG9uc2USLgoGbWFya2V0GAEgASgLMh4ucGVycG1lc2gubWFya2V0ZGF0YS52MS5NYXJrZXQiMwoPR2V0UHJpY2VSZXF1ZXN0EiAKBm1hcmtldBgBIAEoCUIQ4kEBArpICcgBAXIEqLUYASJAChBHZXRQcmljZVJlc3BvbnNlEiwKBXByaWNlGAEgASgLMh0ucGVycG1lc2gubWFya2V0ZGF0YS52MS5QcmljZSJCChVCYXRjaEdldFByaWNlc1JlcXVlc3QSKQoHbWFya2V0cxgBIAMoCUIY4kEBAbpIEZIBDhBkGAEiCHIGqLUYARABIkcKFkJhdGNoR2V0UHJpY2VzUmVzcG9uc2USLQoGcHJpY2VzGAEgAygLMh0ucGVycG1lc2gubWFya2V0ZGF0YS52MS5QcmljZSLDAQoSV2F0Y2hQcmljZXNSZXF1ZXN0EikKB21hcmtldHMYASADKAlCGOJBAQG6SBGSAQ4QZBgBIghyBqi1GAEQARJBCgxtaW5faW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEOJBAQG6SAmqAQYiAgg8MgASHAoGY3Vyc29yGAMgASgJQgziQQEBukgFcgMYgAESIQoKYmF0Y2hfc2l6ZRgEIAEoBUIN4kEBAbpIBhoEGGQoACK6AgoTV2F0Y2hQcmljZXNSZXNwb25zZRIOCgZjdXJzb3IYASABKAkSLgoFcHJpY2UYAiABKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlByaWNlSAASJgoEbGl2ZRgDIAEoCzIWLnBlcnBtZXNoLnR5cGUudjEuTGl2ZUgAEjAKCWhlYXJ0YmVhdBgEIAEoCzIbLnBlcnBtZXNoLnR5cGUudjEuSGVhcnRiZWF0SAASJAoDZ2FwGAUgASgLMhUucGVycG1lc2gudHlwZS52MS5HYXBIABIkCgNlbmQYBiABKAsyFS5wZXJwbWVzaC50eXBlLnYxLkVuZEgAEjQKBnByaWNlcxgHIAEoCzIiLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuUHJpY2VCYXRjaEgAQgcKBWV2ZW50IjsKClByaWNlQmF0Y2gSLQoGcHJpY2VzGAEgAygLMh0ucGVycG1lc2gubWFya2V0ZGF0YS52MS5QcmljZSJ5ChNHZXRPcmRlckJvb2tSZXF1ZXN0EiAKBm1hcmtldBgBIAEoCUIQ4kEBArpICcgBAXIEqLUYARIjCgVkZXB0aBgCIAEoBUIU4kEBAbpIDRoLMAAwBTAUMGQw9AMSGwoNaW5jbHVkZV9zdGFsZRgDIAEoCEIE4kEBASJHChRHZXRPcmRlckJvb2tSZXNwb25zZRIvCgRib29rGAEgASgLMiEucGVycG1lc2gubWFya2V0ZGF0YS52MS5PcmRlckJvb2sivwEKFVdhdGNoT3JkZXJCb29rUmVxdWVzdBIgCgZtYXJrZXQYASABKAlCEOJBAQK6SAnIAQFyBKi1GAESIwoFZGVwdGgYAiABKAVCFOJBAQG6SA0aCzAAMAUwFDBkMPQDEkEKDG1pbl9pbnRlcnZhbBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIQ4kEBAbpICaoBBiICCDwyABIcCgZjdXJzb3IYBSABKAlCDOJBAQG6SAVyAxiAASLCAgoWV2F0Y2hPcmRlckJvb2tSZXNwb25zZRIOCgZjdXJzb3IYASABKAkSNQoIc25hcHNob3QYAiABKAsyIS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLk9yZGVyQm9va0gAEiYKBGxpdmUYAyABKAsyFi5wZXJwbWVzaC50eXBlLnYxLkxpdmVIABIwCgloZWFydGJlYXQYBCABKAsyGy5wZXJwbWVzaC50eXBlLnYxLkhlYXJ0YmVhdEgAEiQKA2dhcBgFIAEoCzIVLnBlcnBtZXNoLnR5cGUudjEuR2FwSAASJAoDZW5kGAYgASgLMhUucGVycG1lc2gudHlwZS52MS5FbmRIABIyCgVkZWx0YRgHIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuQm9va0RlbHRhSABCBwoFZXZlbnQi3AEKEUxpc3RUcmFkZXNSZXF1ZXN0EiAKBm1hcmtldBgBIAEoCUIQ4kEBArpICcgBAXIEqLUYARIeCglwYWdlX3NpemUYAiABKAVCC+JBAQG6SAQaAigAEiAKCnBhZ2VfdG9rZW4YAyABKAlCDOJBAQG6SAVyAxiABBIoCgZ2ZW51ZXMYBCADKAlCGOJBAQG6SBGSAQ4QEBgBIghyBrC1GAEQARIcCg5maXJzdF9zZXF1ZW5jZRgFIAEoBEIE4kEBARIbCg1sYXN0X3NlcXVlbmNlGAYgASgEQgTiQQEBIncKEkxpc3RUcmFkZXNSZXNwb25zZRItCgZ0cmFkZXMYASADKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlRyYWRlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIZChFlYXJsaWVzdF9zZXF1ZW5jZRgDIAEoBCKDAQoSV2F0Y2hUcmFkZXNSZXF1ZXN0EikKB21hcmtldHMYASADKAlCGOJBAQG6SBGSAQ4QZBgBIghyBqi1GAEQARIcCgZjdXJzb3IYAiABKAlCDOJBAQG6SAVyAxiAARIkCgxyZXBsYXlfY291bnQYAyABKAVCDuJBAQG6SAcaBRjoBygAIoQCChNXYXRjaFRyYWRlc1Jlc3BvbnNlEg4KBmN1cnNvchgBIAEoCRIuCgV0cmFkZRgCIAEoCzIdLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuVHJhZGVIABImCgRsaXZlGAMgASgLMhYucGVycG1lc2gudHlwZS52MS5MaXZlSAASMAoJaGVhcnRiZWF0GAQgASgLMhsucGVycG1lc2gudHlwZS52MS5IZWFydGJlYXRIABIkCgNnYXAYBSABKAsyFS5wZXJwbWVzaC50eXBlLnYxLkdhcEgAEiQKA2VuZBgGIAEoCzIVLnBlcnBtZXNoLnR5cGUudjEuRW5kSABCBwoFZXZlbnQiRAoXTGlzdEZ1bmRpbmdSYXRlc1JlcXVlc3QSKQoHbWFya2V0cxgBIAMoCUIY4kEBAbpIEZIBDhBkGAEiCHIGqLUYARABIlYKGExpc3RGdW5kaW5nUmF0ZXNSZXNwb25zZRI6Cg1mdW5kaW5nX3JhdGVzGAEgAygLMiMucGVycG1lc2gubWFya2V0ZGF0YS52MS5GdW5kaW5nUmF0ZSKeAwoZTGlzdEZ1bmRpbmdIaXN0b3J5UmVxdWVzdBIgCgZtYXJrZXQYASABKAlCEOJBAQK6SAnIAQFyBKi1GAESHgoJcGFnZV9zaXplGAIgASgFQgviQQEBukgEGgIoABIgCgpwYWdlX3Rva2VuGAMgASgJQgziQQEBukgFcgMYgAQSKAoGdmVudWVzGAQgAygJQhjiQQEBukgRkgEOEBAYASIIcgawtRgBEAESNAoKc3RhcnRfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQESMgoIZW5kX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEBOogBukiEARqBAQoKdGltZV9vcmRlchIic3RhcnRfdGltZSBtdXN0IGJlIGJlZm9yZSBlbmRfdGltZRpPIWhhcyh0aGlzLnN0YXJ0X3RpbWUpIHx8ICFoYXModGhpcy5lbmRfdGltZSkgfHwgdGhpcy5zdGFydF90aW1lIDwgdGhpcy5lbmRfdGltZSJrChpMaXN0RnVuZGluZ0hpc3RvcnlSZXNwb25zZRI0CgZwb2ludHMYASADKAsyJC5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkZ1bmRpbmdQb2ludBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkipgEKGFdhdGNoRnVuZGluZ1JhdGVzUmVxdWVzdBIpCgdtYXJrZXRzGAEgAygJQhjiQQEBukgRkgEOEGQYASIIcgaotRgBEAESQQoMbWluX2ludGVydmFsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhDiQQEBukgJqgEGIgIIPDIAEhwKBmN1cnNvchgDIAEoCUIM4kEBAbpIBXIDGIABIpcCChlXYXRjaEZ1bmRpbmdSYXRlc1Jlc3BvbnNlEg4KBmN1cnNvchgBIAEoCRI7CgxmdW5kaW5nX3JhdGUYAiABKAsyIy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkZ1bmRpbmdSYXRlSAASJgoEbGl2ZRgDIAEoCzIWLnBlcnBtZXNoLnR5cGUudjEuTGl2ZUgAEjAKCWhlYXJ0YmVhdBgEIAEoCzIbLnBlcnBtZXNoLnR5cGUudjEuSGVhcnRiZWF0SAASJAoDZ2FwGAUgASgLMhUucGVycG1lc2gudHlwZS52MS5HYXBIABIkCgNlbmQYBiABKAsyFS5wZXJwbWVzaC50eXBlLnYxLkVuZEgAQgcKBWV2ZW50ItYDChJMaXN0Q2FuZGxlc1JlcXVlc3QSIAoGbWFya2V0GAEgASgJQhDiQQECukgJyAEBcgSotRgBEh4KCXBhZ2Vfc2l6ZRgCIAEoBUIL4kEBAbpIBBoCKAASIAoKcGFnZV90b2tlbhgDIAEoCUIM4kEBAbpIBXIDGIAEEkkKCGludGVydmFsGAQgASgOMiYucGVycG1lc2gubWFya2V0ZGF0YS52MS5DYW5kbGVJbnRlcnZhbEIP4kEBArpICMgBAYIBAhABEhwKBXZlbnVlGAUgASgJQg3iQQEBukgGcgSwtRgBEjQKCnN0YXJ0X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEBEjIKCGVuZF90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBATqIAbpIhAEagQEKCnRpbWVfb3JkZXISInN0YXJ0X3RpbWUgbXVzdCBiZSBiZWZvcmUgZW5kX3RpbWUaTyFoYXModGhpcy5zdGFydF90aW1lKSB8fCAhaGFzKHRoaXMuZW5kX3RpbWUpIHx8IHRoaXMuc3RhcnRfdGltZSA8IHRoaXMuZW5kX3RpbWUiXwoTTGlzdENhbmRsZXNSZXNwb25zZRIvCgdjYW5kbGVzGAEgAygLMh4ucGVycG1lc2gubWFya2V0ZGF0YS52MS5DYW5kbGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIskBChNXYXRjaENhbmRsZXNSZXF1ZXN0EisKB21hcmtldHMYASADKAlCGuJBAQK6SBOSARAIARAUGAEiCHIGqLUYARABEkkKCGludGVydmFsGAIgASgOMiYucGVycG1lc2gubWFya2V0ZGF0YS52MS5DYW5kbGVJbnRlcnZhbEIP4kEBArpICMgBAYIBAhABEhwKBXZlbnVlGAMgASgJQg3iQQEBukgGcgSwtRgBEhwKBmN1cnNvchgEIAEoCUIM4kEBAbpIBXIDGIABIocCChRXYXRjaENhbmRsZXNSZXNwb25zZRIOCgZjdXJzb3IYASABKAkSMAoGY2FuZGxlGAIgASgLMh4ucGVycG1lc2gubWFya2V0ZGF0YS52MS5DYW5kbGVIABImCgRsaXZlGAMgASgLMhYucGVycG1lc2gudHlwZS52MS5MaXZlSAASMAoJaGVhcnRiZWF0GAQgASgLMhsucGVycG1lc2gudHlwZS52MS5IZWFydGJlYXRIABIkCgNnYXAYBSABKAsyFS5wZXJwbWVzaC50eXBlLnYxLkdhcEgAEiQKA2VuZBgGIAEoCzIVLnBlcnBtZXNoLnR5cGUudjEuRW5kSABCBwoFZXZlbnQikAMKF0xpc3RQcmljZUhpc3RvcnlSZXF1ZXN0EiAKBm1hcmtldBgBIAEoCUIQ4kEBArpICcgBAXIEqLUYARIeCglwYWdlX3NpemUYAiABKAVCC+JBAQG6SAQaAigAEiAKCnBhZ2VfdG9rZW4YAyABKAlCDOJBAQG6SAVyAxiABBIcCgV2ZW51ZRgEIAEoCUIN4kEBAbpIBnIEsLUYARI0CgpzdGFydF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBARIyCghlbmRfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQE6iAG6SIQBGoEBCgp0aW1lX29yZGVyEiJzdGFydF90aW1lIG11c3QgYmUgYmVmb3JlIGVuZF90aW1lGk8haGFzKHRoaXMuc3RhcnRfdGltZSkgfHwgIWhhcyh0aGlzLmVuZF90aW1lKSB8fCB0aGlzLnN0YXJ0X3RpbWUgPCB0aGlzLmVuZF90aW1lImcKGExpc3RQcmljZUhpc3RvcnlSZXNwb25zZRIyCgZwb2ludHMYASADKAsyIi5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlByaWNlUG9pbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJMusTChFNYXJrZXREYXRhU2VydmljZRJ+CgpMaXN0VmVudWVzEikucGVycG1lc2gubWFya2V0ZGF0YS52MS5MaXN0VmVudWVzUmVxdWVzdBoqLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdFZlbnVlc1Jlc3BvbnNlIhmQAgGItRgBgtPkkwIMEgovdjEvdmVudWVzEokBCgtXYXRjaFZlbnVlcxIqLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuV2F0Y2hWZW51ZXNSZXF1ZXN0GisucGVycG1lc2gubWFya2V0ZGF0YS52MS5XYXRjaFZlbnVlc1Jlc3BvbnNlIh+QAgGItRgBgtPkkwISEhAvdjEvdmVudWVzOndhdGNoMAESggEKC0xpc3RNYXJrZXRzEioucGVycG1lc2gubWFya2V0ZGF0YS52MS5MaXN0TWFya2V0c1JlcXVlc3QaKy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkxpc3RNYXJrZXRzUmVzcG9uc2UiGpACAYi1GAGC0+STAg0SCy92MS9tYXJrZXRzEoUBCglHZXRNYXJrZXQSKC5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkdldE1hcmtldFJlcXVlc3QaKS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkdldE1hcmtldFJlc3BvbnNlIiOQAgGItRgBgtPkkwIWEhQvdjEvbWFya2V0cy97bWFya2V0fRKIAQoIR2V0UHJpY2USJy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkdldFByaWNlUmVxdWVzdBooLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuR2V0UHJpY2VSZXNwb25zZSIpkAIBiLUYAYLT5JMCHBIaL3YxL21hcmtldHMve21hcmtldH0vcHJpY2USigEKDkJhdGNoR2V0UHJpY2VzEi0ucGVycG1lc2gubWFya2V0ZGF0YS52MS5CYXRjaEdldFByaWNlc1JlcXVlc3QaLi5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkJhdGNoR2V0UHJpY2VzUmVzcG9uc2UiGZACAYi1GAGC0+STAgwSCi92MS9wcmljZXMSiQEKC1dhdGNoUHJpY2VzEioucGVycG1lc2gubWFya2V0ZGF0YS52MS5XYXRjaFByaWNlc1JlcXVlc3QaKy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLldhdGNoUHJpY2VzUmVzcG9uc2UiH5ACAYi1GAGC0+STAhISEC92MS9wcmljZXM6d2F0Y2gwARKTAQoMR2V0T3JkZXJCb29rEisucGVycG1lc2gubWFya2V0ZGF0YS52MS5HZXRPcmRlckJvb2tSZXF1ZXN0GiwucGVycG1lc2gubWFya2V0ZGF0YS52MS5HZXRPcmRlckJvb2tSZXNwb25zZSIokAIBiLUYAYLT5JMCGxIZL3YxL21hcmtldHMve21hcmtldH0vYm9vaxKhAQoOV2F0Y2hPcmRlckJvb2sSLS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLldhdGNoT3JkZXJCb29rUmVxdWVzdBouLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuV2F0Y2hPcmRlckJvb2tSZXNwb25zZSIukAIBiLUYAYLT5JMCIRIfL3YxL21hcmtldHMve21hcmtldH0vYm9vazp3YXRjaDABEo8BCgpMaXN0VHJhZGVzEikucGVycG1lc2gubWFya2V0ZGF0YS52MS5MaXN0VHJhZGVzUmVxdWVzdBoqLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdFRyYWRlc1Jlc3BvbnNlIiqQAgGItRgBgtPkkwIdEhsvdjEvbWFya2V0cy97bWFya2V0fS90cmFkZXMSiQEKC1dhdGNoVHJhZGVzEioucGVycG1lc2gubWFya2V0ZGF0YS52MS5XYXRjaFRyYWRlc1JlcXVlc3QaKy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLldhdGNoVHJhZGVzUmVzcG9uc2UiH5ACAYi1GAGC0+STAhISEC92MS90cmFkZXM6d2F0Y2gwARKXAQoQTGlzdEZ1bmRpbmdSYXRlcxIvLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdEZ1bmRpbmdSYXRlc1JlcXVlc3QaMC5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkxpc3RGdW5kaW5nUmF0ZXNSZXNwb25zZSIgkAIBiLUYAYLT5JMCExIRL3YxL2Z1bmRpbmctcmF0ZXMSsAEKEkxpc3RGdW5kaW5nSGlzdG9yeRIxLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdEZ1bmRpbmdIaXN0b3J5UmVxdWVzdBoyLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdEZ1bmRpbmdIaXN0b3J5UmVzcG9uc2UiM5ACAYi1GAGC0+STAiYSJC92MS9tYXJrZXRzL3ttYXJrZXR9L2Z1bmRpbmctaGlzdG9yeRKiAQoRV2F0Y2hGdW5kaW5nUmF0ZXMSMC5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLldhdGNoRnVuZGluZ1JhdGVzUmVxdWVzdBoxLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuV2F0Y2hGdW5kaW5nUmF0ZXNSZXNwb25zZSImkAIBiLUYAYLT5JMCGRIXL3YxL2Z1bmRpbmctcmF0ZXM6d2F0Y2gwARKTAQoLTGlzdENhbmRsZXMSKi5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkxpc3RDYW5kbGVzUmVxdWVzdBorLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdENhbmRsZXNSZXNwb25zZSIrkAIBiLUYAYLT5JMCHhIcL3YxL21hcmtldHMve21hcmtldH0vY2FuZGxlcxKNAQoMV2F0Y2hDYW5kbGVzEisucGVycG1lc2gubWFya2V0ZGF0YS52MS5XYXRjaENhbmRsZXNSZXF1ZXN0GiwucGVycG1lc2gubWFya2V0ZGF0YS52MS5XYXRjaENhbmRsZXNSZXNwb25zZSIgkAIBiLUYAYLT5JMCExIRL3YxL2NhbmRsZXM6d2F0Y2gwARKoAQoQTGlzdFByaWNlSGlzdG9yeRIvLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGlzdFByaWNlSGlzdG9yeVJlcXVlc3QaMC5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkxpc3RQcmljZUhpc3RvcnlSZXNwb25zZSIxkAIBiLUYAYLT5JMCJBIiL3YxL21hcmtldHMve21hcmtldH0vcHJpY2UtaGlzdG9yeWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_perpmesh_marketdata_v1_book, file_perpmesh_marketdata_v1_candle, file_perpmesh_marketdata_v1_funding, file_perpmesh_marketdata_v1_history, file_perpmesh_marketdata_v1_market, file_perpmesh_marketdata_v1_price, file_perpmesh_marketdata_v1_trade, file_perpmesh_marketdata_v1_venue, file_perpmesh_type_v1_access, file_perpmesh_type_v1_rules, file_perpmesh_type_v1_stream]);
 
 /**
  * Request for ListVenues.
@@ -125,7 +125,7 @@ export type WatchVenuesResponse = Message<"perpmesh.marketdata.v1.WatchVenuesRes
     /**
      * The present has all been sent; what follows is live.
      *
-     * @generated from field: perpmesh.marketdata.v1.Live live = 3;
+     * @generated from field: perpmesh.type.v1.Live live = 3;
      */
     value: Live;
     case: "live";
@@ -133,7 +133,7 @@ export type WatchVenuesResponse = Message<"perpmesh.marketdata.v1.WatchVenuesRes
     /**
      * Nothing else happened for 15 seconds.
      *
-     * @generated from field: perpmesh.marketdata.v1.Heartbeat heartbeat = 4;
+     * @generated from field: perpmesh.type.v1.Heartbeat heartbeat = 4;
      */
     value: Heartbeat;
     case: "heartbeat";
@@ -141,7 +141,7 @@ export type WatchVenuesResponse = Message<"perpmesh.marketdata.v1.WatchVenuesRes
     /**
      * Something was lost.
      *
-     * @generated from field: perpmesh.marketdata.v1.Gap gap = 5;
+     * @generated from field: perpmesh.type.v1.Gap gap = 5;
      */
     value: Gap;
     case: "gap";
@@ -149,7 +149,7 @@ export type WatchVenuesResponse = Message<"perpmesh.marketdata.v1.WatchVenuesRes
     /**
      * The server ends the stream; the last message.
      *
-     * @generated from field: perpmesh.marketdata.v1.End end = 6;
+     * @generated from field: perpmesh.type.v1.End end = 6;
      */
     value: End;
     case: "end";
@@ -426,7 +426,7 @@ export type WatchPricesResponse = Message<"perpmesh.marketdata.v1.WatchPricesRes
     /**
      * The present has all been sent; what follows is live.
      *
-     * @generated from field: perpmesh.marketdata.v1.Live live = 3;
+     * @generated from field: perpmesh.type.v1.Live live = 3;
      */
     value: Live;
     case: "live";
@@ -434,7 +434,7 @@ export type WatchPricesResponse = Message<"perpmesh.marketdata.v1.WatchPricesRes
     /**
      * Nothing else happened for 15 seconds.
      *
-     * @generated from field: perpmesh.marketdata.v1.Heartbeat heartbeat = 4;
+     * @generated from field: perpmesh.type.v1.Heartbeat heartbeat = 4;
      */
     value: Heartbeat;
     case: "heartbeat";
@@ -442,7 +442,7 @@ export type WatchPricesResponse = Message<"perpmesh.marketdata.v1.WatchPricesRes
     /**
      * Something was lost.
      *
-     * @generated from field: perpmesh.marketdata.v1.Gap gap = 5;
+     * @generated from field: perpmesh.type.v1.Gap gap = 5;
      */
     value: Gap;
     case: "gap";
@@ -450,7 +450,7 @@ export type WatchPricesResponse = Message<"perpmesh.marketdata.v1.WatchPricesRes
     /**
      * The server ends the stream; the last message.
      *
-     * @generated from field: perpmesh.marketdata.v1.End end = 6;
+     * @generated from field: perpmesh.type.v1.End end = 6;
      */
     value: End;
     case: "end";
@@ -622,7 +622,7 @@ export type WatchOrderBookResponse = Message<"perpmesh.marketdata.v1.WatchOrderB
     /**
      * The present has all been sent; what follows is live.
      *
-     * @generated from field: perpmesh.marketdata.v1.Live live = 3;
+     * @generated from field: perpmesh.type.v1.Live live = 3;
      */
     value: Live;
     case: "live";
@@ -630,7 +630,7 @@ export type WatchOrderBookResponse = Message<"perpmesh.marketdata.v1.WatchOrderB
     /**
      * Nothing else happened for 15 seconds.
      *
-     * @generated from field: perpmesh.marketdata.v1.Heartbeat heartbeat = 4;
+     * @generated from field: perpmesh.type.v1.Heartbeat heartbeat = 4;
      */
     value: Heartbeat;
     case: "heartbeat";
@@ -638,7 +638,7 @@ export type WatchOrderBookResponse = Message<"perpmesh.marketdata.v1.WatchOrderB
     /**
      * Something was lost.
      *
-     * @generated from field: perpmesh.marketdata.v1.Gap gap = 5;
+     * @generated from field: perpmesh.type.v1.Gap gap = 5;
      */
     value: Gap;
     case: "gap";
@@ -646,7 +646,7 @@ export type WatchOrderBookResponse = Message<"perpmesh.marketdata.v1.WatchOrderB
     /**
      * The server ends the stream; the last message.
      *
-     * @generated from field: perpmesh.marketdata.v1.End end = 6;
+     * @generated from field: perpmesh.type.v1.End end = 6;
      */
     value: End;
     case: "end";
@@ -825,7 +825,7 @@ export type WatchTradesResponse = Message<"perpmesh.marketdata.v1.WatchTradesRes
     /**
      * The present has all been sent; what follows is live.
      *
-     * @generated from field: perpmesh.marketdata.v1.Live live = 3;
+     * @generated from field: perpmesh.type.v1.Live live = 3;
      */
     value: Live;
     case: "live";
@@ -833,7 +833,7 @@ export type WatchTradesResponse = Message<"perpmesh.marketdata.v1.WatchTradesRes
     /**
      * Nothing else happened for 15 seconds.
      *
-     * @generated from field: perpmesh.marketdata.v1.Heartbeat heartbeat = 4;
+     * @generated from field: perpmesh.type.v1.Heartbeat heartbeat = 4;
      */
     value: Heartbeat;
     case: "heartbeat";
@@ -841,7 +841,7 @@ export type WatchTradesResponse = Message<"perpmesh.marketdata.v1.WatchTradesRes
     /**
      * Something was lost.
      *
-     * @generated from field: perpmesh.marketdata.v1.Gap gap = 5;
+     * @generated from field: perpmesh.type.v1.Gap gap = 5;
      */
     value: Gap;
     case: "gap";
@@ -849,7 +849,7 @@ export type WatchTradesResponse = Message<"perpmesh.marketdata.v1.WatchTradesRes
     /**
      * The server ends the stream; the last message.
      *
-     * @generated from field: perpmesh.marketdata.v1.End end = 6;
+     * @generated from field: perpmesh.type.v1.End end = 6;
      */
     value: End;
     case: "end";
@@ -1055,7 +1055,7 @@ export type WatchFundingRatesResponse = Message<"perpmesh.marketdata.v1.WatchFun
     /**
      * The present has all been sent; what follows is live.
      *
-     * @generated from field: perpmesh.marketdata.v1.Live live = 3;
+     * @generated from field: perpmesh.type.v1.Live live = 3;
      */
     value: Live;
     case: "live";
@@ -1063,7 +1063,7 @@ export type WatchFundingRatesResponse = Message<"perpmesh.marketdata.v1.WatchFun
     /**
      * Nothing else happened for 15 seconds.
      *
-     * @generated from field: perpmesh.marketdata.v1.Heartbeat heartbeat = 4;
+     * @generated from field: perpmesh.type.v1.Heartbeat heartbeat = 4;
      */
     value: Heartbeat;
     case: "heartbeat";
@@ -1071,7 +1071,7 @@ export type WatchFundingRatesResponse = Message<"perpmesh.marketdata.v1.WatchFun
     /**
      * Something was lost.
      *
-     * @generated from field: perpmesh.marketdata.v1.Gap gap = 5;
+     * @generated from field: perpmesh.type.v1.Gap gap = 5;
      */
     value: Gap;
     case: "gap";
@@ -1079,7 +1079,7 @@ export type WatchFundingRatesResponse = Message<"perpmesh.marketdata.v1.WatchFun
     /**
      * The server ends the stream; the last message.
      *
-     * @generated from field: perpmesh.marketdata.v1.End end = 6;
+     * @generated from field: perpmesh.type.v1.End end = 6;
      */
     value: End;
     case: "end";
@@ -1257,7 +1257,7 @@ export type WatchCandlesResponse = Message<"perpmesh.marketdata.v1.WatchCandlesR
     /**
      * The present has all been sent; what follows is live.
      *
-     * @generated from field: perpmesh.marketdata.v1.Live live = 3;
+     * @generated from field: perpmesh.type.v1.Live live = 3;
      */
     value: Live;
     case: "live";
@@ -1265,7 +1265,7 @@ export type WatchCandlesResponse = Message<"perpmesh.marketdata.v1.WatchCandlesR
     /**
      * Nothing else happened for 15 seconds.
      *
-     * @generated from field: perpmesh.marketdata.v1.Heartbeat heartbeat = 4;
+     * @generated from field: perpmesh.type.v1.Heartbeat heartbeat = 4;
      */
     value: Heartbeat;
     case: "heartbeat";
@@ -1273,7 +1273,7 @@ export type WatchCandlesResponse = Message<"perpmesh.marketdata.v1.WatchCandlesR
     /**
      * Something was lost.
      *
-     * @generated from field: perpmesh.marketdata.v1.Gap gap = 5;
+     * @generated from field: perpmesh.type.v1.Gap gap = 5;
      */
     value: Gap;
     case: "gap";
@@ -1281,7 +1281,7 @@ export type WatchCandlesResponse = Message<"perpmesh.marketdata.v1.WatchCandlesR
     /**
      * The server ends the stream; the last message.
      *
-     * @generated from field: perpmesh.marketdata.v1.End end = 6;
+     * @generated from field: perpmesh.type.v1.End end = 6;
      */
     value: End;
     case: "end";

@@ -15,17 +15,17 @@ import type { FundingRate } from "../../marketdata/v1/funding_pb.js";
 import { file_perpmesh_marketdata_v1_funding } from "../../marketdata/v1/funding_pb.js";
 import type { Price } from "../../marketdata/v1/price_pb.js";
 import { file_perpmesh_marketdata_v1_price } from "../../marketdata/v1/price_pb.js";
-import type { End, Gap, Heartbeat, Live } from "../../marketdata/v1/stream_pb.js";
-import { file_perpmesh_marketdata_v1_stream } from "../../marketdata/v1/stream_pb.js";
 import type { Trade } from "../../marketdata/v1/trade_pb.js";
 import { file_perpmesh_marketdata_v1_trade } from "../../marketdata/v1/trade_pb.js";
+import type { End, Gap, Heartbeat, Live } from "../../type/v1/stream_pb.js";
+import { file_perpmesh_type_v1_stream } from "../../type/v1/stream_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file perpmesh/stream/v1/frame.proto.
  */
 export const file_perpmesh_stream_v1_frame: GenFile = /*@__PURE__*/
-  fileDesc("Ch5wZXJwbWVzaC9zdHJlYW0vdjEvZnJhbWUucHJvdG8SEnBlcnBtZXNoLnN0cmVhbS52MSLAAQoLQ2xpZW50RnJhbWUSEAoCaWQYASABKAlCBOJBAQESMgoJc3Vic2NyaWJlGAIgASgLMh0ucGVycG1lc2guc3RyZWFtLnYxLlN1YnNjcmliZUgAEjYKC3Vuc3Vic2NyaWJlGAMgASgLMh8ucGVycG1lc2guc3RyZWFtLnYxLlVuc3Vic2NyaWJlSAASKAoEcGluZxgEIAEoCzIYLnBlcnBtZXNoLnN0cmVhbS52MS5QaW5nSABCCQoHcmVxdWVzdCJtCglTdWJzY3JpYmUSFAoGdG9waWNzGAEgAygJQgTiQQECEjUKDG1pbl9pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIE4kEBARITCgVkZXB0aBgDIAEoBUIE4kEBASIjCgtVbnN1YnNjcmliZRIUCgZ0b3BpY3MYASADKAlCBOJBAQIiBgoEUGluZyLjBQoLU2VydmVyRnJhbWUSDQoFdG9waWMYASABKAkSCgoCaWQYAiABKAkSLgoHd2VsY29tZRgDIAEoCzIbLnBlcnBtZXNoLnN0cmVhbS52MS5XZWxjb21lSAASMQoGc3RhdHVzGAQgASgLMh8ucGVycG1lc2guc3RyZWFtLnYxLlRvcGljU3RhdHVzSAASLAoEbGl2ZRgFIAEoCzIcLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuTGl2ZUgAEjYKCWhlYXJ0YmVhdBgGIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuSGVhcnRiZWF0SAASKgoDZ2FwGAcgASgLMhsucGVycG1lc2gubWFya2V0ZGF0YS52MS5HYXBIABIqCgNlbmQYCCABKAsyGy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkVuZEgAEigKBHBvbmcYCSABKAsyGC5wZXJwbWVzaC5zdHJlYW0udjEuUG9uZ0gAEioKBWVycm9yGAogASgLMhkucGVycG1lc2guc3RyZWFtLnYxLkVycm9ySAASLgoFcHJpY2UYCyABKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlByaWNlSAASMQoEYm9vaxgMIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuT3JkZXJCb29rSAASNwoKYm9va19kZWx0YRgNIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuQm9va0RlbHRhSAASLgoFdHJhZGUYDiABKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlRyYWRlSAASOwoMZnVuZGluZ19yYXRlGA8gASgLMiMucGVycG1lc2gubWFya2V0ZGF0YS52MS5GdW5kaW5nUmF0ZUgAEjAKBmNhbmRsZRgQIAEoCzIeLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuQ2FuZGxlSABCBwoFZXZlbnQihwIKB1dlbGNvbWUSFQoNY29ubmVjdGlvbl9pZBgBIAEoCRISCgp0b3BpY3NfbWF4GAIgASgFEh0KFWZyYW1lc19wZXJfbWludXRlX21heBgDIAEoBRIXCg9mcmFtZV9ieXRlc19tYXgYBCABKAUSMQoOYmF0Y2hfaW50ZXJ2YWwYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNQoSaGVhcnRiZWF0X2ludGVydmFsGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi8KC3NlcnZlcl90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLcAQoLVG9waWNTdGF0dXMSNAoFc3RhdGUYASABKA4yJS5wZXJwbWVzaC5zdHJlYW0udjEuVG9waWNTdGF0dXMuU3RhdGUSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkidgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIUChBTVEFURV9TVUJTQ1JJQkVEEAESFgoSU1RBVEVfVU5TVUJTQ1JJQkVEEAISEQoNU1RBVEVfUkVGVVNFRBADEhUKEVNUQVRFX0lOVEVSUlVQVEVEEAQiNwoEUG9uZxIvCgtzZXJ2ZXJfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiNwoFRXJyb3ISDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSDQoFZmllbGQYAyABKAliBnByb3RvMw", [file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_perpmesh_marketdata_v1_book, file_perpmesh_marketdata_v1_candle, file_perpmesh_marketdata_v1_funding, file_perpmesh_marketdata_v1_price, file_perpmesh_marketdata_v1_stream, file_perpmesh_marketdata_v1_trade]);
+  fileDesc("Ch5wZXJwbWVzaC9zdHJlYW0vdjEvZnJhbWUucHJvdG8SEnBlcnBtZXNoLnN0cmVhbS52MSLAAQoLQ2xpZW50RnJhbWUSEAoCaWQYASABKAlCBOJBAQESMgoJc3Vic2NyaWJlGAIgASgLMh0ucGVycG1lc2guc3RyZWFtLnYxLlN1YnNjcmliZUgAEjYKC3Vuc3Vic2NyaWJlGAMgASgLMh8ucGVycG1lc2guc3RyZWFtLnYxLlVuc3Vic2NyaWJlSAASKAoEcGluZxgEIAEoCzIYLnBlcnBtZXNoLnN0cmVhbS52MS5QaW5nSABCCQoHcmVxdWVzdCJtCglTdWJzY3JpYmUSFAoGdG9waWNzGAEgAygJQgTiQQECEjUKDG1pbl9pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIE4kEBARITCgVkZXB0aBgDIAEoBUIE4kEBASIjCgtVbnN1YnNjcmliZRIUCgZ0b3BpY3MYASADKAlCBOJBAQIiBgoEUGluZyLLBQoLU2VydmVyRnJhbWUSDQoFdG9waWMYASABKAkSCgoCaWQYAiABKAkSLgoHd2VsY29tZRgDIAEoCzIbLnBlcnBtZXNoLnN0cmVhbS52MS5XZWxjb21lSAASMQoGc3RhdHVzGAQgASgLMh8ucGVycG1lc2guc3RyZWFtLnYxLlRvcGljU3RhdHVzSAASJgoEbGl2ZRgFIAEoCzIWLnBlcnBtZXNoLnR5cGUudjEuTGl2ZUgAEjAKCWhlYXJ0YmVhdBgGIAEoCzIbLnBlcnBtZXNoLnR5cGUudjEuSGVhcnRiZWF0SAASJAoDZ2FwGAcgASgLMhUucGVycG1lc2gudHlwZS52MS5HYXBIABIkCgNlbmQYCCABKAsyFS5wZXJwbWVzaC50eXBlLnYxLkVuZEgAEigKBHBvbmcYCSABKAsyGC5wZXJwbWVzaC5zdHJlYW0udjEuUG9uZ0gAEioKBWVycm9yGAogASgLMhkucGVycG1lc2guc3RyZWFtLnYxLkVycm9ySAASLgoFcHJpY2UYCyABKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlByaWNlSAASMQoEYm9vaxgMIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuT3JkZXJCb29rSAASNwoKYm9va19kZWx0YRgNIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuQm9va0RlbHRhSAASLgoFdHJhZGUYDiABKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlRyYWRlSAASOwoMZnVuZGluZ19yYXRlGA8gASgLMiMucGVycG1lc2gubWFya2V0ZGF0YS52MS5GdW5kaW5nUmF0ZUgAEjAKBmNhbmRsZRgQIAEoCzIeLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuQ2FuZGxlSABCBwoFZXZlbnQihwIKB1dlbGNvbWUSFQoNY29ubmVjdGlvbl9pZBgBIAEoCRISCgp0b3BpY3NfbWF4GAIgASgFEh0KFWZyYW1lc19wZXJfbWludXRlX21heBgDIAEoBRIXCg9mcmFtZV9ieXRlc19tYXgYBCABKAUSMQoOYmF0Y2hfaW50ZXJ2YWwYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNQoSaGVhcnRiZWF0X2ludGVydmFsGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi8KC3NlcnZlcl90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLcAQoLVG9waWNTdGF0dXMSNAoFc3RhdGUYASABKA4yJS5wZXJwbWVzaC5zdHJlYW0udjEuVG9waWNTdGF0dXMuU3RhdGUSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkidgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIUChBTVEFURV9TVUJTQ1JJQkVEEAESFgoSU1RBVEVfVU5TVUJTQ1JJQkVEEAISEQoNU1RBVEVfUkVGVVNFRBADEhUKEVNUQVRFX0lOVEVSUlVQVEVEEAQiNwoEUG9uZxIvCgtzZXJ2ZXJfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiNwoFRXJyb3ISDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSDQoFZmllbGQYAyABKAliBnByb3RvMw", [file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_perpmesh_marketdata_v1_book, file_perpmesh_marketdata_v1_candle, file_perpmesh_marketdata_v1_funding, file_perpmesh_marketdata_v1_price, file_perpmesh_marketdata_v1_trade, file_perpmesh_type_v1_stream]);
 
 /**
  * What a client sends on the WebSocket `/v1/ws`: one JSON object per text frame, with the field names of this file.
@@ -199,7 +199,7 @@ export type ServerFrame = Message<"perpmesh.stream.v1.ServerFrame"> & {
     /**
      * The topic's present has all been sent; what follows is live.
      *
-     * @generated from field: perpmesh.marketdata.v1.Live live = 5;
+     * @generated from field: perpmesh.type.v1.Live live = 5;
      */
     value: Live;
     case: "live";
@@ -207,7 +207,7 @@ export type ServerFrame = Message<"perpmesh.stream.v1.ServerFrame"> & {
     /**
      * Nothing else was sent on this connection for 15 seconds.
      *
-     * @generated from field: perpmesh.marketdata.v1.Heartbeat heartbeat = 6;
+     * @generated from field: perpmesh.type.v1.Heartbeat heartbeat = 6;
      */
     value: Heartbeat;
     case: "heartbeat";
@@ -215,7 +215,7 @@ export type ServerFrame = Message<"perpmesh.stream.v1.ServerFrame"> & {
     /**
      * Messages of the topic were lost.
      *
-     * @generated from field: perpmesh.marketdata.v1.Gap gap = 7;
+     * @generated from field: perpmesh.type.v1.Gap gap = 7;
      */
     value: Gap;
     case: "gap";
@@ -223,7 +223,7 @@ export type ServerFrame = Message<"perpmesh.stream.v1.ServerFrame"> & {
     /**
      * The server closes the connection; the last frame.
      *
-     * @generated from field: perpmesh.marketdata.v1.End end = 8;
+     * @generated from field: perpmesh.type.v1.End end = 8;
      */
     value: End;
     case: "end";

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file perpmesh/type/v1/stream.proto.
  */
 export const file_perpmesh_type_v1_stream: GenFile = /*@__PURE__*/
-  fileDesc("Ch1wZXJwbWVzaC90eXBlL3YxL3N0cmVhbS5wcm90bxIQcGVycG1lc2gudHlwZS52MSI1CgRMaXZlEi0KCXNlbmRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAibgoJSGVhcnRiZWF0Ei0KCXNlbmRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoOd2F0ZXJtYXJrX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlEKA0dhcBIVCg1mcm9tX3NlcXVlbmNlGAEgASgEEhMKC3RvX3NlcXVlbmNlGAIgASgEEg0KBXZlbnVlGAMgASgJEg8KB21lc3NhZ2UYBCABKAkiOQoDRW5kEg4KBnJlYXNvbhgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEhEKCXJlc3VtYWJsZRgDIAEoCGIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("Ch1wZXJwbWVzaC90eXBlL3YxL3N0cmVhbS5wcm90bxIQcGVycG1lc2gudHlwZS52MSI1CgRMaXZlEi0KCXNlbmRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAibgoJSGVhcnRiZWF0Ei0KCXNlbmRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoOd2F0ZXJtYXJrX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImEKA0dhcBIOCgZtYXJrZXQYASABKAkSDQoFdmVudWUYAiABKAkSFQoNZnJvbV9zZXF1ZW5jZRgDIAEoBBITCgt0b19zZXF1ZW5jZRgEIAEoBBIPCgdtZXNzYWdlGAUgASgJIjkKA0VuZBIOCgZyZWFzb24YASABKAkSDwoHbWVzc2FnZRgCIAEoCRIRCglyZXN1bWFibGUYAyABKAhiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * The present has been sent; what follows is live.
@@ -70,30 +70,37 @@ export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
  */
 export type Gap = Message<"perpmesh.type.v1.Gap"> & {
   /**
+   * The market whose messages were lost; empty where the stream is not of markets.
+   *
+   * @generated from field: string market = 1;
+   */
+  market: string;
+
+  /**
+   * The venue whose messages were lost, where the loss lies with one venue's feed; empty where it lies with this stream.
+   *
+   * @generated from field: string venue = 2;
+   */
+  venue: string;
+
+  /**
    * The sequence number of the first message lost. Zero where the number lost is not known.
    *
-   * @generated from field: uint64 from_sequence = 1;
+   * @generated from field: uint64 from_sequence = 3;
    */
   fromSequence: bigint;
 
   /**
    * The sequence number of the last message lost, inclusive. Zero where the number lost is not known.
    *
-   * @generated from field: uint64 to_sequence = 2;
+   * @generated from field: uint64 to_sequence = 4;
    */
   toSequence: bigint;
 
   /**
-   * The venue whose messages were lost, where the loss lies with one venue; empty where it lies with this stream.
-   *
-   * @generated from field: string venue = 3;
-   */
-  venue: string;
-
-  /**
    * Why, and which call has what was lost, as a sentence.
    *
-   * @generated from field: string message = 4;
+   * @generated from field: string message = 5;
    */
   message: string;
 };

@@ -1,4 +1,4 @@
-"""The venues' own clients, unpatched, trade against the simulator: orders, cancels, leverage, agents, streams.
+"""Hyperliquid's own client, unpatched, trades against the simulator: orders, cancels, leverage, agents, streams.
 
 Every test ends with the sums of the exchange: money and sizes add up to zero, to the last unit.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import queue
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -22,22 +20,10 @@ from hyperliquid.utils.types import Cloid
 
 from tests.support.simulator import Simulator, running_simulator
 
-with warnings.catch_warnings():
-    # The SDK imports the websockets library's old interface, which warns.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import lighter
-    from websockets.legacy import client as _old_interface  # noqa: F401
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 WAIT_S = 15.0
 WALLET = eth_account.Account.from_key("0x" + "11" * 32)
 OTHER = eth_account.Account.from_key("0x" + "22" * 32)
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
 
 
 async def balanced(sim: Simulator) -> None:
