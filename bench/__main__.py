@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-MEASUREMENTS = ("decode", "exchange", "fanout", "latency", "memory", "startup")
+MEASUREMENTS = ("decode", "exchange", "fanout", "latency", "memory", "signing", "startup")
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -89,8 +89,8 @@ def wrong(desk: Desk, rng: random.Random, bid: Decimal, ask: Decimal) -> tuple[s
     if kind == "band":
         far = own * D("0.02") if side is Side.BUY else own * D("2.5")
         return kind, desk.terms(side, far, D(20))
-    far = own * (D("0.2") if side is Side.BUY else D(4))
-    return kind, desk.terms(side, far, D(2))
+    through = other * (1 + side.sign * D(rng.randrange(60, 90)) / 100)
+    return kind, desk.terms(side, through, size)
 
 
 async def outcome_of(desk: Desk, terms: OrderTerms) -> Outcome:
