@@ -66,11 +66,13 @@ def legal_price(scene: Scene) -> Lesson:
 
 
 def legal_size(scene: Scene) -> Lesson:
-    """The size on the lots, at least one of them."""
+    """The size on the lots, at least the smallest, and worth at least the venue's minimum."""
     terms, listing = scene.terms, scene.listing
     if terms is None or listing is None:
         return Lesson("size")
     size = max(round_size_down(listing, terms.size), listing.lot, listing.min_size or listing.lot)
+    if listing.min_notional is not None and not terms.reduce_only:
+        size = max(size, size_for(listing, listing.min_notional, terms.limit_price))
     return Lesson("size", plain_text(terms.size), plain_text(size))
 
 

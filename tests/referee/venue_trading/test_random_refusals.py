@@ -56,8 +56,8 @@ def wrong(desk: Desk, rng: random.Random, bid: Decimal, ask: Decimal) -> tuple[s
     own, other = (bid, ask) if side is Side.BUY else (ask, bid)
     away = D(1) - side.sign * D(rng.randrange(10, 60)) / 1000
     lot = desk.listing.lot
-    kinds = ["small", "crosses", "misses", "reduces", "margin", "trigger"]
-    kinds += ["tick", "figures", "lot", "zero", "band"] if desk.name == HYPERLIQUID else ["near"]
+    kinds = ["small", "crosses", "misses", "reduces", "margin"]
+    kinds += ["trigger", "tick", "figures", "lot", "zero", "band"] if desk.name == HYPERLIQUID else ["near"]
     kind = rng.choice(kinds)
     size = D("0.1")
     if kind == "small":
@@ -89,8 +89,8 @@ def wrong(desk: Desk, rng: random.Random, bid: Decimal, ask: Decimal) -> tuple[s
     if kind == "band":
         far = own * D("0.02") if side is Side.BUY else own * D("2.5")
         return kind, desk.terms(side, far, D(20))
-    far = own * (D("0.2") if side is Side.BUY else D(4))
-    return kind, desk.terms(side, far, D(2))
+    through = other * (1 + side.sign * D(rng.randrange(60, 90)) / 100)
+    return kind, desk.terms(side, through, size)
 
 
 async def outcome_of(desk: Desk, terms: OrderTerms) -> Outcome:
