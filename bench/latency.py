@@ -79,6 +79,9 @@ async def load(address: str, count: int, markets: list[str]) -> list[asyncio.Tas
 
 def show(name: str, values: list[float], limit: tuple[float, float] | None) -> tuple[float, float]:
     """Print p50 and p99 and their ratios to a limit's."""
+    if len(values) < 2:
+        print(f"{name:<28} {len(values):>7}  too few arrived in the time: the client's own core was busy")
+        return 0.0, 0.0
     cuts = statistics.quantiles(values, n=100)
     p50, p99 = cuts[49], cuts[98]
     ratios = "" if limit is None else f"{p50 / limit[0]:>7.2f} {p99 / limit[1]:>7.2f}"
