@@ -225,7 +225,8 @@ async def test_page_tokens_outlive_a_restart_of_the_room() -> None:
         await mesh.restarted("market_data", than=pid)
         await until(lambda: has_history(client), "history again")
         second = await fetch(f"{url}&page_token={first['next_page_token']}")
-        times = [(one["settle_time"], one["venue"]) for one in (*first["points"], *second["points"])]
+        points = (*first["points"], *second["points"])
+        times = [(datetime.fromisoformat(one["settle_time"]), one["venue"]) for one in points]
         assert len(set(times)) == 6
         assert [at for at, _ in times] == sorted((at for at, _ in times), reverse=True)
 
