@@ -44,7 +44,10 @@ async def truth(mesh: Mesh, start_ns: int, end_ns: int) -> dict[str, list[PastCa
 
 @pytest.mark.timeout(300)
 async def test_after_cut_lines_every_minute_is_the_venues_own_with_no_hole_and_no_double() -> None:
-    async with running_mesh(simulator_seed=31, backfill_pause_s=0.2) as mesh, Perpmesh(mesh.edge) as client:
+    async with (
+        running_mesh(simulator_seed=31, markets=BTC, backfill_pause_s=0.2) as mesh,
+        Perpmesh(mesh.edge) as client,
+    ):
         started_ns = time.time_ns()
         await asyncio.sleep(8)
         await fault(mesh, {"kind": "refuse", "venue": "*", "duration_s": CUT_S})

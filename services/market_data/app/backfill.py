@@ -115,6 +115,7 @@ class Backfill:
         if self._is_busy():
             return False
         series = [(key, ladder) for key, ladder in self._recorder.ladders.items() if key[1] == self._venue.name]
+        series.sort(key=lambda one: not self._recorder.records(one[0][0]))  # what is only watched comes after
         for key, ladder in series:
             if ladder.held:
                 await self._restore(key, ladder, now_ns)

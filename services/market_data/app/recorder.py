@@ -30,8 +30,6 @@ TICK_S: Final = 0.25
 """How often candles are closed and forming ones published."""
 KEPT: Final = 16
 """How many closed candles of each length are kept in memory: those the database may not have yet, and some more."""
-IDLE_NS: Final = 120 * 1_000_000_000
-"""How long the candles of a market that is not recorded are kept once its trades are no longer fed."""
 AWAY_NS: Final = 10 * 1_000_000_000
 """How long a candle of one second waits for a venue that gives no sign of life."""
 OPEN_MAX: Final = 64
@@ -62,13 +60,17 @@ class Recorder:
         self._sampled: dict[tuple[str, str], Sample] = {}
         self._last_sample_ns = 0
         self._recent: dict[tuple[str, str, int], deque[Candle]] = {}
-        self._fed_ns: dict[tuple[str, str], int] = {}
+        self._watched: frozenset[str] = frozenset()
         self._unsettled: dict[str, dict[tuple[int, int], None]] = {}
         self.ladders: dict[tuple[str, str], Ladder] = {}
 
     def records(self, market: str) -> bool:
         """Return whether a market's history is kept."""
         return market in self._names or "*" in self._names
+
+    def _follows(self, market: str) -> bool:
+        """Return whether candles are made of a market: it is recorded, or somebody watches them."""
+        return self.records(market) or market in self._watched
 
     async def run(self) -> None:
         """Tick and sample until canceled."""
@@ -80,6 +82,8 @@ class Recorder:
 
     def trades(self, market: Market, trades: Sequence[NumberedTrade]) -> None:
         """Count and record prints."""
+        if not self._follows(market.name):
+            return
         for numbered in trades:
             one = numbered.trade
             self._ladder(market.venues[one.venue]).trade(one.price, one.size, one.venue_time_ns)
@@ -98,11 +102,13 @@ class Recorder:
         """Tell every ladder how its feed stands; record and publish what closes, and what forms for who watches."""
         now_ns = self._clock.time_ns()
         engine = self._engine
+        self._watched = frozenset(market for market, _, _ in self._publisher.wanted())
         for name, market in engine.markets.items():
+            if not self._follows(name):
+                continue
             for venue, venue_market in market.venues.items():
                 is_fed = engine.venues[venue].fed(name) >= FeedLevel.PRICE
                 if is_fed:
-                    self._fed_ns[name, venue] = now_ns
                     self._ladder(venue_market)
                 ladder = self.ladders.get((name, venue))
                 if ladder is None:
@@ -113,7 +119,7 @@ class Recorder:
         self._publish_forming()
         for ladder in self.ladders.values():
             ladder.changed = False
-        self._forget_idle(now_ns)
+        self._forget_unwatched()
 
     def close(self, candles: Sequence[Candle]) -> None:
         """Take candles that will not change any more."""
@@ -223,12 +229,12 @@ class Recorder:
             ladder = self.ladders[key] = Ladder(scale)
         return ladder
 
-    def _forget_idle(self, now_ns: int) -> None:
-        for key in [key for key in self.ladders if not self.records(key[0])]:
-            if now_ns - self._fed_ns.setdefault(key, now_ns) > IDLE_NS:
-                del self.ladders[key], self._fed_ns[key]
-                for interval_s in INTERVALS:
-                    self._recent.pop((*key, interval_s), None)
+    def _forget_unwatched(self) -> None:
+        """Drop the candles that nobody watches any more, at once: from now on their trades are not counted."""
+        for key in [key for key in self.ladders if not self._follows(key[0])]:
+            del self.ladders[key]
+            for interval_s in INTERVALS:
+                self._recent.pop((*key, interval_s), None)
 
     async def _tick_forever(self) -> None:
         while True:

@@ -268,3 +268,19 @@ async def test_without_its_database_prices_and_trades_go_on_and_history_says_wha
         await room.stub.ListCandles(pb.ListCandlesRequest(market=BTC, interval=MINUTE))
     assert reason_of(refused.value)[0] == Reason.PEER_UNAVAILABLE
     assert "prices and streams go on" in str(refused.value.details())
+
+
+async def test_candles_are_made_only_of_what_is_recorded_or_watched(room: Room) -> None:
+    """The venues feed hundreds of markets; those nobody asks for cost neither memory nor questions to REST."""
+    await feed_both(room)
+    room.lighter.say(trade(L, "1", 1000, 100_000, at_ns=now()))
+    await room.engine.round_done()
+    room.recorder.tick()
+    assert room.recorder.ladders == {}
+    room.publisher.candles.get(60, "", [BTC])
+    room.recorder.tick()
+    assert set(room.recorder.ladders) == {(BTC, L), (BTC, H)}
+    room.publisher.candles._hubs.clear()
+    room.publisher.candles.expire()
+    room.recorder.tick()
+    assert room.recorder.ladders == {}
