@@ -51,6 +51,7 @@ def pool_of_set(descriptors: descriptor_pb2.FileDescriptorSet) -> descriptor_poo
 
 def handlers(services: Iterable[str], pool: descriptor_pool.DescriptorPool) -> dict[str, Any]:
     """Return what grpc serves, by path: a list of `services`, and files from `pool`."""
+    _describe_itself(pool)
     servicer = _Servicer([*services, *SERVICES], pool)
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
@@ -58,6 +59,25 @@ def handlers(services: Iterable[str], pool: descriptor_pool.DescriptorPool) -> d
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     return {f"/{name}/ServerReflectionInfo": handler for name in SERVICES}
+
+
+def _describe_itself(pool: descriptor_pool.DescriptorPool) -> None:
+    """Add reflection's own files, since a tool that lists services then describes each of them."""
+    alpha = descriptor_pb2.FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(alpha)
+    stable = descriptor_pb2.FileDescriptorProto()
+    stable.CopyFrom(alpha)
+    stable.name, stable.package = alpha.name.replace("v1alpha", "v1"), alpha.package.replace("v1alpha", "v1")
+    for message in stable.message_type:
+        for field in message.field:
+            if field.type_name:  # an empty one that is set would say that the field is a message
+                field.type_name = field.type_name.replace("v1alpha", "v1")
+    for service in stable.service:
+        for method in service.method:
+            method.input_type = method.input_type.replace("v1alpha", "v1")
+            method.output_type = method.output_type.replace("v1alpha", "v1")
+    for file in (alpha, stable):
+        pool.Add(file)
 
 
 class _Servicer(ReflectionServicer):

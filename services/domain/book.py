@@ -112,7 +112,10 @@ class Book:
 
     def _look(self) -> None:
         """Note the best of each side, and refuse a book whose best bid is at or above its best ask."""
-        self.best_bid = bid = self.bids.best()
-        self.best_ask = ask = self.asks.best()
+        bids, asks = self.bids, self.asks  # read from within: this runs for every frame of a venue
+        price = bids._keys[-1] if bids._keys else 0
+        self.best_bid = bid = (price, bids._sizes[price]) if price else None
+        price = -asks._keys[-1] if asks._keys else 0
+        self.best_ask = ask = (price, asks._sizes[price]) if price else None
         if bid is not None and ask is not None and bid[0] >= ask[0]:
             raise BookError(f"best bid {bid[0]} is not below best ask {ask[0]}")

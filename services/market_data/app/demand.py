@@ -78,10 +78,9 @@ class Demand:
         """Return whether `market` is configured or anyone asks for it now."""
         return market in self._always or any(name == market for name, _ in [*self._held, *self._until])
 
-    def has_book_watchers(self, market: str) -> bool:
-        """Return whether anyone watches the book of `market` now, or did a moment ago."""
-        key = (market, FeedLevel.BOOK)
-        return key in self._held or key in self._until
+    def book_watched(self) -> frozenset[str]:
+        """Return the markets whose books anyone watches now, or did a moment ago."""
+        return frozenset(name for name, level in [*self._held, *self._until] if level is FeedLevel.BOOK)
 
     def _admit(self, keys: list[tuple[str, FeedLevel]]) -> None:
         markets = {market for market, _ in [*self._held, *self._until, *keys]} - self._always.keys()
