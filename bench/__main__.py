@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-MEASUREMENTS = ("auth", "decode", "fanout", "latency", "memory", "startup")
+MEASUREMENTS = ("auth", "decode", "fanout", "history", "latency", "memory", "startup")
 ROOT = Path(__file__).resolve().parents[1]
 
 

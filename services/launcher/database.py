@@ -92,6 +92,8 @@ async def restore(ground: Ground, guard: Guard, source: Path) -> None:
 
 async def _make_room(ground: Ground, guard: Guard, room: Room) -> None:
     await _make_role(ground, guard, room)
+    if not _migrations(ground, room):
+        return
     env = {
         **_python_environ(ground),
         "PERPMESH_POSTGRES_URL": plan.room_postgres_url(ground, room.name, port=HIDDEN_PORT),
@@ -155,11 +157,15 @@ def _python_environ(ground: Ground) -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "PYTHONPATH": ":".join(str(root) for root in roots)}
 
 
+def _migrations(ground: Ground, room: Room) -> list[Path]:
+    return sorted((ground.checkout / "services" / room.name / "migrations").glob("*.sql"))
+
+
 def _stamp(ground: Ground) -> str:
     """Return a digest of all that rooms' roles and schemas are made from."""
     digest = hashlib.sha256((ground.checkout / "deploy" / "postgres" / "room.sql").read_bytes())
     for room in rooms_of(ground):
         digest.update(f"\0{room.name}\0{ground.secrets[f'postgres.{room.name}']}".encode())
-        for path in sorted((ground.checkout / "services" / room.name / "migrations").glob("*.sql")):
+        for path in _migrations(ground, room):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

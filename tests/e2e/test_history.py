@@ -26,7 +26,7 @@ BTC = "BTC-PERP"
 MINUTE = timedelta(minutes=1)
 
 
-async def until(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+async def until(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
     end = time.monotonic() + timeout_s
     while True:
         found = await condition()
@@ -51,7 +51,10 @@ async def has_history(client: Perpmesh) -> bool:
 
 async def test_postgres_away_under_a_live_feed_costs_no_price_and_history_is_whole_afterwards() -> None:
     """Every trade that the stream brought before, during and after the outage is in the database, once."""
-    async with running_mesh(simulator_seed=21, backfill_pause_s=0.2) as mesh, Perpmesh(mesh.edge) as client:
+    async with (
+        running_mesh(simulator_seed=21, markets=BTC, backfill_pause_s=0.2) as mesh,
+        Perpmesh(mesh.edge) as client,
+    ):
         await until(lambda: has_history(client), "history")
         seen: list[Trade] = []
         prices: list[float] = []
@@ -148,7 +151,7 @@ async def _drain(watch: Any) -> None:
 
 async def test_when_every_connection_is_busy_a_call_through_the_edge_is_refused_and_does_not_hang() -> None:
     settings = {"postgres_pool_max": 2, "postgres_acquire_timeout_s": 0.5, "postgres_statement_timeout_s": 4}
-    async with running_mesh(simulator_seed=23, **settings) as mesh, Perpmesh(mesh.edge) as client:
+    async with running_mesh(simulator_seed=23, markets=BTC, **settings) as mesh, Perpmesh(mesh.edge) as client:
         await until(lambda: has_history(client), "history")
         holder = await asyncpg.connect(mesh.about["postgres_url"])
         async with holder.transaction():
@@ -170,7 +173,7 @@ async def test_what_was_backed_up_is_there_after_everything_was_lost() -> None:
     with state_folder() as state:
         state.mkdir(mode=0o755)
         file = state.parent / "saved.backup"
-        async with running_mesh(simulator_seed=24, state=state, backfill_pause_s=0.2) as mesh:
+        async with running_mesh(simulator_seed=24, markets=BTC, state=state, backfill_pause_s=0.2) as mesh:
             async with Perpmesh(mesh.edge) as client:
                 await until(lambda: has_history(client), "history")
                 first = await client.funding_history(BTC, limit=7)
@@ -181,7 +184,9 @@ async def test_what_was_backed_up_is_there_after_everything_was_lost() -> None:
         assert file.stat().st_mode & 0o077 == 0
         launcher(state, "reset")
         launcher(state, "restore", str(file))
-        async with running_mesh(simulator_seed=24, state=state, hyperliquid_url="off", lighter_url="off") as mesh:
+        async with running_mesh(
+            simulator_seed=24, markets=BTC, state=state, hyperliquid_url="off", lighter_url="off"
+        ) as mesh:
             rows = await until(lambda: _try_rows(mesh), "the database")
             assert rows == kept
             count = await rows_of(mesh, "SELECT count(*) FROM market_data.funding_history WHERE market = $1", BTC)
@@ -209,7 +214,10 @@ def launcher(state: Path, *command: str, code: int = 0) -> str:
 
 
 async def test_page_tokens_outlive_a_restart_of_the_room() -> None:
-    async with running_mesh(simulator_seed=25, backfill_pause_s=0.2) as mesh, Perpmesh(mesh.edge) as client:
+    async with (
+        running_mesh(simulator_seed=25, markets=BTC, backfill_pause_s=0.2) as mesh,
+        Perpmesh(mesh.edge) as client,
+    ):
         await until(lambda: has_history(client), "history")
         url = f"{mesh.url}/v1/markets/{BTC}/funding-history?page_size=3"
         first = await fetch(url)

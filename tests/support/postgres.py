@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ _ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 class Postgres:
     """One server; `kill` and `start` make it go away and come back."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self._folder = folder
+        self._settings = {"shared_buffers": "16MB", "max_connections": "40", "fsync": "off", **(settings or {})}
         self._user: dict[str, Any] = {}
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
@@ -65,8 +66,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""
-        settings = {"shared_buffers": "16MB", "max_connections": "40", "fsync": "off"}
-        parts = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        parts = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         log = (self._folder / "log").open("ab")
         old = log.tell()
         command = [
@@ -93,11 +93,11 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Run a server for the time of a block."""
+def postgres(**settings: str) -> Iterator[Postgres]:
+    """Run a server with `settings` for the time of a block."""
     folder = Path(tempfile.mkdtemp(prefix="perpmesh-pg-"))
     try:
-        server = Postgres(folder)
+        server = Postgres(folder, settings)
         server.init()
         server.start()
         try:

@@ -128,14 +128,19 @@ class CandleHubs:
         self._clock = clock
         self._streams_max = streams_max
         self._hubs: dict[tuple[int, str], CandleHub] = {}
+        self._made = 0
         self._wanted: frozenset[tuple[str, int, str]] = frozenset()
 
     def get(self, interval_s: int, venue: str, markets: Iterable[str]) -> CandleHub:
-        """Return the hub of a length and venue (empty for all together), which follows `markets` from now on."""
+        """Return the hub of a length and venue (empty for all together), which follows `markets` from now on.
+
+        Each has an epoch of its own, so that a cursor of another is recognized.
+        """
         hub = self._hubs.get((interval_s, venue))
         if hub is None:
+            self._made += 1
             hub = CandleHub(
-                epoch=(self._epoch + interval_s * 1_000 + len(self._hubs)) & 0xFFFFFFFFFFFF,
+                epoch=(self._epoch + self._made) & 0xFFFFFFFFFFFF,
                 framing=self._framing,
                 clock=self._clock,
                 streams_max=self._streams_max,
@@ -166,7 +171,6 @@ class CandleHubs:
         for key, hub in list(self._hubs.items()):
             if hub.stream_count == 0 and hub.idle_since_s < before_s:
                 del self._hubs[key]
-                self._epoch = (self._epoch + 1) & 0xFFFFFFFF
         self._list_wanted()
 
     def _list_wanted(self) -> None:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 from services.market_data.model.candle import Candle
 from services.market_data.model.history import FundingPoint, PriceSample, RecordedTrade
 
+Row = tuple[datetime, str]
+"""The time by which a row is split, and the row as a line of COPY's text format.
+
+Text and not binary: the server converts numbers on its own core, four times faster than Python makes them binary."""
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_SPECIAL: Final = frozenset("\\\t\n\r")
+_last: dict[int, tuple[datetime, str]] = {}
 
 
 def to_time(time_ns: int) -> datetime:
@@ -32,7 +40,7 @@ class Table:
     columns: tuple[str, ...]
     by_month: bool
     """Whether a partition is a month; else it is a day."""
-    row: Callable[[Any], tuple[Any, ...]]
+    row: Callable[[Any], Row]
 
     @property
     def time_column(self) -> str:
@@ -40,54 +48,60 @@ class Table:
         return self.columns[0]
 
 
-def _price_row(one: PriceSample) -> tuple[Any, ...]:
-    return (
-        to_time(one.sample_ns),
-        one.market,
-        one.venue,
-        one.bid,
-        one.ask,
-        one.last_price,
-        one.mark_price,
-        one.index_price,
+def _stamp(time_ns: int) -> tuple[datetime, str]:
+    """Return a time for the database, and its text; the rows of one sample share both."""
+    known = _last.get(time_ns)
+    if known is None:
+        if len(_last) > 1_024:
+            _last.clear()
+        time = to_time(time_ns)
+        known = _last[time_ns] = (time, time.isoformat())
+    return known
+
+
+def _number(value: Decimal | None) -> str:
+    return "\\N" if value is None else str(value)
+
+
+def _escaped(text: str) -> str:
+    """Return a text of a venue's as COPY takes it (PostgreSQL, COPY, text format)."""
+    if text.isalnum() or not _SPECIAL.intersection(text):
+        return text
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def _flag(value: bool | None) -> str:
+    return "\\N" if value is None else "t" if value else "f"
+
+
+def _price_row(one: PriceSample) -> Row:
+    time, text = _stamp(one.sample_ns)
+    return time, (
+        f"{text}\t{one.market}\t{one.venue}\t{_number(one.bid)}\t{_number(one.ask)}\t{_number(one.last_price)}\t"
+        f"{_number(one.mark_price)}\t{_number(one.index_price)}\n"
     )
 
 
-def _trade_row(one: RecordedTrade) -> tuple[Any, ...]:
-    return (
-        to_time(one.trade_ns),
-        one.market,
-        one.venue,
-        one.trade_id,
-        one.price,
-        one.size,
-        one.buy,
-        one.liquidation,
-        to_time(one.receive_ns),
+def _trade_row(one: RecordedTrade) -> Row:
+    time, text = _stamp(one.trade_ns)
+    return time, (
+        f"{text}\t{one.market}\t{one.venue}\t{_escaped(one.trade_id)}\t{one.price}\t{one.size}\t{_flag(one.buy)}\t"
+        f"{_flag(one.liquidation)}\t{_stamp(one.receive_ns)[1]}\n"
     )
 
 
-def _candle_row(one: Candle) -> tuple[Any, ...]:
-    return (
-        to_time(one.open_ns),
-        one.interval_s,
-        one.market,
-        one.venue,
-        one.open,
-        one.high,
-        one.low,
-        one.close,
-        one.volume,
-        one.quote_volume,
-        one.trade_count,
-        to_time(one.first_ns),
-        to_time(one.last_ns),
-        one.repaired,
+def _candle_row(one: Candle) -> Row:
+    time, text = _stamp(one.open_ns)
+    return time, (
+        f"{text}\t{one.interval_s}\t{one.market}\t{one.venue}\t{one.open}\t{one.high}\t{one.low}\t{one.close}\t"
+        f"{one.volume}\t{_number(one.quote_volume)}\t{one.trade_count}\t{_stamp(one.first_ns)[1]}\t"
+        f"{_stamp(one.last_ns)[1]}\t{_flag(one.repaired)}\n"
     )
 
 
-def _funding_row(one: FundingPoint) -> tuple[Any, ...]:
-    return to_time(one.settle_ns), one.market, one.venue, one.rate, one.interval_s, one.premium
+def _funding_row(one: FundingPoint) -> Row:
+    time, text = _stamp(one.settle_ns)
+    return time, (f"{text}\t{one.market}\t{one.venue}\t{one.rate}\t{one.interval_s}\t{_number(one.premium)}\n")
 
 
 PRICES: Final = Table(

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -25,7 +27,7 @@ from services.market_data.store.history import History
 from services.market_data.store.partitions import Partitions
 from services.market_data.store.tables import PRICES, to_time
 from services.market_data.store.writer import BATCH_ROWS_MAX
-from tests.support.history import new_database, new_history, room_url
+from tests.support.history import ROOT, new_database, new_history, room_url
 from tests.support.postgres import Postgres, postgres
 
 BTC, L, H = "BTC-PERP", "lighter", "hyperliquid"
@@ -295,3 +297,32 @@ async def test_a_question_that_takes_too_long_is_refused_and_its_connection_is_g
             assert refused.value.reason is Reason.DEADLINE_EXCEEDED
         await holder.close()
         assert (await history.reader.candles(BTC, MINUTE, [L], 0, NOW_NS, 5)).rows == []
+
+
+async def test_the_room_as_a_process_refuses_a_wrong_password_with_one_sentence_and_exit_code_2(
+    postgres_server: Postgres,
+) -> None:
+    url = await new_database(postgres_server)
+    ours = {
+        "PERPMESH_POSTGRES_URL": room_url(postgres_server, url.rsplit("/", 1)[1], "wrong"),
+        "PERPMESH_VALKEY_URL": "redis://127.0.0.1:1/0",
+        "PERPMESH_HYPERLIQUID_URL": "off",
+        "PERPMESH_LIGHTER_URL": "off",
+        "PERPMESH_LISTEN": "127.0.0.1:0",
+        "PERPMESH_METRICS_PORT": "-1",
+    }
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PERPMESH_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "services.market_data"),
+        cwd=ROOT,
+        env={**outside, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}:{ROOT / 'clients' / 'python'}", **ours},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 30)
+    last = said.decode().strip().splitlines()[-1]
+    assert process.returncode == 2, said.decode()
+    assert last.startswith("market_data: PostgreSQL refuses the room (password authentication failed")
+    assert last.endswith("correct PERPMESH_POSTGRES_URL.")
+    assert "wrong" not in last
