@@ -68,7 +68,7 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     """Wire the room, serve it, and drain when told to stop."""
     secret = read_sealing_secret(config.key_secret)
     database = await Database.open(ROOM, config.postgres)
-    challenges = ValkeyChallenges(config.bus.url, timeout_s=config.bus.timeout_s)
+    challenges = ValkeyChallenges(config.bus.url)
     bus = ValkeyBus(config.bus)
     try:
         async with database.acquire() as connection:

@@ -2,12 +2,11 @@
 
 The template holds Envoy's language; the contract's descriptor set says which calls exist, which stream and which may
 be retried; an `Edge` says where things are. So a call added to the contract and served by a room is routed without
-anyone editing a route. The error table here is the one place where Envoy's own answers get their reason.
+anyone editing a route. `edge_errors.py` says what its own answers mean.
 """
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import json
 import re
@@ -17,8 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from services.chassis.tls import server_name
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+from services.launcher.edge_errors import ERRORS, TOKEN_ERRORS, EdgeReason, Json, json_body, status_details
 
 
 class EdgeError(Exception):
@@ -102,71 +100,6 @@ class Call:
         return f"/{self.service}/{self.method}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeReason:
-    """What an answer of Envoy's own means, in the words of the contract."""
-
-    code: int
-    """The gRPC status code, as in `google.rpc.Code`."""
-    grpc_code: int
-    """The same for gRPC callers; it differs only where gRPC itself has a rule (an unknown method is UNIMPLEMENTED)."""
-    reason: str
-    category: str
-    message: str
-
-
-def _reason(code: int, reason: str, category: str, message: str, *, grpc_code: int | None = None) -> EdgeReason:
-    return EdgeReason(
-        code=code,
-        grpc_code=code if grpc_code is None else grpc_code,
-        reason=reason,
-        category=category,
-        message=message,
-    )
-
-
-_UNREADABLE = "The request could not be read. Send what the contract of the call describes; decimals are strings."
-_TOO_LARGE = "The request is too large: the edge takes a body of 64 KiB and headers of 16 KiB."
-_PEER = "The room behind this call does not answer now. Call again after a moment."
-
-ERRORS: Mapping[int, EdgeReason] = {
-    400: _reason(3, "REQUEST_UNREADABLE", "trading", _UNREADABLE),
-    401: _reason(16, "TOKEN_MISSING", "authentication", "Sign in and send the token as `authorization: Bearer ...`."),
-    403: _reason(7, "PERMISSION_DENIED", "authentication", "This is not open to callers from outside."),
-    404: _reason(
-        5,
-        "CALL_UNKNOWN",
-        "trading",
-        "No such path or call is served. Server reflection lists what is.",
-        grpc_code=12,
-    ),
-    405: _reason(5, "CALL_UNKNOWN", "trading", "The path exists, this HTTP method on it does not.", grpc_code=12),
-    408: _reason(4, "DEADLINE_EXCEEDED", "network", "The request did not arrive in time. Send it again."),
-    413: _reason(8, "REQUEST_TOO_LARGE", "system", _TOO_LARGE),
-    415: _reason(3, "REQUEST_UNREADABLE", "trading", "Send the body as `content-type: application/json`."),
-    426: _reason(3, "REQUEST_UNREADABLE", "trading", "Use HTTP/1.1 or HTTP/2, and a WebSocket on /v1/ws only."),
-    429: _reason(8, "LIMIT_REACHED", "system", "Too many requests from this address. Wait a second, then call again."),
-    431: _reason(8, "REQUEST_TOO_LARGE", "system", _TOO_LARGE),
-    500: _reason(13, "INTERNAL", "system", "A fault of ours. Report the request id."),
-    501: _reason(12, "CALL_NOT_SERVED", "system", "The call is part of the contract; this version does not serve it."),
-    502: _reason(14, "PEER_UNAVAILABLE", "network", _PEER),
-    503: _reason(14, "PEER_UNAVAILABLE", "network", _PEER),
-    504: _reason(4, "DEADLINE_EXCEEDED", "network", "The answer was not ready in time. Look at the outcome first."),
-}
-"""Envoy's own answers by HTTP status. A test holds reason and category against `perpmesh.errors.v1`."""
-
-_DENIED = "response.code_details.contains('jwt_authn_access_denied')"
-_TOKEN_BAD = (
-    "The access token was refused: it is malformed, has ended, or is not for this mesh. Refresh it or sign in again."
-)
-_TOKEN_ERRORS = (
-    (f"{_DENIED} && response.code_details.contains('Jwt_is_missing')", 401, ERRORS[401]),
-    (f"{_DENIED} && response.code_details.contains('fetch')", 503, ERRORS[503]),
-    (_DENIED, 401, _reason(16, "TOKEN_INVALID", "authentication", _TOKEN_BAD)),
-)
-"""What jwt_authn refuses, by its own words (`response.code_details`), in the order in which they are tried."""
-
-_RETRY_AFTER_S = 1
 _WEB = "web"
 _KEYS = "auth.page"
 _AUTH = "perpmesh.auth.v1.AuthService"
@@ -261,7 +194,7 @@ def render(template: str, edge: Edge) -> str:
         "sign_ins_per_minute": edge.sign_ins_per_minute,
         "sign_ins_per_second": max(1, edge.sign_ins_per_minute // 60),
         "sign_ins_interval": f"{60 * max(1, edge.sign_ins_per_minute // 60) // edge.sign_ins_per_minute or 1}s",
-        "unknown_path": "'" + json.dumps(_json_body(ERRORS[404])) + "'",
+        "unknown_path": "'" + json.dumps(json_body(ERRORS[404])) + "'",
         "token_filters": list(_token_filters(fragments, calls, edge)),
         "errors": list(_error_mappers(fragments)),
         "calls": list(_routes(fragments, calls, edge)),
@@ -379,13 +312,13 @@ def _is_address(host: str) -> bool:
 def _error_mappers(fragments: Mapping[str, Json]) -> Iterator[Json]:
     """Give, for each status, the answer to a gRPC caller and then the answer to everyone else."""
     yield fragments["unreadable_error"]
-    for expression, status, reason in _TOKEN_ERRORS:
+    for expression, status, reason in TOKEN_ERRORS:
         for kind in ("grpc_web_error", "grpc_error", "http_error"):
             yield _token_mapper(fragments, kind, expression, status, reason)
     for status, reason in ERRORS.items():
         for kind in ("grpc_web_error", "grpc_error", "http_error"):
             yield _fill(fragments[kind], _mapper_values(status, reason))
-    yield _fill(fragments["other_error"], {"body": _json_body(ERRORS[500])})
+    yield _fill(fragments["other_error"], {"body": json_body(ERRORS[500])})
 
 
 def _mapper_values(status: int, reason: EdgeReason) -> dict[str, Json]:
@@ -393,8 +326,8 @@ def _mapper_values(status: int, reason: EdgeReason) -> dict[str, Json]:
         "status": status,
         "message": reason.message,
         "code": str(reason.grpc_code),
-        "details": _status_details(reason),
-        "body": _json_body(reason),
+        "details": status_details(reason),
+        "body": json_body(reason),
     }
 
 
@@ -414,31 +347,6 @@ def _token_mapper(
         )
         told = {"filter": filters[0]}
     return {"status_code": status, **mapper, **told}
-
-
-def _json_body(reason: EdgeReason) -> Json:
-    """Return the JSON of the error as our rooms write it."""
-    info: Json = {
-        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-        "reason": reason.reason,
-        "domain": "perpmesh",
-        "metadata": {"category": reason.category},
-    }
-    return {"code": reason.code, "message": reason.message, "details": [info]}
-
-
-def _status_details(reason: EdgeReason) -> str:
-    """Return the `grpc-status-details-bin` of the error: a `google.rpc.Status`, base64."""
-    from google.rpc import error_details_pb2, status_pb2
-
-    status = status_pb2.Status(code=reason.grpc_code, message=reason.message)
-    info = error_details_pb2.ErrorInfo(reason=reason.reason, domain="perpmesh", metadata={"category": reason.category})
-    status.details.add().Pack(info)
-    if reason.reason == "LIMIT_REACHED":
-        retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.seconds = _RETRY_AFTER_S
-        status.details.add().Pack(retry)
-    return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
 
 
 _NAME = re.compile(r"\$\{([a-z_]+)\}")

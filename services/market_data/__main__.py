@@ -58,24 +58,7 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     recorder = make_recorder(config, engine, history, publisher, clock)
     engine.follow(recorder)
     backfills = [make_backfill(venue, recorder, history, config, clock, engine) for venue in venues]
-    view = View(engine, clock)
-    pager = Pager((config.page_secret or ids.token()).encode())
-    service = MarketDataService(
-        view=view,
-        demand=demand,
-        publisher=publisher,
-        sources=sources,
-        pager=pager,
-        clock=clock,
-        history=HistoryCalls(
-            archive=Archive(view, recorder, history.store),
-            recorder=recorder,
-            hubs=publisher.candles,
-            view=view,
-            pager=pager,
-            clock=clock,
-        ),
-    )
+    service = make_service(config, clock, engine, publisher, sources, recorder, history)
 
     def ready() -> str | None:
         if any(venue.status().state is FeedState.LIVE for venue in venues):
@@ -122,6 +105,36 @@ def make_recorder(
         clock,
         markets=config.history.markets or config.markets,
         sample_interval_s=config.history.sample_interval_s,
+    )
+
+
+def make_service(
+    config: Config,
+    clock: Clock,
+    engine: Engine,
+    publisher: StreamPublisher,
+    sources: dict[str, Source],
+    recorder: Recorder,
+    history: History,
+) -> MarketDataService:
+    """Return the room's inward face."""
+    view = View(engine, clock)
+    pager = Pager((config.page_secret or ids.token()).encode())
+    return MarketDataService(
+        view=view,
+        demand=engine.demand,
+        publisher=publisher,
+        sources=sources,
+        pager=pager,
+        clock=clock,
+        history=HistoryCalls(
+            archive=Archive(view, recorder, history.store),
+            recorder=recorder,
+            hubs=publisher.candles,
+            view=view,
+            pager=pager,
+            clock=clock,
+        ),
     )
 
 

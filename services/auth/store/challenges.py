@@ -15,6 +15,9 @@ from services.auth.model.challenge import Challenge, Purpose
 from services.chassis.valkey import Away, Command, Connector, Line
 from services.domain.errors import DomainError, Reason
 
+TIMEOUT_S = 2.0
+"""How long an exchange may take: here a caller waits, and a miss costs a sign-in."""
+
 LINES = 4
 """Connections: an exchange waits for its turn on one of them."""
 
@@ -22,7 +25,7 @@ LINES = 4
 class ValkeyChallenges:
     """The port `Challenges`."""
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         connector = Connector(url, timeout_s=timeout_s)
         self._lines = [Line(connector, timeout_s=timeout_s) for _ in range(LINES)]
         self._turn = itertools.cycle(self._lines)
