@@ -278,6 +278,7 @@ def test_a_builder_dex_has_margin_of_its_own_and_twice_the_fee(trader: Trader) -
     assert float(trader.info("clearinghouseState")["withdrawable"]) == 99_500
     ledger = trader.info("userNonFundingLedgerUpdates")
     assert [item["delta"]["type"] for item in ledger] == ["deposit", "send"]
+    assert (ledger[1]["delta"]["sourceDex"], ledger[1]["delta"]["destinationDex"]) == ("", "xyz")
 
 
 def test_sub_accounts_trade_through_their_master_and_nobody_else(trader: Trader) -> None:
