@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from services.simulator.exchange import distress, orders, risk, timed
 from services.simulator.exchange.account import Account
@@ -65,9 +66,12 @@ class Exchange:
             return False
         giver.cash[pools[0]] -= amount
         taker.cash[pools[1]] += amount
-        self.state.emit(Moved(account=source, kind=kind, pool=pools[0], amount=-amount, at_us=now_us, other=target))
+        sent = Moved(
+            account=source, kind=kind, pool=pools[0], amount=-amount, at_us=now_us, other=target, pools=pools
+        )  # fmt: skip
+        self.state.emit(sent)
         if target != source:
-            self.state.emit(Moved(account=target, kind=kind, pool=pools[1], amount=amount, at_us=now_us, other=source))
+            self.state.emit(replace(sent, account=target, pool=pools[1], amount=amount, other=source))
         return True
 
     def withdraw(self, number: int, amount: int, fee: int, now_us: int, pool: str = "") -> bool:

@@ -155,7 +155,7 @@ class Funded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """Money came, left or changed pools by other means than trading. `kind` names why."""
+    """Money came, left or changed pools by other means than trading. `kind` names why, `pools` from where to where."""
 
     account: int
     kind: str
@@ -164,6 +164,7 @@ class Moved:
     at_us: int
     other: int | None = None
     fee: int = 0
+    pools: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,7 +161,7 @@ def ledger_row(item: Moved) -> dict[str, Json]:
             "destination": target, "fee": "0.0", "nativeTokenFee": "0.0", "nonce": None, "feeToken": "",
         }  # fmt: skip
         if item.kind == "send":
-            delta |= {"sourceDex": item.pool, "destinationDex": item.pool}
+            delta |= {"sourceDex": item.pools[0], "destinationDex": item.pools[1]}
     elif item.kind == "rewardsClaim":
         delta = {"type": item.kind, "amount": amount, "token": "USDC"}
     else:
