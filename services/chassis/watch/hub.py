@@ -95,12 +95,8 @@ class Subscription:
 
     async def wait(self) -> None:
         """Sleep until woken. The caller checks for work before, without awaiting between."""
-        waiter = asyncio.get_running_loop().create_future()
-        self.waiter = waiter
-        try:
-            await waiter
-        finally:
-            self.waiter = None
+        self.waiter = waiter = asyncio.get_running_loop().create_future()
+        await waiter  # whoever wakes it takes it away; a canceled one is done, and is passed over
 
     async def hold(self, clock: Clock, seconds: float) -> None:
         """Sleep for `seconds` whatever is published, unless woken by the hub itself."""

@@ -78,16 +78,21 @@ class Latest(Hub):
             yield framing.live(self.cursor(position), clock.time_ns())
             subscription.last_sent_s = clock.monotonic()
             held_until_s = subscription.last_sent_s + request.min_interval_s
+            paced, batch_size = request.min_interval_s > 0, request.batch_size
             while self.end is None:
-                held_s = held_until_s - clock.monotonic()
-                if held_s > 0:
+                if paced and (held_s := held_until_s - clock.monotonic()) > 0:
                     await subscription.hold(clock, held_s)
                 elif not subscription.pending:
                     await subscription.wait()
-                if subscription.pending and held_until_s <= clock.monotonic():
-                    for message, reached in self._drain(subscription, position, request.batch_size):
-                        yield message
-                        position = reached
+                if subscription.pending and (not paced or held_until_s <= clock.monotonic()):
+                    pending = subscription.pending
+                    if len(pending) == 1 and batch_size <= 1 and not subscription.lost:  # a fast reader's every message
+                        subscription.pending, position = [], pending[0].position
+                        yield pending[0].message
+                    else:
+                        for message, reached in self._drain(subscription, position, batch_size):
+                            yield message
+                            position = reached
                     subscription.last_sent_s = clock.monotonic()
                     held_until_s = subscription.last_sent_s + request.min_interval_s
                 elif self.end is None and self.heartbeat_due(subscription):

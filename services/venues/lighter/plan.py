@@ -22,7 +22,7 @@ MARKETS_PER_LINK: Final = 100
 LINKS_MAX: Final = 4
 SUBSCRIPTIONS_PER_LINK: Final = 500
 MESSAGES_PER_MINUTE: Final = 200
-SPARE_BELOW: Final = 100
+SPARE_BELOW: Final = 60
 """Markets nobody asked for are added while fewer messages than this were sent in the last minute: the rest is kept for
 whoever asks next, and for books that must come back after a cut."""
 SPARE_AT_ONCE: Final = 4
