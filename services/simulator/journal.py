@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from services.simulator.exchange.values import Event, Funded, Moved, OrderChanged, Traded
 
-ENTRIES_KEPT = 200_000
+ENTRIES_KEPT = 100_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,3 +170,47 @@ async def test_a_scheduled_cancel_of_the_hyperliquid_sdk_fires() -> None:
         await sim.call("POST", "accounts", spec)
         assert await run(lambda: schedule(sim.hyperliquid_http)) == "scheduledCancel"
         await balanced(sim)
+
+
+OF_A_USER = """
+user_state spot_user_state open_orders frontend_open_orders user_fills user_fees user_staking_summary
+user_staking_delegations user_staking_rewards delegator_history query_referral_state query_sub_accounts
+query_user_to_multi_sig_signers query_user_dex_abstraction_state query_user_abstraction_state historical_orders
+portfolio user_twap_slice_fills user_vault_equities user_role user_rate_limit query_spot_deploy_auction_status
+extra_agents
+"""
+OF_NOBODY = """
+query_perp_deploy_auction_status all_mids meta meta_and_asset_ctxs perp_dexs spot_meta spot_meta_and_asset_ctxs
+"""
+
+
+def ask_everything(url: str) -> list[str]:
+    """Call every question the SDK has about an account or the market; return those that fail."""
+    info, user, now = Info(url, skip_ws=True), WALLET.address, int(time.time() * 1000)
+    asked: dict[str, tuple[Any, ...]] = dict.fromkeys(OF_A_USER.split(), (user,))
+    asked |= dict.fromkeys(OF_NOBODY.split(), ())
+    asked |= {
+        "user_fills_by_time": (user, now - 1000),
+        "user_funding_history": (user, now - 1000),
+        "user_non_funding_ledger_updates": (user, now - 1000),
+        "query_order_by_oid": (user, 5),
+        "query_order_by_cloid": (user, Cloid.from_int(5)),
+        "funding_history": ("BTC", now - 7_200_000),
+        "l2_snapshot": ("BTC",),
+        "candles_snapshot": ("BTC", "1m", now - 600_000, now),
+    }
+    failed = []
+    for name, arguments in asked.items():
+        try:
+            getattr(info, name)(*arguments)
+        except Exception as error:
+            failed.append(f"{name}: {error!r}")
+    return failed
+
+
+@pytest.mark.timeout(60)
+async def test_every_question_of_the_hyperliquid_sdk_is_answered() -> None:
+    async with running_simulator(seed=13, hyperliquid_weight_max=0) as sim:
+        assert await run(lambda: ask_everything(sim.hyperliquid_http)) == []
+        await sim.fund("hyperliquid", WALLET.address, "1000")
+        assert await run(lambda: ask_everything(sim.hyperliquid_http)) == []

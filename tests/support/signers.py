@@ -46,6 +46,14 @@ class Wallet:
         action = {"type": "withdraw3", "destination": self.address, "amount": amount, "time": nonce}
         return self._envelope(action, signing.sign_withdraw_from_bridge_action(self.account, action, False), nonce)
 
+    def send_asset(self, amount: str, nonce: int, *, source: str, target: str) -> Any:
+        """Return the envelope that moves dollars between the wallet's dexes."""
+        action = {
+            "type": "sendAsset", "destination": self.address, "sourceDex": source, "destinationDex": target,
+            "token": "USDC", "amount": amount, "fromSubAccount": "", "nonce": nonce,
+        }  # fmt: skip
+        return self._envelope(action, signing.sign_send_asset_action(self.account, action, False), nonce)
+
     def _envelope(self, action: dict[str, Any], signature: Any, nonce: int) -> Any:
         return {
             "action": action, "nonce": nonce, "signature": signature, "vaultAddress": None, "expiresAfter": None,

@@ -36,6 +36,13 @@ def recover_text(text: str, signature: bytes) -> int | None:
     )
 
 
+def checksummed(address: int) -> str:
+    """Print an address with the capitals of EIP-55."""
+    digits = f"{address:040x}"
+    marks = keccak(digits.encode()).hex()
+    return "0x" + "".join(d.upper() if int(mark, 16) > 7 else d for d, mark in zip(digits, marks, strict=False))
+
+
 def _word(kind: str, value: object) -> bytes:
     if kind == "string":
         return keccak(str(value).encode())

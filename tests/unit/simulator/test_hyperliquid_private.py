@@ -259,6 +259,42 @@ def test_leverage_and_isolated_margin_are_refused_in_the_venues_words(trader: Tr
     assert trader.act(tesla)["response"] == "Cross margin is not allowed for this asset."
 
 
+def test_a_builder_dex_has_margin_of_its_own_and_twice_the_fee(trader: Trader) -> None:
+    stock = row(float(f"{float(trader.stage.hyperliquid.info.mids('xyz')['xyz:TSLA']) * 1.02:.4g}"), "1", tif="Ioc",
+                asset=110000)  # fmt: skip
+    assert trader.order(stock) == [{"error": "Insufficient margin to place order. asset=110000"}]
+    moved = trader.post(trader.wallet.send_asset("500", trader.nonce(), source="", target="xyz"))
+    assert moved == {"status": "ok", "response": {"type": "default"}}
+    wrong = trader.post(trader.wallet.send_asset("500", trader.nonce(), source="", target="nope"))
+    assert wrong["response"] == "Invalid perp DEX"
+    assert "filled" in trader.order(stock)[0]
+    state = trader.info("clearinghouseState", dex="xyz")
+    position = state["assetPositions"][0]["position"]
+    assert (position["coin"], position["leverage"]["type"]) == ("xyz:TSLA", "isolated")
+    assert trader.info("clearinghouseState")["assetPositions"] == []
+    (fill, *_) = trader.info("userFills")
+    notional = round(float(fill["px"]) * float(fill["sz"]) * 10**6)
+    assert round(float(fill["fee"]) * 10**6) == notional * 900 // 10**6
+    assert float(trader.info("clearinghouseState")["withdrawable"]) == 99_500
+    ledger = trader.info("userNonFundingLedgerUpdates")
+    assert [item["delta"]["type"] for item in ledger] == ["deposit", "send"]
+
+
+def test_sub_accounts_trade_through_their_master_and_nobody_else(trader: Trader) -> None:
+    made = trader.act({"type": "createSubAccount", "name": "desk"})["response"]
+    assert made["type"] == "createSubAccount"
+    sub = made["data"]
+    trader.act({"type": "subAccountTransfer", "subAccountUser": sub, "isDeposit": True, "usd": 1_000_000_000})
+    low = round(trader.mid() * 0.8)
+    order = {"type": "order", "orders": [row(low)], "grouping": "na"}
+    assert trader.act(order, vault=sub)["status"] == "ok"
+    assert trader.info("openOrders") == []
+    assert len(trader.info("openOrders", user=sub)) == 1
+    assert trader.info("subAccounts")[0]["name"] == "desk"
+    other = Trader(trader.stage, seed=next(SEEDS))
+    assert other.act(order, vault=sub)["response"] == f"Vault not registered: {sub}"
+
+
 def test_twap_runs_and_is_listed_with_its_slices(trader: Trader) -> None:
     twap = {"type": "twapOrder", "twap": {"a": 0, "b": True, "s": "0.05", "r": False, "m": 1, "t": False}}
     assert trader.act(twap)["response"]["data"]["status"] == {"error": "Invalid TWAP duration: 1 min(s)"}

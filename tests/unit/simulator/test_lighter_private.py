@@ -202,6 +202,21 @@ def test_a_wallet_has_so_many_transactions_a_minute() -> None:
     trader.send(15, MarketIndex=1, Index=1)
 
 
+def test_a_premium_account_spends_its_volume_quota_on_orders_and_not_on_cancels() -> None:
+    trader = Trader(Stage(lighter_sends_max=60, lighter_verifications_max=1), tier="premium")
+    first = trader.send(14, **trader.order())
+    assert (first["message"], first["volume_quota_remaining"]) == ("999 volume quota remaining.", 999)
+    free = trader.send(15, MarketIndex=1, Index=1)
+    assert "volume_quota_remaining" not in free
+    trader.private.holders._quota_used[trader.wallet.number] = 1000
+    assert trader.send(14, **trader.order())["volume_quota_remaining"] == 0
+    assert trader.refused(14, **trader.order()) == 23000
+    trader.stage.clock.seconds += 15
+    trader.send(14, **trader.order())
+    trader.private.exchange.state.accounts[trader.index].lifetime += 70_000_000
+    assert trader.send(14, **trader.order())["volume_quota_remaining"] == 9
+
+
 def test_signatures_are_sampled_under_load_and_that_is_shown() -> None:
     trader = Trader(Stage(lighter_sends_max=0, lighter_verifications_max=5))
     for _ in range(25):

@@ -76,7 +76,12 @@ class AccountInfo:
             "delegatorHistory": lambda _user, _body: [],
             "delegatorRewards": lambda _user, _body: [],
             "userToMultiSigSigners": lambda _user, _body: None,
-            "isVip": lambda _user, _body: False,
+            "isVip": lambda _user, _body: False, "subAccounts2": lambda user, _body: self._subs(user),
+            "webData2": lambda user, body: {
+                "clearinghouseState": self.clearinghouse(user, ""), "openOrders": self.frontend_orders(user, ""),
+                "serverTime": self.time_ms(), "isVault": False, "user": hex_address(user), "twapStates": [],
+            },
+            "spotDeployState": lambda _user, _body: {"states": [], "gasAuction": AUCTION},
             "legalCheck": lambda _user, _body: {"ipAllowed": True, "acceptedTerms": True, "userAllowed": True},
         }  # fmt: skip
 
@@ -351,6 +356,12 @@ def _date(day: int) -> str:
     month = (5 * rest + 2) // 153
     number = month + 3 if month < 10 else month - 9
     return f"{year + era * 400 + (number <= 2):04d}-{number:02d}-{rest - (153 * month + 2) // 5 + 1:02d}"
+
+
+AUCTION: dict[str, Json] = {
+    "startTimeSeconds": 1_733_929_200, "durationSeconds": 111_600, "startGas": "181305.90046", "currentGas": None,
+    "endGas": "181291.247358",
+}  # fmt: skip
 
 
 def _tier(cutoff: str, cross: str, add: str, spot_cross: str, spot_add: str) -> dict[str, Json]:

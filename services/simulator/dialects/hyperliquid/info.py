@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from services.simulator.catalog import DEXES, MARGIN_TABLES
 from services.simulator.dialects.hyperliquid import printing
-from services.simulator.dialects.hyperliquid.account_info import AccountInfo, BadBodyError
+from services.simulator.dialects.hyperliquid.account_info import AUCTION, AccountInfo, BadBodyError
 from services.simulator.dialects.hyperliquid.accounts import is_address
 from services.simulator.dialects.hyperliquid.printing import Json
 from services.simulator.history import HOUR_MS, INTERVALS_MS
@@ -62,6 +62,9 @@ class Info:
             "candleSnapshot": self._candles,
             "fundingHistory": self._funding_history,
             "predictedFundings": lambda _body: self._predicted(),
+            "liquidatable": lambda _body: [],
+            "vaultDetails": lambda _body: None,
+            "perpDeployAuctionStatus": lambda _body: AUCTION,
             "spotMeta": lambda _body: self.spot_meta(),
             "spotMetaAndAssetCtxs": lambda _body: [self.spot_meta(), self.spot_contexts()],
             "exchangeStatus": lambda _body: {

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from services.simulator.acks import Spoil, maintenance, spoil
 from services.simulator.config import Config
 from services.simulator.connection import Rim
@@ -26,6 +28,7 @@ Json = object
 Answered = Callable[[int, Json, Spoil], None]
 """Takes the HTTP status and body of an answer, and what the faults do to it."""
 OVERLOADED = 429
+encode = msgspec.json.Encoder().encode
 
 
 class HyperliquidPrivate:
@@ -46,7 +49,7 @@ class HyperliquidPrivate:
 
     def read(self, body: Json) -> Signed:
         """Read a posted body. Raises UnprocessableError."""
-        self.journal.write(now_us(self._market), "received", 0, {"body": body})
+        self.journal.write(now_us(self._market), "received", 0, {"body": encode(body).decode()})
         return read_envelope(body)
 
     def submit(self, signed: Signed, channel: str, done: Answered) -> None:

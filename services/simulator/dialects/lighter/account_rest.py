@@ -1,7 +1,6 @@
 """Lighter's REST paths about accounts, and the door for transactions.
 
-Reads take the token in the header `Authorization` or the parameter `auth`. A path of the official client that has
-nothing behind it here answers with the shape of nothing, not with 404.
+Reads take the token in the header `Authorization` or the parameter `auth`.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from aiohttp import web
 
 from services.simulator.acks import spoil
 from services.simulator.connection import Rim
+from services.simulator.crypto.ethereum import checksummed
 from services.simulator.crypto.poseidon import hash_elements, to_bytes
 from services.simulator.dialects.lighter import accounts
 from services.simulator.dialects.lighter.holders import READ_TOKENS_MAX, TIERS, Holder, ReadToken, Row
@@ -47,12 +47,12 @@ class AccountRest:
         """Return the answers to GET by path."""
         return {
             "account": self._account, "accountsByL1Address": self._by_wallet, "apikeys": self._keys,
-            "nextNonce": lambda query: {"nonce": self._holders.nonce(query.number("account_index", 0, INDEX_MAX),
-                                                                      query.number("api_key_index", 0, 254))},
+            "nextNonce": self._next_nonce,
             "accountLimits": self._limits, "accountMetadata": self._metadata,
             "accountActiveOrders": self._active, "accountInactiveOrders": self._inactive,
             "accountOrders": self._by_client, "pnl": self._pnl, "positionFunding": self._funding,
-            "liquidations": self._liquidations, "tx": self._tx, "accountTxs": self._txs, "tokens": self._tokens,
+            "liquidations": self._liquidations, "tx": self._tx, "txFromL1TxHash": self._no_tx,
+            "accountTxs": self._txs, "tokens": self._tokens,
             "transfer/history": lambda query: self._moves(query, "transfers", ("transfer",)),
             "deposit/history": lambda query: self._moves(query, "deposits", ("deposit",)),
             "withdraw/history": lambda query: self._moves(query, "withdraws", ("withdraw",)),
@@ -165,7 +165,7 @@ class AccountRest:
         kept = ("code", "account_type", "account_trading_mode", "index", "l1_address", "cancel_all_time",
                 "total_order_count", "total_isolated_order_count", "pending_order_count", "available_balance",
                 "status", "collateral", "transaction_time")  # fmt: skip
-        return {"l1_address": f"0x{wallet:040x}", "sub_accounts": [{name: row[name] for name in kept} for row in rows]}
+        return {"l1_address": checksummed(wallet), "sub_accounts": [{name: row[name] for name in kept} for row in rows]}
 
     def _wallet(self, query: Query) -> dict[str, Json]:
         return {"l1_address": query.text("l1_address"), "can_invite": True, "referral_points_percentage": ""}
@@ -180,6 +180,10 @@ class AccountRest:
         if not rows and slot != 255:
             raise RefusedError(21109)
         return {"api_keys": rows}
+
+    def _next_nonce(self, query: Query) -> dict[str, Json]:
+        index, slot = query.number("account_index", 0, INDEX_MAX), query.number("api_key_index", 0, 254)
+        return {"nonce": self._holders.nonce(index, slot)}
 
     def _limits(self, query: Query) -> dict[str, Json]:
         holder = self._authorized(query)
@@ -309,6 +313,10 @@ class AccountRest:
         if found is None:
             raise RefusedError(21500)
         return self._row(found)
+
+    def _no_tx(self, query: Query) -> dict[str, Json]:
+        query.text("hash")
+        raise RefusedError(21500)
 
     def _txs(self, query: Query) -> dict[str, Json]:
         value = query.text("value")

@@ -5,6 +5,7 @@ Prices and sizes have exactly the market's decimals, money six. Figures the venu
 
 from __future__ import annotations
 
+from services.simulator.crypto.ethereum import checksummed
 from services.simulator.dialects.lighter.holders import Holder, Row
 from services.simulator.dialects.lighter.printing import Json
 from services.simulator.exchange import risk
@@ -146,7 +147,7 @@ def summary(state: State, account: Account, holder: Holder) -> dict[str, Json]:
     orders = list(account.orders.values())
     return {
         "code": 0, "account_type": 0 if holder.index == holder.master else 1,
-        "account_trading_mode": holder.trading_mode, "index": holder.index, "l1_address": f"0x{holder.wallet:040x}",
+        "account_trading_mode": holder.trading_mode, "index": holder.index, "l1_address": checksummed(holder.wallet),
         "cancel_all_time": account.cancel_at_us // 1000, "total_order_count": len(orders),
         "total_isolated_order_count": sum(
             account.setting(state.terms(item.wanted.market)).isolated for item in orders
@@ -192,7 +193,7 @@ def transaction(row: Row, wallet: int) -> dict[str, Json]:
     """Print a transaction."""
     return {
         "hash": row.hash, "type": row.type, "info": row.info, "event_info": row.event, "status": row.status,
-        "transaction_index": row.sequence % 1000, "l1_address": f"0x{wallet:040x}", "account_index": row.account,
+        "transaction_index": row.sequence % 1000, "l1_address": checksummed(wallet), "account_index": row.account,
         "nonce": row.nonce, "expire_at": row.expire_ms, "block_height": row.height,
         "queued_at": row.queued_us // 1000, "executed_at": row.executed_us // 1000, "sequence_index": row.sequence,
         "parent_hash": "", "api_key_index": row.key, "transaction_time": row.executed_us or row.queued_us,

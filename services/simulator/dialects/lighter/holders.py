@@ -20,6 +20,12 @@ TRANSACTIONS_KEPT = 20_000
 TIERS = ("standard", "plus", "premium")
 SENDS_A_MINUTE = {"standard": 1, "plus": 8000 / 60, "premium": 4000 / 60}
 """By how much a tier multiplies the standard allowance of transactions."""
+QUOTA_START = 1000
+QUOTA_MAX = 5_000_000
+QUOTA_DOLLARS = 7
+QUOTA_FREE_S = 15.0
+"""The premium tier's volume quota: transactions at first, at most, dollars traded for one more, seconds for a free one
+(venue docs, mid-2026; the figures have changed over time)."""
 _PER_TYPE = {13: 2, 9: 2, 8: 12, 12: 1}
 """Transactions of a type an account may send in a minute at the standard tier; 40 of any other."""
 
@@ -106,6 +112,8 @@ class Holders:
         self._subs = 0
         self._tokens: dict[str, tuple[int, int]] = {}
         self._sent: dict[tuple[int, str], deque[float]] = {}
+        self._quota_used: dict[int, int] = {}
+        self._quota_free: dict[int, float] = {}
         self.rows: dict[str, Row] = {}
         self.order_of_rows: deque[str] = deque()
 
@@ -226,6 +234,21 @@ class Holders:
             windows.append(window)
         for window in windows:
             window.extend([now] * count)
+
+    def take_quota(self, holder: Holder, volume: int, count: int, now: float) -> int:
+        """Take from a wallet's volume quota, `volume` being its accounts' lifetime volume in 1e-6; return what is left.
+
+        Raises RefusedError (429) when nothing is left and no free transaction is due.
+        """
+        earned = min(QUOTA_MAX, QUOTA_START + volume // (QUOTA_DOLLARS * 1_000_000))
+        left = earned - self._quota_used.get(holder.wallet, 0)
+        if left >= count:
+            self._quota_used[holder.wallet] = self._quota_used.get(holder.wallet, 0) + count
+            return left - count
+        if count == 1 and now - self._quota_free.get(holder.wallet, -QUOTA_FREE_S) >= QUOTA_FREE_S:
+            self._quota_free[holder.wallet] = now
+            return 0
+        raise RefusedError(23000, status=429)
 
     def remember(self, row: Row) -> None:
         """Keep a transaction; of more than `TRANSACTIONS_KEPT` the oldest goes."""

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from services.simulator.acks import maintenance
 from services.simulator.config import Config
 from services.simulator.connection import Rim
+from services.simulator.crypto.ethereum import checksummed
 from services.simulator.crypto.schnorr import Verifier
+from services.simulator.dialects.lighter import transactions
 from services.simulator.dialects.lighter.account_channels import AccountChannels
 from services.simulator.dialects.lighter.holders import TIERS, Holders, Row
 from services.simulator.dialects.lighter.refusals import RefusedError
@@ -21,6 +23,8 @@ from services.simulator.street import now_us, open_exchange
 
 Json = object
 BATCH_MAX = 50
+QUOTA_TYPES = frozenset({transactions.CREATE, transactions.MODIFY, transactions.GROUPED})
+"""What consumes the premium tier's volume quota; cancels are free."""
 FAUCET_USDC = 10_000_000_000
 """What the faucet gives: 10,000 dollars."""
 
@@ -80,7 +84,7 @@ class LighterPrivate:
         now = self._rim.clock.monotonic()
         txs = [self.sequencer.read(kind, info) for kind, info in zip(kinds, infos, strict=True)]
         try:
-            rows = self._admit(txs, now, protected=protected)
+            rows, quota = self._admit(txs, now, protected=protected)
         except RefusedError as refusal:
             self.journal.write(at, "answered", txs[0].account, {"answer": refusal.body(), "nonce": txs[0].nonce})
             raise
@@ -89,13 +93,17 @@ class LighterPrivate:
             "code": 200, "message": '{"ratelimit": "didn\'t use volume quota"}',
             "tx_hash": [row.hash for row in rows], "predicted_execution_time_ms": at // 1000 + max(waits),
         }  # fmt: skip
+        if quota is not None:
+            answer["message"] = f"{quota} volume quota remaining."
+            answer["volume_quota_remaining"] = quota
         if self._sends_max == 0:
             answer["message"] = '{"ratelimit": "Ratelimit is off"}'
         self.journal.write(at, "answered", txs[0].account, {"answer": answer, "nonce": txs[0].nonce})
         self.flush()
         return answer
 
-    def _admit(self, txs: list[Transaction], now: float, *, protected: bool) -> list[Row]:
+    def _admit(self, txs: list[Transaction], now: float, *, protected: bool) -> tuple[list[Row], int | None]:
+        """Return the rows of admitted transactions and what is left of the volume quota, None where none was used."""
         first = txs[0]
         holder = self.holders.get(first.account)
         if any((tx.account, tx.key) != (first.account, first.key) for tx in txs):
@@ -107,7 +115,12 @@ class LighterPrivate:
             self.sequencer.check(tx, nonce if place == 0 else txs[place - 1].nonce + 1, now, protected=protected)
         tier = self.exchange.state.accounts[first.account].tier
         self.holders.allow(holder, tier, first.type, len(txs), self._sends_max, now)
-        return [self.sequencer.admit(tx, now) for tx in txs]
+        quota: int | None = None
+        spending = sum(tx.type in QUOTA_TYPES for tx in txs)
+        if self._sends_max and tier == "premium" and spending:
+            accounts = [self.exchange.state.accounts[item.index] for item in self.holders.all_of(holder.wallet)]
+            quota = self.holders.take_quota(holder, sum(item.lifetime for item in accounts), spending, now)
+        return [self.sequencer.admit(tx, now) for tx in txs], quota
 
     # -- the world moves
 
@@ -163,6 +176,6 @@ class LighterPrivate:
         account.lifetime += volume
         self.flush()
         return {
-            "venue": "lighter", "account": holder.index, "l1_address": f"0x{wallet:040x}", "cash": dict(account.cash),
+            "venue": "lighter", "account": holder.index, "l1_address": checksummed(wallet), "cash": dict(account.cash),
             "api_keys": {str(slot): key.public.hex() for slot, key in holder.keys.items()},
         }  # fmt: skip

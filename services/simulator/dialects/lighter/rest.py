@@ -9,7 +9,7 @@ from aiohttp import web
 
 from services.simulator.config import Config
 from services.simulator.connection import Rim
-from services.simulator.dialects.lighter import printing
+from services.simulator.dialects.lighter import nothing, printing
 from services.simulator.dialects.lighter.account_rest import AccountRest
 from services.simulator.dialects.lighter.printing import Json
 from services.simulator.dialects.lighter.query import Query
@@ -55,8 +55,12 @@ class Rest:
             "systemConfig": self._system,
         }
         paths |= self._accounts.reads()
+        for path, body in nothing.READS.items():
+            paths.setdefault(path, lambda _query, body=body: dict(body))  # type: ignore[misc]
         for path, answer in paths.items():
             app.router.add_get(f"/api/v1/{path}", self._handler(answer))
+        for path in nothing.WRITES:
+            app.router.add_post(f"/api/v1/{path}", self._handler(_not_simulated))
         for path, answer in self._accounts.writes().items():
             app.router.add_post(f"/api/v1/{path}", self._handler(answer))
         app.router.add_post("/api/v1/sendTx", self._accounts.send)
@@ -235,6 +239,10 @@ class Rest:
             "max_integrator_perps_taker_fee": 1000, "max_integrator_spot_maker_fee": 10000,
             "max_integrator_spot_taker_fee": 10000, "fee_collector_account_index": 281474976710652,
         }  # fmt: skip
+
+
+def _not_simulated(_query: Query) -> dict[str, Json]:
+    raise RefusedError(21515)
 
 
 async def _not_found(_request: web.Request) -> web.Response:

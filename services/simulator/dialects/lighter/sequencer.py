@@ -279,6 +279,9 @@ class Sequencer:
         if way == 0:
             market = tx.attributes.get(5)
             self._exchange.cancel_all(tx.account, at, None if market is None else str(market))
+            for twap in list(self._exchange.state.twaps.values()):
+                if twap.account == tx.account and market in (None, int(twap.market)):
+                    self._exchange.stop_twap(tx.account, twap.id, at)
         else:
             self._exchange.schedule_cancel(tx.account, tx.number("Time") * 1000 if way == 1 else 0)
 
