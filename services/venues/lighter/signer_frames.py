@@ -20,6 +20,9 @@ class Load(Struct, frozen=True, tag="load"):
     account_index: int
     api_key_index: int
 
+    def __repr__(self) -> str:
+        return f"Load(account_index={self.account_index}, api_key_index={self.api_key_index})"
+
 
 class Sign(Struct, frozen=True, tag="sign"):
     """Sign a transaction."""

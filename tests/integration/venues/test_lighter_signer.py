@@ -21,7 +21,7 @@ from services.chassis.clock import SYSTEM
 from services.domain.decimals import Price, Size
 from services.venues import actions
 from services.venues.actions import Grouping, MarginMode, OrderReference, OrderTerms, OrderType, Side, TimeInForce
-from services.venues.lighter import library, schnorr
+from services.venues.lighter import library, schnorr, signer_frames
 from services.venues.lighter.library import LibraryError
 from services.venues.lighter.signer import ChildSigner, SignedTransaction, SignerError, with_wallet_signature
 from services.venues.lighter.wire import encode, transactions
@@ -225,6 +225,10 @@ def _of_process(pid: int) -> tuple[str, int]:
     folder = Path(f"/proc/{pid}")
     links = [os.readlink(link) for link in (folder / "fd").iterdir()] if os.geteuid() == 0 else []
     return (folder / "limits").read_text(), sum(link.startswith("socket:") for link in links)
+
+
+def test_no_message_shows_a_secret() -> None:
+    assert SECRET[:8] not in repr(signer_frames.Load(1, SECRET, 2, 3))
 
 
 def test_another_library_than_the_pinned_one_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The budgets: after many mixed actions our count is the venue's own, and not one request was refused for its rate.
 
-200 actions a venue, or PERPMESH_ACTIONS of them; the simulator enforces the limits that our budgets keep.
+80 actions a venue, or PERPMESH_ACTIONS of them; the simulator enforces the limits that our budgets keep.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.referee.venue_trading import desks
 from tests.referee.venue_trading.desks import MARKET, TESTNET, Desk, desk_at, place
 
 pytestmark = [pytest.mark.skipif(TESTNET, reason="would use the venue up"), pytest.mark.timeout(3_600)]
-COUNT = int(os.environ.get("PERPMESH_ACTIONS", "200"))
+COUNT = int(os.environ.get("PERPMESH_ACTIONS", "80"))
 SEED = 20261122
 WEIGHT = WEIGHT_PER_MINUTE * 10
 D = Decimal

@@ -1,4 +1,4 @@
-"""Random refusals: what a refusal says would pass is sent again, and passes. 40 a venue, or PERPMESH_REFUSALS of them.
+"""Random refusals: what a refusal says would pass is sent again, and passes. 12 a venue, or PERPMESH_REFUSALS of them.
 
 The market stands still, so that what passed when the venue was asked passes when it is sent.
 """
@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(TESTNET, reason="needs a market that stands still"),
     pytest.mark.timeout(3_600),
 ]
-COUNT = int(os.environ.get("PERPMESH_REFUSALS", "40"))
+COUNT = int(os.environ.get("PERPMESH_REFUSALS", "12"))
 SEED = 20261122
 D = Decimal
 

@@ -249,6 +249,23 @@ async def test_a_lost_answer_is_unknown_until_the_venue_is_asked(desk: Desk) -> 
     assert len(await desk.venue.open_orders(desk.account)) == 1
 
 
+async def test_bytes_that_expired_unsent_are_proven_dead_and_refused_when_they_come(desk: Desk) -> None:
+    """On Lighter the library gives every transaction ten minutes, so there the proof is left to `test_tracing`."""
+    if desk.name == LIGHTER:
+        pytest.skip("a transaction of Lighter's lives 599 s")
+    terms = await desk.far()
+    signed = await desk.sign(place(terms), expires_ms=200)
+    assert isinstance((await desk.venue.trace(desk.account, signed))[0], Unknown)
+    await SYSTEM.sleep(5.5)
+    (outcome,) = await desk.venue.trace(desk.account, signed)
+    assert isinstance(outcome, Refused)
+    assert outcome.refusal.reason is RefusalReason.NEVER_LANDED
+    late = await desk.venue.submit(desk.account, signed)
+    assert isinstance(late.outcomes[0], Refused)
+    assert late.outcomes[0].refusal.reason is RefusalReason.EXPIRED
+    assert await desk.venue.open_orders(desk.account) == ()
+
+
 @needs_simulator
 async def test_refusals_say_what_would_pass_and_it_passes(desk: Desk) -> None:
     bid, ask = await desk.best()
