@@ -94,7 +94,8 @@ def test_a_missing_required_variable_is_named_with_its_help() -> None:
 
 
 def test_variables_of_other_rooms_may_be_present() -> None:
-    load(Room, {**GOOD, "PERPMESH_OTHER": "1"}, known=("PERPMESH_OTHER",))
+    with_another = load(Room, {**GOOD, "PERPMESH_OTHER": "1"}, known=("PERPMESH_OTHER",))
+    assert with_another == load(Room, GOOD, known=())
 
 
 def test_a_secret_never_shows_in_repr_nor_in_a_refusal() -> None:

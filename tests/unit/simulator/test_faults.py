@@ -173,4 +173,4 @@ def test_a_crossing_bid_can_be_put_into_the_books_of_both_venues() -> None:
 
 def test_every_kind_is_known_by_name() -> None:
     for kind in KINDS:
-        Faults(1).add({"kind": kind}, 0.0)
+        assert Faults(1).add({"kind": kind}, 0.0).kind == kind
