@@ -13,10 +13,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up reset test referee integration e2e foreign bench lint type gen gen-check record lock ci moved record venue-check
+.PHONY: help setup up reset backup restore test referee integration e2e foreign signatures bench lint type gen gen-check record lock ci moved venue-check
 
 help:  ## list these words
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.server  ## make .venv with what running needs (make up does it by itself)
 
@@ -26,11 +26,18 @@ up: $(VENV)/.server  ## start the whole mesh here; Ctrl-C ends it
 reset: $(VENV)/.server  ## empty the state folder (var/); refuses while the mesh runs
 	@$(PY) -m services.launcher reset
 
+backup restore: $(VENV)/.server  ## save the database to FILE=..., or put it back (mesh stopped)
+	@test -n "$(FILE)" || { echo 'Name the file: make $@ FILE=perpmesh.backup'; exit 1; }
+	@$(PY) -m services.launcher $@ $(FILE)
+
 test: $(VENV)/.dev  ## run every test, three files at a time: most of them wait
 	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 referee integration e2e foreign: $(VENV)/.dev  ## run one folder of tests
 	@$(PY) -m pytest tests/$@ $(ARGS)
+
+signatures: $(VENV)/.dev  ## compare 100,000 random Hyperliquid signatures with the official SDK's
+	@PERPMESH_SIGNATURES=100000 $(PY) -m pytest tests/foreign/test_hyperliquid_signing.py -s --timeout 900 $(ARGS)
 
 bench: $(VENV)/.dev  ## measure every speed claim beside its peer
 	@$(PY) -m bench $(ARGS)

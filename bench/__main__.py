@@ -8,7 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-MEASUREMENTS = ("decode", "fanout", "latency", "memory", "startup")
+MEASUREMENTS = (
+    "auth",
+    "decode",
+    "exchange",
+    "fanout",
+    "history",
+    "latency",
+    "memory",
+    "signing",
+    "startup",
+)
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -92,7 +92,7 @@ def show(name: str, values: list[float], limit: tuple[float, float] | None) -> t
 async def run(seconds: float, others: int) -> None:
     """Measure and print."""
     print(f"{'':<28} {'values':>7} {'p50 ms':>8} {'p99 ms':>8} {'x bare p50':>7} {'p99':>7}")
-    async with running_mesh(simulator_seed=3, ip_requests_per_s=100_000) as mesh:
+    async with running_mesh(mesh_tls=False, simulator_seed=3, ip_requests_per_s=100_000) as mesh:
         room, edge = mesh.address("market_data"), mesh.edge
         warm, size = await price_latencies(room, 2.0)
         rate = max(len(warm) / 2.0, 1.0)

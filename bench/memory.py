@@ -53,7 +53,7 @@ async def drop(tasks: list[asyncio.Task[None]]) -> None:
 
 async def run(count: int) -> None:
     """Measure and print."""
-    async with running_mesh(simulator_seed=3, markets="BTC-PERP", ip_requests_per_s=100_000) as mesh:
+    async with running_mesh(mesh_tls=False, simulator_seed=3, markets="BTC-PERP", ip_requests_per_s=100_000) as mesh:
         room, pid = mesh.address("market_data"), mesh.pid("market_data")
         async with grpc.aio.insecure_channel(room) as channel:
             listed = await channel.unary_unary(

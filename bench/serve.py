@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import grpc
 import uvloop
+from services.market_data.model.pages import Pager
 
 from bench.streams import WATCH_PRICES
 from services.chassis.clock import SYSTEM
@@ -26,7 +27,6 @@ from services.domain.market import Source
 from services.market_data.app.demand import Demand
 from services.market_data.app.engine import Engine
 from services.market_data.app.view import View
-from services.market_data.model.pages import Pager
 from services.market_data.rpc.publisher import StreamPublisher
 from services.market_data.rpc.service import MarketDataService
 from services.venues.port import FeedLevel

@@ -14,9 +14,15 @@ from typing import Any
 from services.chassis.config import FILE_SUFFIX, Setting, describe, render_env_example, settings_of, show
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("launcher", "market_data", "stream", "simulator")
+ROOMS = ("launcher", "market_data", "stream", "auth", "simulator")
 """The rooms that are built; each has a `Config` in its `config.py`."""
-OTHERS = ("PERPMESH_FIXTURES", "PERPMESH_ADDRESS", "PERPMESH_TEST_SEED")
+OTHERS = (
+    "PERPMESH_FIXTURES",
+    "PERPMESH_ADDRESS",
+    "PERPMESH_PRIVATE_KEY",
+    "PERPMESH_SESSION_FILE",
+    "PERPMESH_TEST_SEED",
+)
 """Variables of tests and tools, which a room finds in its environment and leaves alone."""
 
 

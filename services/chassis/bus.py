@@ -79,7 +79,9 @@ class Delivery:
 class Subscription(Protocol):
     """What a reader of channels holds; iterate to get deliveries, leave the block to end it."""
 
-    dropped: int
+    @property
+    def dropped(self) -> int:
+        """Return how many deliveries were dropped because nobody read them."""
 
     async def __aenter__(self) -> Subscription: ...
 

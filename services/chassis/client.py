@@ -25,6 +25,7 @@ from services.chassis import call, errors, ids
 from services.chassis.clock import SYSTEM, Clock
 from services.chassis.methods import find_method
 from services.chassis.tasks import Backoff
+from services.chassis.tls import TlsConfig, channel_credentials, server_name
 from services.domain.errors import DomainError, Reason
 
 DEADLINE_MARGIN_S = 0.020
@@ -60,14 +61,23 @@ class Peer:
         *,
         clock: Clock = SYSTEM,
         rng: random.Random | None = None,
+        tls: TlsConfig | None = None,
+        part: str = "",
     ) -> None:
-        """Connect lazily to `address`, such as `127.0.0.1:50051`."""
+        """Connect lazily to `address`, such as `127.0.0.1:50051`; with certificates, to `part` of the mesh alone."""
         self.address = address
         self.policy = policy or PeerPolicy()
         self._clock = clock
         self._rng = rng or ids.seeded_random()
         self._new_request_id = ids.request_ids()
-        self._channel = grpc.aio.insecure_channel(address, options=_options(self.policy))
+        options = _options(self.policy)
+        if tls is not None and tls.is_on:
+            if not part:
+                raise ValueError("a peer with certificates needs the name of the part that is called")
+            options.append(("grpc.ssl_target_name_override", server_name(part)))
+            self._channel = grpc.aio.secure_channel(address, channel_credentials(tls), options=options)
+        else:
+            self._channel = grpc.aio.insecure_channel(address, options=options)
 
     async def close(self) -> None:
         """Close the connection; calls under way fail."""

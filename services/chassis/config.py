@@ -95,9 +95,14 @@ def setting(
     return dataclasses.field(default=default, repr=not secret, metadata={_KEY: about})
 
 
-def group(cls: type[Any]) -> Any:
-    """Declare a dataclass field that holds another configuration dataclass, read from the same environment."""
-    return dataclasses.field(metadata={_KEY: cls})
+def group(cls: type[Any], *, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a dataclass field that holds another configuration dataclass, read from the same environment.
+
+    `default` is for code that makes the outer class by hand; the environment always gives the inner one its own.
+    """
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata={_KEY: cls})
+    return dataclasses.field(default=default, metadata={_KEY: cls})
 
 
 def settings_of(cls: type[Any]) -> tuple[Setting, ...]:

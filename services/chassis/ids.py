@@ -64,6 +64,13 @@ def token(size_bytes: int = 32) -> str:
     return secrets.token_urlsafe(size_bytes)
 
 
+def secret(size_bytes: int) -> bytes:
+    """Return `size_bytes` random bytes (at least 12, a nonce of AES-GCM) that nobody can guess."""
+    if size_bytes < 12:
+        raise ValueError(f"a secret needs at least 12 bytes; {size_bytes} were asked for")
+    return secrets.token_bytes(size_bytes)
+
+
 def same_secret(left: str | bytes, right: str | bytes) -> bool:
     """Compare two secrets in a time that does not depend on where they differ."""
     return secrets.compare_digest(_as_bytes(left), _as_bytes(right))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -42,8 +42,21 @@ M = TypeVar("M", bound=Message)
 class Verifier(Protocol):
     """What decides who calls; the room gives one to the server, and without one only public calls are let in."""
 
-    async def verify(self, access: int, method: str, metadata: Mapping[str, str]) -> Principal | None:
+    def verify(self, access: int, method: str, credentials: Credentials) -> Principal | None:
         """Return who calls, None for nobody where `access` is public, or raise TOKEN_* or PERMISSION_DENIED."""
+
+    def follow(self, principal: Principal, end: Callable[[DomainError], None]) -> Callable[[], None]:
+        """Call `end` once when the principal's token ends or is revoked; return what stops that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What a call brought to say who calls."""
+
+    authorization: tuple[str, ...] = ()
+    """Every `authorization` header, as it came; more than one is nobody's."""
+    service: str = ""
+    """The service named by the certificate of the connection; empty without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +68,8 @@ class Surroundings:
     metrics: Metrics
     draining: asyncio.Event
     verifier: Verifier | None
+    callers: frozenset[str] | None = None
+    """The parts that may call, by the names in their certificates; None where connections have none."""
 
 
 class Measures:
@@ -118,9 +133,19 @@ def _identify(context: grpc.aio.ServicerContext[Any, Any]) -> tuple[str, Any]:
     return _new_request_id(), metadata
 
 
-async def _admit(method: Method, metadata: Any, verifier: Verifier | None) -> Principal | None:
+def _admit(method: Method, metadata: Any, context: Any, around: Surroundings) -> Principal | None:
     """Return who calls, or refuse."""
-    if method.access == _ACCESS_PUBLIC and (verifier is None or all(key != "authorization" for key, _ in metadata)):
+    verifier, service = around.verifier, ""
+    if around.callers is not None:
+        service = _service_of(context)
+        if service not in around.callers:
+            raise DomainError(
+                Reason.PERMISSION_DENIED,
+                f"The part {service[:40] or 'without a name'} may not call this room.",
+                metadata={"method": method.full_name},
+            )
+    authorization = tuple(value if isinstance(value, str) else "" for key, value in metadata if key == "authorization")
+    if method.access == _ACCESS_PUBLIC and (verifier is None or not authorization):
         return None
     if verifier is None:
         raise DomainError(
@@ -128,8 +153,13 @@ async def _admit(method: Method, metadata: Any, verifier: Verifier | None) -> Pr
             f"{method.name} needs a signed-in caller, and this room is not set up to verify one.",
             metadata={"method": method.full_name},
         )
-    texts = {key: value for key, value in metadata if isinstance(value, str)}
-    return await verifier.verify(method.access, method.full_name, texts)
+    return verifier.verify(method.access, method.full_name, Credentials(authorization=authorization, service=service))
+
+
+def _service_of(context: Any) -> str:
+    """Return the service that the connection's certificate names, or the empty text."""
+    names = context.auth_context().get("x509_common_name", ())
+    return names[0].decode("ascii", "replace") if len(names) == 1 else ""
 
 
 def _read(request_type: type[M], raw: bytes) -> M:
@@ -149,7 +179,7 @@ def _unary(
 ) -> Callable[[bytes, Any], Awaitable[Any]]:
     request_type, measures = method.request, Measures(around.metrics, method)
     monotonic, log, verifier, name = around.clock.monotonic, around.log, around.verifier, method.full_name
-    public = method.access == _ACCESS_PUBLIC
+    guarded = method.access != _ACCESS_PUBLIC or verifier is not None or around.callers is not None
 
     async def serve(raw: bytes, context: Any) -> Any:
         start = monotonic()
@@ -159,8 +189,8 @@ def _unary(
         code, alarm = "OK", None
         measures.in_flight += 1
         try:
-            if not public or verifier is not None:
-                call.principal = await _admit(method, metadata, verifier)
+            if guarded:
+                call.principal = _admit(method, metadata, context, around)
             request = _read(request_type, raw)
             remaining = context.time_remaining()
             if remaining is None or remaining > deadline_s:
@@ -214,15 +244,48 @@ class _Alarm:
         return self._task.uncancel() == 0
 
 
+class _Tether:
+    """Ties a stream to the token it was opened with: when that ends or is revoked, the stream ends with the reason."""
+
+    __slots__ = ("_cut", "_task", "_why")
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._why: DomainError | None = None
+        self._cut: Callable[[], None] | None = None
+
+    def tie(self, verifier: Verifier, principal: Principal) -> None:
+        """Begin to follow the principal's token."""
+        self._cut = verifier.follow(principal, self._end)
+
+    def _end(self, why: DomainError) -> None:
+        self._why = why
+        if self._task is not None:
+            self._task.cancel()
+
+    def cut(self) -> None:
+        """Follow no more."""
+        if self._cut is not None:
+            self._cut()
+
+    def cause_of(self, error: BaseException) -> BaseException:
+        """Return why the token ended where `error` is the cancellation made here, and `error` otherwise."""
+        if self._why is None or not isinstance(error, asyncio.CancelledError) or self._task is None:
+            return error
+        return self._why if self._task.uncancel() == 0 else error
+
+
 def _stream(method: Method, handler: Handler, around: Surroundings) -> Callable[[bytes, Any], Awaitable[None]]:
     request_type, measures = method.request, Measures(around.metrics, method)
     monotonic, log, verifier, name = around.clock.monotonic, around.log, around.verifier, method.full_name
     generates = inspect.isasyncgenfunction(handler)
 
-    async def answer(raw: bytes, context: Any, metadata: Any, call: Call) -> None:
+    async def answer(raw: bytes, context: Any, metadata: Any, call: Call, tether: _Tether) -> None:
         if around.draining.is_set():
             raise draining_error()
-        call.principal = await _admit(method, metadata, verifier)
+        call.principal = _admit(method, metadata, context, around)
+        if call.principal is not None and verifier is not None and not call.principal.is_service:
+            tether.tie(verifier, call.principal)
         request = _read(request_type, raw)
         remaining = context.time_remaining()
         if remaining is not None:
@@ -252,13 +315,16 @@ def _stream(method: Method, handler: Handler, around: Surroundings) -> Callable[
         code = "OK"
         measures.in_flight += 1
         log.event("rpc.stream_begin", method=name)
+        tether = _Tether()
         try:
-            await answer(raw, context, metadata, call)
+            await answer(raw, context, metadata, call, tether)
             context.set_trailing_metadata(((errors.REQUEST_ID_KEY, request_id),))
         except BaseException as error:
+            error = tether.cause_of(error)
             code, last = await _fail(error, context, call, log)
             raise last from None
         finally:
+            tether.cut()
             measures.in_flight -= 1
             measures.ended(code, None)
             log.event("rpc.stream_end", method=name, code=code, seconds=round(monotonic() - start, 3))

@@ -35,6 +35,8 @@ TURN_TIMEOUT_S = 60.0
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9]+(?:_[a-z0-9]+)+)\.sql")
 _ROOM = re.compile(r"[a-z][a-z_]{1,40}")
+_QUOTED_BODY = re.compile(r"\$(\w*)\$.*?\$\1\$", re.S)
+"""The body of a function or of `DO`, where `BEGIN` is a block and no transaction."""
 _TRANSACTION = re.compile(r"^\s*(begin|commit|rollback|start\s+transaction)\b", re.I | re.M)
 
 
@@ -78,7 +80,7 @@ def read_migrations(folder: Path) -> tuple[Migration, ...]:
         if match is None:
             raise ConfigError(f"{path.name} must be named like 0001_create_prices.sql: rename it.")
         sql = path.read_text(encoding="utf-8")
-        if _TRANSACTION.search(sql):
+        if _TRANSACTION.search(_QUOTED_BODY.sub("", sql)):
             raise ConfigError(f"{path.name} must not begin or end transactions, it runs in one: remove the statement.")
         found.append(Migration(number=int(match[1]), name=path.name, sql=sql))
     for wanted, migration in enumerate(found, start=1):

@@ -13,6 +13,7 @@ transaction is then not known. Amounts are `numeric`, which asyncpg gives as `De
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 CONNECT_TIMEOUT_S = 5.0
 IDLE_IN_TRANSACTION_S = 30.0
 IDLE_CONNECTION_S = 300.0
+
+logging.getLogger("asyncpg").setLevel(logging.ERROR)
+"""It warns with a whole trace at every attempt while the server is away; we say so once, in one line."""
 
 _Away = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError)
 
@@ -73,6 +77,10 @@ class PostgresConfig:
         minimum=0,
         maximum=600,
     )
+
+
+class UnreachableError(ConfigError):
+    """The database does not answer, which may pass; any other `ConfigError` of `Database.open` does not."""
 
 
 class Database:
@@ -177,9 +185,9 @@ def _session(room: str, config: PostgresConfig) -> dict[str, str]:
     }
 
 
-def _unreachable(error: BaseException) -> ConfigError:
+def _unreachable(error: BaseException) -> UnreachableError:
     text = str(error) or type(error).__name__
-    return ConfigError(f"PostgreSQL does not answer ({_line(text)}): start it, or correct PERPMESH_POSTGRES_URL.")
+    return UnreachableError(f"PostgreSQL does not answer ({_line(text)}): start it, or correct PERPMESH_POSTGRES_URL.")
 
 
 def _refused(error: BaseException) -> ConfigError:

@@ -27,6 +27,10 @@ class Principal:
     """The id of the session or API token the call came with; what a revocation names."""
     scopes: frozenset[str] = field(default_factory=frozenset)
     """What the token allows: `read`, `trade`."""
+    from_api_token: bool = False
+    """Whether the token was exchanged from an API token, which may not manage sessions, tokens and wallets."""
+    token_end_s: float = 0.0
+    """When the access token ends, in seconds since 1970; 0 for a service."""
     service: str = ""
     """The calling service's name from its certificate; empty for a user."""
 

@@ -7,6 +7,8 @@ contracts it merely imports. A room that answers at the edge for the whole mesh 
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +19,15 @@ from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+
+
+def load(services: Iterable[str]) -> None:
+    """Import the generated modules of services, so that they are known here; raises ImportError for one without any."""
+    for service in services:
+        package, _, name = service.rpartition(".")
+        importlib.import_module(f"{package}.{_CAPITAL.sub('_', name).lower()}_pb2")
 
 
 def pool_of_services(services: Iterable[str]) -> descriptor_pool.DescriptorPool:

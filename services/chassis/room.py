@@ -29,6 +29,7 @@ from services.chassis.metrics import watch_loop_lag
 from services.chassis.probes import Probes
 from services.chassis.server import ServerConfig
 from services.chassis.telemetry import TelemetryConfig, log, setup
+from services.chassis.tls import check_listening
 
 DIGITS = 80
 """Digits of the decimal context; the contract admits 36 and sums need room to stay exact."""
@@ -91,6 +92,10 @@ def run_room(
     """Run a room until it is told to stop; return the exit code."""
     try:
         config = load(config_type, environ)
+    except ConfigError as error:
+        return _refuse(name, error)
+    try:
+        check_listening(config.chassis.server.tls, config.chassis.server.listen)
     except ConfigError as error:
         return _refuse(name, error)
     setup(name, config.chassis.telemetry)

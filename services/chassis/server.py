@@ -26,11 +26,12 @@ from google.protobuf import descriptor_pb2
 
 from services.chassis import health, reflection
 from services.chassis.clock import SYSTEM, Clock
-from services.chassis.config import ConfigError, setting
+from services.chassis.config import ConfigError, group, setting
 from services.chassis.interceptors import Surroundings, Verifier, refuse, wrap
 from services.chassis.methods import service_methods
 from services.chassis.metrics import METRICS, Metrics
 from services.chassis.telemetry import Log, log
+from services.chassis.tls import TlsConfig, server_credentials
 
 PING_INTERVAL_MIN_S = 10
 """Clients may ping this often; `client.py` pings every 20 s, which is agreed with it."""
@@ -47,6 +48,7 @@ class ServerConfig:
         "The host and port the room listens on, such as 127.0.0.1:7001; port 0 lets the system choose.",
         default="127.0.0.1:0",
     )
+    tls: TlsConfig = group(TlsConfig, default=TlsConfig())
     run_file: Path | None = setting(
         "PERPMESH_RUN_FILE",
         "The file that gets the room's ports and process id as JSON once it is ready.",
@@ -54,6 +56,11 @@ class ServerConfig:
     )
     reflection: bool = setting(
         "PERPMESH_REFLECTION", "Whether the room describes its services to tools such as grpcurl.", default=True
+    )
+    described: tuple[str, ...] = setting(
+        "PERPMESH_DESCRIBED_SERVICES",
+        "Services of other rooms that reflection describes here too: for the room that answers for the whole mesh.",
+        default=(),
     )
     call_deadline_s: float = setting(
         "PERPMESH_CALL_DEADLINE_S",
@@ -137,7 +144,14 @@ class Server:
         self._ready = ready
         self._clock = clock
         self._log = logger
-        self._around = Surroundings(clock=clock, log=logger, metrics=metrics, draining=self.draining, verifier=verifier)
+        self._around = Surroundings(
+            clock=clock,
+            log=logger,
+            metrics=metrics,
+            draining=self.draining,
+            verifier=verifier,
+            callers=frozenset(config.tls.callers) if config.tls.is_on else None,
+        )
         self._handlers: dict[str, Any] = {}
         self._described: tuple[tuple[str, ...], descriptor_pb2.FileDescriptorSet] | None = None
         self._server: grpc.aio.Server | None = None
@@ -180,7 +194,10 @@ class Server:
         server = grpc.aio.server(options=_options(config), maximum_concurrent_rpcs=config.calls_max)
         server.add_generic_rpc_handlers((_Routes(handlers),))
         try:
-            self.port = server.add_insecure_port(config.listen)
+            if config.tls.is_on:
+                self.port = server.add_secure_port(config.listen, server_credentials(config.tls))
+            else:
+                self.port = server.add_insecure_port(config.listen)
         except RuntimeError:
             raise ConfigError(
                 f"The room {self.room} cannot listen on {config.listen}: "
@@ -211,9 +228,15 @@ class Server:
 
     def _reflection(self) -> dict[str, Any]:
         if self._described is None:
-            return reflection.handlers(
-                [*self.services, health.SERVICE], reflection.pool_of_services([*self.services, health.SERVICE])
-            )
+            others = [name for name in self._config.described if name not in self.services]
+            try:
+                reflection.load(others)
+            except ImportError:
+                raise ConfigError(
+                    f"PERPMESH_DESCRIBED_SERVICES names what the contract lacks, among {', '.join(others)}: correct it."
+                ) from None
+            shown = [*self.services, *others, health.SERVICE]
+            return reflection.handlers(shown, reflection.pool_of_services(shown))
         services, descriptors = self._described
         return reflection.handlers(services, reflection.pool_of_set(descriptors))
 

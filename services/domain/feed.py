@@ -139,4 +139,29 @@ class ListingsChanged:
     receive_time_ns: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastCandle:
+    """What a venue says was traded in one interval; None where it does not say."""
+
+    open_time_ns: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    """In units of the base asset."""
+    quote_volume: Decimal | None
+    """In USD."""
+    trade_count: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastFunding:
+    """A rate that a venue settled: a fraction per `Listing.funding_interval_s`, positive where longs paid."""
+
+    settle_time_ns: int
+    rate: Decimal
+    premium: Decimal | None
+
+
 Event = BookSnapshot | BookDelta | TopOfBook | Trade | Context | Alive | MarketDown | ListingsChanged

@@ -1,4 +1,4 @@
-"""`python -m services.launcher`: `up` starts the mesh; `reset` and `edge` are its two small companions."""
+"""`python -m services.launcher`: `up` starts the mesh; the other commands are its small companions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import resource
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 from services.chassis.clock import SYSTEM
 from services.chassis.config import ConfigError
+from services.chassis.tls import EDGE
+from services.launcher import certificates, database, embedded, plan
 from services.launcher import config as settings
-from services.launcher import embedded, plan
 from services.launcher.config import CHECKOUT, Config, Layout
 from services.launcher.edge import EdgeError
 from services.launcher.lock import LockedError, StateLock, port_holder
@@ -25,10 +26,12 @@ from services.launcher.process import Guard
 from services.launcher.screen import Screen
 from services.launcher.supervisor import MeshError, Supervisor
 
-USAGE = """Usage: python -m services.launcher up|reset|edge FOLDER
+USAGE = """Usage: python -m services.launcher up|reset|backup FILE|restore FILE|edge FOLDER
 
   up      start the whole mesh in the foreground; Ctrl-C ends it
   reset   empty the state folder
+  backup  write everything the rooms keep in PostgreSQL into FILE, while the mesh runs or not
+  restore put back what `backup` wrote, in place of what is there; refuses while the mesh runs
   edge    write edge.json and perpmesh.binpb for an Envoy elsewhere into FOLDER, where that Envoy reads them"""
 
 
@@ -42,6 +45,10 @@ def main(arguments: list[str]) -> int:
                 return up(screen, started)
             case ["reset"]:
                 return reset(screen)
+            case ["backup", file]:
+                return backup(screen, Path(file))
+            case ["restore", file]:
+                return restore(screen, Path(file))
             case ["edge", folder]:
                 return edge(Path(folder))
             case _:
@@ -72,6 +79,7 @@ def up(screen: Screen, started: float) -> int:
             with _reserved(config) as (config_with_ports, ports):
                 screen.starting(layout, config)
                 ground = _ground(config_with_ports, layout, ports)
+                certificates.make(layout.certificates, (EDGE, *(room.name for room in ground.rooms)))
                 _raise_file_limit()
                 supervisor = asyncio.run(_supervise(ground, guard, screen, started))
         finally:
@@ -102,6 +110,60 @@ def reset(screen: Screen) -> int:
     return 0
 
 
+def backup(screen: Screen, target: Path) -> int:
+    """Write what the rooms keep into a file; returns when it is whole."""
+    config, layout = _stateful()
+    if not target.parent.is_dir():
+        raise ConfigError(f"{target.parent} is no folder: name a file in one that exists.")
+    if layout.mesh.exists():
+        _with_database(config, layout, lambda ground, guard: database.backup(ground, guard, target, is_up=True))
+    else:
+        with StateLock(layout, screen, wait=False):
+            _with_database(config, layout, lambda ground, guard: database.backup(ground, guard, target, is_up=False))
+    screen.say(f"Wrote {target} ({target.stat().st_size} bytes); keep it private, as it holds everything.")
+    return 0
+
+
+def restore(screen: Screen, source: Path) -> int:
+    """Put back what a backup holds; refuses while a mesh uses the state folder."""
+    if not source.is_file():
+        raise ConfigError(f"{source} is no file: name one that `backup` wrote.")
+    config = settings.read(os.environ)
+    layout = Layout.at(config)
+    layout.prepare()
+    with StateLock(layout, screen, wait=False):
+
+        async def work(ground: plan.Ground, guard: Guard) -> None:
+            await embedded.prepare_postgres(ground, guard)
+            await database.restore(ground, guard, source)
+
+        _with_database(config, layout, work)
+    screen.say(f"Restored {source}; `make up` brings it up to date and goes on from there.")
+    return 0
+
+
+def _stateful() -> tuple[Config, Layout]:
+    config = settings.read(os.environ)
+    layout = Layout.at(config)
+    if not (embedded.postgres_home(layout) / "data").is_dir():
+        raise ConfigError(f"There is no database in {layout.state}: start the mesh once, or set PERPMESH_STATE_DIR.")
+    layout.prepare()
+    return config, layout
+
+
+def _with_database(
+    config: Config, layout: Layout, work: Callable[[plan.Ground, Guard], Coroutine[None, None, None]]
+) -> None:
+    """Run something that starts processes of the database, under the guard that ends them with us."""
+    guard = Guard()
+    try:
+        asyncio.run(
+            work(_ground(config, layout, dict.fromkeys(plan.port_names(plan.ROOMS, simulator=False), 0)), guard)
+        )
+    finally:
+        guard.close()
+
+
 def edge(folder: Path) -> int:
     """Write what an Envoy elsewhere is given, with the rooms where PERPMESH_EDGE_UPSTREAMS says."""
     from services.launcher import edge as renderer
@@ -110,7 +172,7 @@ def edge(folder: Path) -> int:
     upstreams = plan.upstreams_of(config)
     if not upstreams:
         raise ConfigError("Set PERPMESH_EDGE_UPSTREAMS to where the rooms are, such as market_data=market-data:7001.")
-    if unknown := set(upstreams) - {room.name for room in plan.ROOMS}:
+    if unknown := set(upstreams) - {room.name for room in plan.ROOMS} - {plan.AUTH_PAGE}:
         names = ", ".join(room.name for room in plan.ROOMS)
         raise ConfigError(
             f"PERPMESH_EDGE_UPSTREAMS names {sorted(unknown)[0]!r}, which is none of {names}: correct it."
@@ -124,6 +186,7 @@ def edge(folder: Path) -> int:
 
 
 def _ground(config: Config, layout: Layout, ports: dict[str, int]) -> plan.Ground:
+    rooms = plan.built(plan.ROOMS, CHECKOUT)
     programs = embedded.find_programs()
     home = embedded.postgres_home(layout)
     return plan.Ground(
@@ -134,10 +197,10 @@ def _ground(config: Config, layout: Layout, ports: dict[str, int]) -> plan.Groun
         postgres_home=home,
         postgres_sockets=embedded.postgres_sockets(layout, home),
         environ=settings.passed_on(os.environ),
-        rooms=plan.built(plan.ROOMS, CHECKOUT),
+        rooms=rooms,
         simulator=any(name.startswith(plan.SIMULATOR) for name in ports),
         ports=ports,
-        secrets=embedded.read_secrets(layout),
+        secrets=embedded.read_secrets(layout, plan.secret_names(rooms)),
     )
 
 

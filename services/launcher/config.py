@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 _SOCKET_PATH_BYTES_MAX = 80
 """A Unix socket's path may have 107 bytes; this leaves room for the longest name below it."""
 
-_NOT_OURS = frozenset({"PERPMESH_FIXTURES"})
+_NOT_OURS = frozenset({"PERPMESH_FIXTURES", "PERPMESH_PRIVATE_KEY", "PERPMESH_SESSION_FILE"})
 """Variables of the house's tools that may be set where the mesh is started."""
 
 
@@ -62,6 +62,31 @@ class Config:
         "Origins of other pages that may call from a browser; the page at / needs none.",
         default=(),
     )
+    auth_issuer: str = setting(
+        "PERPMESH_AUTH_ISSUER",
+        "The `iss` of the access tokens; of auth, the edge and every room alike.",
+        default="perpmesh",
+    )
+    auth_audience: str = setting(
+        "PERPMESH_AUTH_AUDIENCE",
+        "The `aud` of the access tokens; of auth, the edge and every room alike.",
+        default="perpmesh",
+    )
+    sign_ins_per_minute: int = setting(
+        "PERPMESH_SIGN_INS_PER_MINUTE",
+        "Challenges, sign-ins, refreshes and exchanges of tokens a minute that the edge takes from one IPv4 address or "
+        "IPv6 /64.",
+        default=300,
+        minimum=1,
+        maximum=1_000_000,
+    )
+    user_requests_per_s: int = setting(
+        "PERPMESH_USER_REQUESTS_PER_S",
+        "Requests a second that the edge takes from one signed-in user, twice as many at once.",
+        default=200,
+        minimum=1,
+        maximum=1_000_000,
+    )
     ip_requests_per_s: int = setting(
         "PERPMESH_IP_REQUESTS_PER_S",
         "Requests a second that the edge takes from one IPv4 address or IPv6 /64, twice as many at once.",
@@ -80,6 +105,11 @@ class Config:
         "PERPMESH_EDGE_UPSTREAMS",
         "For `edge` alone, where rooms run elsewhere: room=host:port for each, more than once for replicas.",
         default=(),
+    )
+    mesh_tls: bool = setting(
+        "PERPMESH_MESH_TLS",
+        "Whether the parts of the embedded mesh speak mutual TLS among themselves; false only to measure a room alone.",
+        default=True,
     )
     edge_workers: int = setting("PERPMESH_EDGE_WORKERS", "Worker threads of Envoy.", default=1, minimum=1, maximum=64)
 
@@ -145,6 +175,11 @@ class Layout:
     def secrets(self) -> Path:
         """The passwords of the embedded servers, made on first start; only their owner may read them."""
         return self.state / "secrets.json"
+
+    @property
+    def certificates(self) -> Path:
+        """The certificates and keys of the mesh's parts, made at every start; only their owner may read them."""
+        return self.state / "tls"
 
     @property
     def logs(self) -> Path:

@@ -2,21 +2,21 @@
 
 The template holds Envoy's language; the contract's descriptor set says which calls exist, which stream and which may
 be retried; an `Edge` says where things are. So a call added to the contract and served by a room is routed without
-anyone editing a route. The error table here is the one place where Envoy's own answers get their reason.
+anyone editing a route. `edge_errors.py` says what its own answers mean.
 """
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+from services.chassis.tls import server_name
+from services.launcher.edge_errors import ERRORS, TOKEN_ERRORS, EdgeReason, Json, json_body, status_details
 
 
 class EdgeError(Exception):
@@ -29,6 +29,15 @@ class Upstream:
 
     host: str
     port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeTls:
+    """The edge's own certificate, and the authority of the rooms'."""
+
+    cert: Path
+    key: Path
+    authority: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +56,20 @@ class Edge:
     """The room that answers health and reflection for the whole mesh."""
     web: tuple[Upstream, ...]
     """The room that serves the page and the WebSocket door, over HTTP/1.1."""
+    keys: tuple[Upstream, ...] = ()
+    """Auth's page of public keys; without one the edge lets the rooms alone decide who calls."""
+    tls: EdgeTls | None = None
+    """With what the rooms are reached; None for rooms that take plaintext."""
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The clusters that are each room's, by its name, which its certificate must carry."""
+    issuer: str = "perpmesh"
+    audience: str = "perpmesh"
+    """The `iss` and `aud` of access tokens."""
     cors_origins: tuple[str, ...] = ()
+    sign_ins_per_minute: int = 300
+    """Challenges, sign-ins, refreshes and exchanges a minute from one IPv4 address or IPv6 /64. Beyond it: 429."""
+    user_requests_per_s: int = 200
+    """Requests a second of one user, twice as many at once. Beyond it: 429. Each Envoy counts by itself."""
     ip_requests_per_s: int = 1000
     """Requests a second from one IPv4 address or IPv6 /64; twice as many at once. Beyond it: 429."""
     streams_per_connection_max: int = 256
@@ -69,6 +91,8 @@ class Call:
     streams: bool
     reads: bool
     """Without side effects, so that sending it twice is harmless."""
+    open: bool
+    """Whether it needs no token."""
 
     @property
     def path(self) -> str:
@@ -76,61 +100,9 @@ class Call:
         return f"/{self.service}/{self.method}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeReason:
-    """What an answer of Envoy's own means, in the words of the contract."""
-
-    code: int
-    """The gRPC status code, as in `google.rpc.Code`."""
-    grpc_code: int
-    """The same for gRPC callers; it differs only where gRPC itself has a rule (an unknown method is UNIMPLEMENTED)."""
-    reason: str
-    category: str
-    message: str
-
-
-def _reason(code: int, reason: str, category: str, message: str, *, grpc_code: int | None = None) -> EdgeReason:
-    return EdgeReason(
-        code=code,
-        grpc_code=code if grpc_code is None else grpc_code,
-        reason=reason,
-        category=category,
-        message=message,
-    )
-
-
-_UNREADABLE = "The request could not be read. Send what the contract of the call describes; decimals are strings."
-_TOO_LARGE = "The request is too large: the edge takes a body of 64 KiB and headers of 16 KiB."
-_PEER = "The room behind this call does not answer now. Call again after a moment."
-
-ERRORS: Mapping[int, EdgeReason] = {
-    400: _reason(3, "REQUEST_UNREADABLE", "trading", _UNREADABLE),
-    401: _reason(16, "TOKEN_MISSING", "authentication", "Sign in and send the token as `authorization: Bearer ...`."),
-    403: _reason(7, "PERMISSION_DENIED", "authentication", "This is not open to callers from outside."),
-    404: _reason(
-        5,
-        "CALL_UNKNOWN",
-        "trading",
-        "No such path or call is served. Server reflection lists what is.",
-        grpc_code=12,
-    ),
-    405: _reason(5, "CALL_UNKNOWN", "trading", "The path exists, this HTTP method on it does not.", grpc_code=12),
-    408: _reason(4, "DEADLINE_EXCEEDED", "network", "The request did not arrive in time. Send it again."),
-    413: _reason(8, "REQUEST_TOO_LARGE", "system", _TOO_LARGE),
-    415: _reason(3, "REQUEST_UNREADABLE", "trading", "Send the body as `content-type: application/json`."),
-    426: _reason(3, "REQUEST_UNREADABLE", "trading", "Use HTTP/1.1 or HTTP/2, and a WebSocket on /v1/ws only."),
-    429: _reason(8, "LIMIT_REACHED", "system", "Too many requests from this address. Wait a second, then call again."),
-    431: _reason(8, "REQUEST_TOO_LARGE", "system", _TOO_LARGE),
-    500: _reason(13, "INTERNAL", "system", "A fault of ours. Report the request id."),
-    501: _reason(12, "CALL_NOT_SERVED", "system", "The call is part of the contract; this version does not serve it."),
-    502: _reason(14, "PEER_UNAVAILABLE", "network", _PEER),
-    503: _reason(14, "PEER_UNAVAILABLE", "network", _PEER),
-    504: _reason(4, "DEADLINE_EXCEEDED", "network", "The answer was not ready in time. Look at the outcome first."),
-}
-"""Envoy's own answers by HTTP status. A test holds reason and category against `perpmesh.errors.v1`."""
-
-_RETRY_AFTER_S = 1
 _WEB = "web"
+_KEYS = "auth.page"
+_AUTH = "perpmesh.auth.v1.AuthService"
 _MESH_SERVICES = (
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
@@ -156,6 +128,7 @@ def read_contract(descriptors: Path) -> Contract:
     from google.api import annotations_pb2  # type: ignore[import-untyped, unused-ignore]
     from google.protobuf import descriptor_pb2
     from google.protobuf.message import DecodeError
+    from perpmesh.type.v1 import access_pb2
 
     try:
         files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes()).file
@@ -167,6 +140,7 @@ def read_contract(descriptors: Path) -> Contract:
             method=method.name,
             streams=method.server_streaming,
             reads=method.options.idempotency_level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS,
+            open=method.options.Extensions[access_pb2.access] == access_pb2.ACCESS_PUBLIC,
         )
         for file in files
         for service in file.service
@@ -216,11 +190,42 @@ def render(template: str, edge: Edge) -> str:
         "rest_services": list(cast("list[Json]", list(dict.fromkeys(call.service for call in calls)))),
         "passing_values": _passing_values(contract),
         "web_cluster": _WEB,
+        "sign_in_paths": "|".join(re.escape(call.path) for call in calls if _begins_session(call)),
+        "sign_ins_per_minute": edge.sign_ins_per_minute,
+        "sign_ins_per_second": max(1, edge.sign_ins_per_minute // 60),
+        "sign_ins_interval": f"{60 * max(1, edge.sign_ins_per_minute // 60) // edge.sign_ins_per_minute or 1}s",
+        "unknown_path": "'" + json.dumps(json_body(ERRORS[404])) + "'",
+        "token_filters": list(_token_filters(fragments, calls, edge)),
         "errors": list(_error_mappers(fragments)),
         "calls": list(_routes(fragments, calls, edge)),
         "clusters": list(_clusters(fragments, edge)),
     }
     return json.dumps(_fill(tree, values), indent=1)
+
+
+def _begins_session(call: Call) -> bool:
+    """Say whether a call is one of those that guess at secrets: public, of auth, and not a mere look."""
+    return call.service == _AUTH and call.open and not call.reads
+
+
+def _token_filters(fragments: Mapping[str, Json], calls: Iterable[Call], edge: Edge) -> Iterator[Json]:
+    """Give the filters that need auth's keys, where those can be had."""
+    if not edge.keys:
+        return
+    rules = [_fill(fragments["open_rule" if call.open else "token_rule"], {"path": call.path}) for call in calls]
+    rules += cast("list[Json]", fragments["other_rules"])
+    values: dict[str, Json] = {
+        "issuer": edge.issuer,
+        "audience": edge.audience,
+        "keys_cluster": _KEYS,
+        "token_rules": rules,
+        "user_requests_per_s": edge.user_requests_per_s,
+        "user_burst": 2 * edge.user_requests_per_s,
+        "ip_requests_per_s": edge.ip_requests_per_s,
+        "ip_burst": 2 * edge.ip_requests_per_s,
+    }
+    yield from cast("list[Json]", _fill(fragments["token_filters"], values))
+    yield _fill(fragments["user_limit"], values)
 
 
 _PASSES = {
@@ -264,6 +269,8 @@ def _clusters(fragments: Mapping[str, Json], edge: Edge) -> Iterator[Json]:
     for name, upstreams in (*edge.services.items(), ("mesh", edge.answers_for_all)):
         yield _cluster(fragments, "grpc_cluster", name, upstreams, edge)
     yield _cluster(fragments, "http_cluster", _WEB, edge.web, edge)
+    if edge.keys:
+        yield _cluster(fragments, "http_cluster", _KEYS, edge.keys, edge)
 
 
 def _cluster(fragments: Mapping[str, Json], kind: str, name: str, upstreams: tuple[Upstream, ...], edge: Edge) -> Json:
@@ -279,6 +286,16 @@ def _cluster(fragments: Mapping[str, Json], kind: str, name: str, upstreams: tup
         },
     )
     assert isinstance(cluster, dict)
+    part = next((part for part, clusters in edge.parts.items() if name in clusters), "")
+    if edge.tls is not None and part:
+        values: dict[str, Json] = {
+            "server_name": server_name(part),
+            "alpn": "h2" if kind == "grpc_cluster" else "http/1.1",
+            "cert": str(edge.tls.cert),
+            "key": str(edge.tls.key),
+            "authority": str(edge.tls.authority),
+        }
+        cluster["transport_socket"] = _fill(fragments["upstream_tls"], values)
     if len(upstreams) > 1 and kind == "grpc_cluster":
         cluster |= cast("dict[str, Json]", fragments["replicas"])
     return cluster
@@ -295,42 +312,41 @@ def _is_address(host: str) -> bool:
 def _error_mappers(fragments: Mapping[str, Json]) -> Iterator[Json]:
     """Give, for each status, the answer to a gRPC caller and then the answer to everyone else."""
     yield fragments["unreadable_error"]
-    for status, reason in ERRORS.items():
-        values: dict[str, Json] = {
-            "status": status,
-            "message": reason.message,
-            "code": str(reason.grpc_code),
-            "details": _status_details(reason),
-            "body": _json_body(reason),
-        }
+    for expression, status, reason in TOKEN_ERRORS:
         for kind in ("grpc_web_error", "grpc_error", "http_error"):
-            yield _fill(fragments[kind], values)
-    yield _fill(fragments["other_error"], {"body": _json_body(ERRORS[500])})
+            yield _token_mapper(fragments, kind, expression, status, reason)
+    for status, reason in ERRORS.items():
+        for kind in ("grpc_web_error", "grpc_error", "http_error"):
+            yield _fill(fragments[kind], _mapper_values(status, reason))
+    yield _fill(fragments["other_error"], {"body": json_body(ERRORS[500])})
 
 
-def _json_body(reason: EdgeReason) -> Json:
-    """Return the JSON of the error as our rooms write it."""
-    info: Json = {
-        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-        "reason": reason.reason,
-        "domain": "perpmesh",
-        "metadata": {"category": reason.category},
+def _mapper_values(status: int, reason: EdgeReason) -> dict[str, Json]:
+    return {
+        "status": status,
+        "message": reason.message,
+        "code": str(reason.grpc_code),
+        "details": status_details(reason),
+        "body": json_body(reason),
     }
-    return {"code": reason.code, "message": reason.message, "details": [info]}
 
 
-def _status_details(reason: EdgeReason) -> str:
-    """Return the `grpc-status-details-bin` of the error: a `google.rpc.Status`, base64."""
-    from google.rpc import error_details_pb2, status_pb2
-
-    status = status_pb2.Status(code=reason.grpc_code, message=reason.message)
-    info = error_details_pb2.ErrorInfo(reason=reason.reason, domain="perpmesh", metadata={"category": reason.category})
-    status.details.add().Pack(info)
-    if reason.reason == "LIMIT_REACHED":
-        retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.seconds = _RETRY_AFTER_S
-        status.details.add().Pack(retry)
-    return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
+def _token_mapper(
+    fragments: Mapping[str, Json], kind: str, expression: str, status: int, reason: EdgeReason
+) -> dict[str, Json]:
+    """Return the answer of one kind to what jwt_authn refuses: that of its status, chosen by the details instead."""
+    mapper = cast("dict[str, Json]", _fill(fragments[kind], _mapper_values(status, reason)))
+    chosen = cast("dict[str, Json]", mapper["filter"])
+    door: list[Json] = []
+    if "and_filter" in chosen:
+        door = cast("list[Json]", cast("dict[str, Json]", chosen["and_filter"])["filters"])[1:]
+    told = cast("dict[str, Json]", _fill(fragments["token_error"], {"expression": expression, "door": door}))
+    if not door:  # an `and` of one is refused by Envoy
+        filters = cast(
+            "list[Json]", cast("dict[str, Json]", cast("dict[str, Json]", told["filter"])["and_filter"])["filters"]
+        )
+        told = {"filter": filters[0]}
+    return {"status_code": status, **mapper, **told}
 
 
 _NAME = re.compile(r"\$\{([a-z_]+)\}")

@@ -14,6 +14,7 @@ import pwd
 import shutil
 import stat
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from services.chassis.config import ConfigError
@@ -61,22 +62,25 @@ def check_space(folder: Path) -> None:
         )
 
 
-def read_secrets(layout: Layout) -> dict[str, str]:
-    """Return the passwords of the embedded servers, made on first use and readable by their owner only."""
-    try:
-        known = json.loads(layout.secrets.read_text())
-        return {name: str(known[name]) for name in ("valkey", "postgres")}
-    except FileNotFoundError:
-        pass
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(
-            f"{layout.secrets} is damaged: `make reset` makes everything anew, the data included."
-        ) from None
+def read_secrets(layout: Layout, names: Iterable[str] = ("valkey", "postgres")) -> dict[str, str]:
+    """Return the secrets of `names`, made on first use and readable by their owner only."""
     from services.chassis import ids
 
-    made = {"valkey": ids.token(), "postgres": ids.token()}
-    write_private(layout.secrets, json.dumps(made))
-    return made
+    known: dict[str, str] = {}
+    if layout.secrets.exists():
+        try:
+            known = {str(name): str(value) for name, value in json.loads(layout.secrets.read_text()).items()}
+            if not known.get("valkey") or not known.get("postgres"):
+                raise ValueError("a password is missing")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ConfigError(
+                f"{layout.secrets} is damaged: `make reset` makes everything anew, the data included."
+            ) from None
+    missing = [name for name in names if not known.get(name)]
+    if missing:
+        known |= {name: ids.token() for name in missing}
+        write_private(layout.secrets, json.dumps(known))
+    return known
 
 
 def write_private(path: Path, text: str) -> None:

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.chassis.tls import EDGE
+from services.launcher import certificates
 from services.launcher.config import Config, Layout
-from services.launcher.edge import Edge, Upstream
+from services.launcher.edge import Edge, EdgeTls, Upstream
 
 LOOPBACK = "127.0.0.1"
 
@@ -73,6 +75,10 @@ class Room:
     uses_postgres: bool = False
     needs_postgres: bool = False
     """Whether it is no use without PostgreSQL, so that the mesh is ready only with it."""
+    has_page: bool = False
+    """Whether it tells keys and revocations on a private page, for the edge and for every room."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """The variable that takes a secret which outlives restarts, by the secret's name."""
 
 
 ROOMS = (
@@ -82,10 +88,22 @@ ROOMS = (
         answers_for_all=True,
         uses_venues=True,
         uses_valkey=True,
+        uses_postgres=True,
+        secrets={"page": "PERPMESH_PAGE_SECRET"},
     ),
-    Room(name="stream", web=True, peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"}),
+    Room(
+        name="auth",
+        services=("perpmesh.auth.v1.AuthService",),
+        has_page=True,
+        uses_valkey=True,
+        needs_postgres=True,
+        secrets={"page": "PERPMESH_PAGE_SECRET", "auth_keys": "PERPMESH_AUTH_KEY_SECRET"},
+    ),
+    Room(name="stream", web=True, uses_valkey=True, peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"}),
 )
 """Every room the launcher can start; those that are not built are left out."""
+AUTH_PAGE = "auth.page"
+"""The port of auth's page."""
 SIMULATOR = "simulator"
 FACES = ("hyperliquid", "lighter", "control")
 """What the simulator listens as: each venue, and its own control page."""
@@ -123,7 +141,7 @@ class Ground:
     ports: Mapping[str, int]
     """A reserved port for each of `port_names`, on loopback."""
     secrets: Mapping[str, str]
-    """The passwords of `valkey` and `postgres`."""
+    """The passwords of `valkey` and `postgres`, of each room's role as `postgres.<room>`, and rooms' own secrets."""
 
 
 def built(rooms: Iterable[Room], checkout: Path) -> tuple[Room, ...]:
@@ -144,7 +162,9 @@ def wants_simulator(config: Config) -> bool:
 
 def port_names(rooms: Iterable[Room], *, simulator: bool) -> tuple[str, ...]:
     """Return the names of the ports to reserve, beside the edge's two."""
-    return (*(room.name for room in rooms), *(f"{SIMULATOR}.{face}" for face in FACES if simulator))
+    every = tuple(rooms)
+    pages = (f"{room.name}.page" for room in every if room.has_page)
+    return (*(room.name for room in every), *pages, *(f"{SIMULATOR}.{face}" for face in FACES if simulator))
 
 
 def valkey_url(ground: Ground) -> str:
@@ -153,9 +173,25 @@ def valkey_url(ground: Ground) -> str:
 
 
 def postgres_url(ground: Ground) -> str:
-    """Return the address of PostgreSQL for asyncpg and psql: a Unix socket as well."""
+    """Return the address of PostgreSQL for its administrator, for asyncpg and psql: a Unix socket as well."""
+    return _postgres_url(ground, "perpmesh", ground.secrets["postgres"])
+
+
+def room_postgres_url(ground: Ground, room: str, *, port: int = 5432) -> str:
+    """Return the address of PostgreSQL for a room, which has a role of its own and sees its own schema."""
+    return _postgres_url(ground, room, ground.secrets[f"postgres.{room}"]) + (f"&port={port}" if port != 5432 else "")
+
+
+def _postgres_url(ground: Ground, user: str, password: str) -> str:
     folder = str(ground.postgres_sockets).replace("/", "%2F")
-    return f"postgresql://perpmesh:{ground.secrets['postgres']}@/postgres?host={folder}"
+    return f"postgresql://{user}:{password}@/postgres?host={folder}"
+
+
+def secret_names(rooms: Iterable[Room]) -> tuple[str, ...]:
+    """Return the names of all secrets that a mesh of `rooms` needs."""
+    every = tuple(rooms)
+    roles = (f"postgres.{room.name}" for room in every if room.uses_postgres or room.needs_postgres)
+    return ("valkey", "postgres", *roles, *dict.fromkeys(name for room in every for name in room.secrets))
 
 
 def plan(ground: Ground) -> tuple[Process, ...]:
@@ -168,8 +204,23 @@ def plan(ground: Ground) -> tuple[Process, ...]:
 def edge_of(ground: Ground) -> Edge:
     """Return what the edge of this mesh is rendered from."""
     here = {room.name: (Upstream(host=LOOPBACK, port=ground.ports[room.name]),) for room in ground.rooms}
+    if AUTH_PAGE in ground.ports:
+        here[AUTH_PAGE] = (Upstream(host=LOOPBACK, port=ground.ports[AUTH_PAGE]),)
     descriptors = ground.checkout / "gen" / "perpmesh.binpb"
-    return edge_for(ground.config, here, descriptors=descriptors, access_log=ground.layout.logs / "access.log")
+    tls = ground.layout.certificates
+    return edge_for(
+        ground.config,
+        here,
+        descriptors=descriptors,
+        access_log=ground.layout.logs / "access.log",
+        tls=EdgeTls(
+            cert=certificates.cert_of(tls, EDGE),
+            key=certificates.key_of(tls, EDGE),
+            authority=tls / certificates.AUTHORITY,
+        )
+        if ground.config.mesh_tls
+        else None,
+    )
 
 
 def upstreams_of(config: Config) -> dict[str, tuple[Upstream, ...]]:
@@ -183,7 +234,12 @@ def upstreams_of(config: Config) -> dict[str, tuple[Upstream, ...]]:
 
 
 def edge_for(
-    config: Config, upstreams: Mapping[str, tuple[Upstream, ...]], *, descriptors: Path, access_log: Path
+    config: Config,
+    upstreams: Mapping[str, tuple[Upstream, ...]],
+    *,
+    descriptors: Path,
+    access_log: Path,
+    tls: EdgeTls | None = None,
 ) -> Edge:
     """Return what an edge is rendered from whose rooms are at `upstreams`."""
     rooms = [room for room in ROOMS if room.name in upstreams]
@@ -196,6 +252,16 @@ def edge_for(
         services={service: upstreams[room.name] for room in rooms for service in room.services},
         answers_for_all=next((upstreams[room.name] for room in rooms if room.answers_for_all), ()),
         web=next((upstreams[room.name] for room in rooms if room.web), ()),
+        keys=upstreams.get(AUTH_PAGE, ()),
+        tls=tls,
+        parts={
+            room.name: (*room.services, *(["mesh"] if room.answers_for_all else []), *(["web"] if room.web else []))
+            for room in rooms
+        },
+        issuer=config.auth_issuer,
+        audience=config.auth_audience,
+        sign_ins_per_minute=config.sign_ins_per_minute,
+        user_requests_per_s=config.user_requests_per_s,
         cors_origins=config.cors_origins,
         ip_requests_per_s=config.ip_requests_per_s,
         streams_per_connection_max=config.streams_per_connection_max,
@@ -206,11 +272,22 @@ def _room(ground: Ground, room: Room) -> Process:
     """Give a room what it reads, and nothing it would refuse as unknown to it."""
     config, ports = ground.config, ground.ports
     env = {"PERPMESH_LISTEN": f"{LOOPBACK}:{ports[room.name]}"}
+    env |= _identity(ground, room)
     env |= {variable: f"{LOOPBACK}:{ports[peer]}" for peer, variable in room.peers.items() if peer in ports}
     if room.uses_valkey:
         env["PERPMESH_VALKEY_URL"] = valkey_url(ground)
     if room.uses_postgres or room.needs_postgres:
-        env["PERPMESH_POSTGRES_URL"] = postgres_url(ground)
+        env["PERPMESH_POSTGRES_URL"] = room_postgres_url(ground, room.name)
+    if AUTH_PAGE in ports:
+        env |= {"PERPMESH_AUTH_ISSUER": config.auth_issuer, "PERPMESH_AUTH_AUDIENCE": config.auth_audience}
+        if room.has_page:
+            env["PERPMESH_AUTH_PAGE_LISTEN"] = f"{LOOPBACK}:{ports[AUTH_PAGE]}"
+            env["PERPMESH_AUTH_ORIGINS"] = ground.environ.get("PERPMESH_AUTH_ORIGINS") or _origins(config)
+        else:
+            env["PERPMESH_AUTH_URL"] = f"http://{LOOPBACK}:{ports[AUTH_PAGE]}"
+    env |= {variable: ground.secrets[name] for name, variable in room.secrets.items()}
+    if room.answers_for_all:
+        env["PERPMESH_DESCRIBED_SERVICES"] = ",".join(name for one in ground.rooms for name in one.services)
     if room.web:
         env["PERPMESH_STREAM_WEB_ROOT"] = str(ground.checkout / "clients" / "web" / "dist")
         env["PERPMESH_CORS_ORIGINS"] = ",".join(config.cors_origins)
@@ -222,6 +299,25 @@ def _room(ground: Ground, room: Room) -> Process:
             elif ground.simulator:
                 env[f"PERPMESH_{venue.upper()}_URL"] = f"http://{LOOPBACK}:{ports[f'{SIMULATOR}.{venue}']}"
     return _python_process(ground, room.name, env, stop_round=0)
+
+
+def _identity(ground: Ground, room: Room) -> dict[str, str]:
+    """Return what a room proves itself with, and whom it lets in: the edge, and the rooms it is a peer of."""
+    if not ground.config.mesh_tls:
+        return {"PERPMESH_ALLOW_PLAINTEXT": "true"}
+    folder = ground.layout.certificates
+    return {
+        "PERPMESH_TLS_CERT": str(certificates.cert_of(folder, room.name)),
+        "PERPMESH_TLS_KEY": str(certificates.key_of(folder, room.name)),
+        "PERPMESH_TLS_CA": str(folder / certificates.AUTHORITY),
+        "PERPMESH_CALLERS": ",".join([EDGE, *(one.name for one in ground.rooms if room.name in one.peers)]),
+    }
+
+
+def _origins(config: Config) -> str:
+    """Return where people sign in when nothing else is said: the edge on this machine, and the pages that may call."""
+    here = [f"http://{host}:{config.edge_port}" for host in (LOOPBACK, "localhost")]
+    return ",".join(dict.fromkeys([*here, *(one for one in config.cors_origins if one.startswith("https://"))]))
 
 
 def _simulator(ground: Ground) -> Process:

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from services.chassis.clock import Clock
-from services.launcher import embedded, plan, process
+from services.launcher import database, embedded, plan, process
 from services.launcher.plan import Ground, Kind, Process
 from services.launcher.process import Guard, Running
 from services.launcher.screen import Screen, try_this
@@ -74,6 +74,7 @@ class Supervisor:
 
         async def postgres() -> None:
             await embedded.prepare_postgres(self._ground, self._guard)
+            await database.prepare_rooms(self._ground, self._guard)
 
         return {"valkey": valkey, "envoy": envoy, "postgres": postgres}
 
@@ -197,6 +198,7 @@ class Supervisor:
             "guard_pid": self._guard.pid,
             "valkey_url": plan.valkey_url(ground),
             "postgres_url": plan.postgres_url(ground),
+            "certificates": str(ground.layout.certificates),
             "addresses": {name: f"{plan.LOOPBACK}:{port}" for name, port in ground.ports.items()},
             "processes": {
                 name: {"pid": self._running[name].pid if name in self._running else None, "ready": ready.is_set()}

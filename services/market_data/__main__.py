@@ -5,25 +5,32 @@ from __future__ import annotations
 import asyncio
 
 from services.chassis import ids
+from services.chassis.auth_feed import feed_of, start_feed
 from services.chassis.breaker import BreakerPolicy
 from services.chassis.clock import SYSTEM, Clock
 from services.chassis.metrics import METRICS
 from services.chassis.room import run_room, start_probes
 from services.chassis.server import Server
 from services.chassis.tasks import Supervisor
+from services.chassis.telemetry import log
 from services.chassis.valkey_bus import ValkeyBus
 from services.domain.errors import Reason
 from services.domain.feed import FeedState
 from services.domain.market import Source
+from services.domain.pages import Pager
+from services.market_data.app.archive import Archive
 from services.market_data.app.audit import Auditor
+from services.market_data.app.backfill import Backfill
 from services.market_data.app.demand import Demand
 from services.market_data.app.engine import Engine
+from services.market_data.app.recorder import Recorder
 from services.market_data.app.view import View
 from services.market_data.config import Config
-from services.market_data.model.pages import Pager
+from services.market_data.rpc.history_calls import HistoryCalls
 from services.market_data.rpc.publisher import StreamPublisher
 from services.market_data.rpc.service import MarketDataService
-from services.market_data.store import PriceCache
+from services.market_data.store.history import History
+from services.market_data.store.price_cache import PriceCache
 from services.venues import circuit
 from services.venues.circuit import Circuit
 from services.venues.hyperliquid import venue as hyperliquid
@@ -42,47 +49,124 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     demand = Demand(dict.fromkeys(config.markets, FeedLevel.BOOK), clock)
     bus = ValkeyBus(config.bus)
     cache = PriceCache(bus, clock, is_wanted=demand.is_wanted)
+    epoch, streams_max = ids.new_seed() & 0xFFFFFFFF, config.streams_max
     publisher = StreamPublisher(
-        sources=sources,
-        epoch=ids.new_seed() & 0xFFFFFFFF,
-        clock=clock,
-        keep_price=cache.keep,
-        streams_max=config.streams_max,
+        sources=sources, epoch=epoch, clock=clock, keep_price=cache.keep, streams_max=streams_max
     )
     engine = Engine(venues=venues, publisher=publisher, demand=demand, clock=clock)
-    service = MarketDataService(
-        view=View(engine, clock),
-        demand=demand,
-        publisher=publisher,
-        sources=sources,
-        pager=Pager((config.page_secret or ids.token()).encode()),
-        clock=clock,
-    )
+    history = make_history(config, clock)
+    recorder = make_recorder(config, engine, history, publisher, clock)
+    engine.follow(recorder)
+    backfills = [make_backfill(venue, recorder, history, config, clock, engine) for venue in venues]
+    service = make_service(config, clock, engine, publisher, sources, recorder, history)
 
     def ready() -> str | None:
         if any(venue.status().state is FeedState.LIVE for venue in venues):
             return None
         return "no venue is live, so there are no prices"
 
-    server = Server("market_data", config.chassis.server, ready=ready)
+    feed = feed_of(config.auth, config.chassis.server.tls.callers)
+    server = Server("market_data", config.chassis.server, ready=ready, verifier=feed.verifier if feed else None)
     server.add(SERVICE, service)
     probes = await start_probes(config.chassis.telemetry, ready)
     measure(engine, publisher, cache)
+    measure_history(recorder, backfills)
     try:
         async with bus, Supervisor() as tasks:
-            tasks.start("engine", engine.run)
-            tasks.start("cache", cache.run)
-            tasks.start("publisher", publisher.run)
+            start_feed(feed, tasks, bus)
+            for name, work in (("engine", engine.run), ("cache", cache.run), ("publisher", publisher.run)):
+                tasks.start(name, work)
             tasks.start("audit", Auditor(engine, clock, interval_s=config.audit_interval_s).run)
             for venue in venues:
                 tasks.start(f"venue.{venue.name}", lambda venue=venue: venue.run(engine.intake.emit))  # type: ignore[misc]
+            tasks.start("recorder", recorder.run)
+            for backfill in backfills:
+                tasks.start(f"backfill.{backfill.name}", backfill.run)
+            history.start(tasks)
             await server.start()
             await tasks.wait(stop)
             publisher.close(Reason.DRAINING, "this room is stopping; connect again and resume from the last cursor")
             await server.stop()
+            await history.writer.drain()
     finally:
+        await history.close()
         if probes is not None:
             await probes.close()
+
+
+def make_recorder(
+    config: Config, engine: Engine, history: History, publisher: StreamPublisher, clock: Clock
+) -> Recorder:
+    """Return what makes history of what the engine sees."""
+    return Recorder(
+        engine,
+        history.writer,
+        publisher.candles,
+        clock,
+        markets=config.history.markets or config.markets,
+        sample_interval_s=config.history.sample_interval_s,
+    )
+
+
+def make_service(
+    config: Config,
+    clock: Clock,
+    engine: Engine,
+    publisher: StreamPublisher,
+    sources: dict[str, Source],
+    recorder: Recorder,
+    history: History,
+) -> MarketDataService:
+    """Return the room's inward face."""
+    view = View(engine, clock)
+    pager = Pager((config.page_secret or ids.token()).encode())
+    return MarketDataService(
+        view=view,
+        demand=engine.demand,
+        publisher=publisher,
+        sources=sources,
+        pager=pager,
+        clock=clock,
+        history=HistoryCalls(
+            archive=Archive(view, recorder, history.store),
+            recorder=recorder,
+            hubs=publisher.candles,
+            view=view,
+            pager=pager,
+            clock=clock,
+        ),
+    )
+
+
+def make_history(config: Config, clock: Clock) -> History:
+    """Return the room's database, not yet connected."""
+    return History(
+        config.postgres,
+        clock,
+        retention_days=config.history.retention_days,
+        buffer_rows_max=config.history.buffer_rows_max,
+        flush_s=config.history.flush_s,
+        replica_url=config.history.replica_url,
+        replica_lag_max_s=config.history.replica_lag_max_s,
+    )
+
+
+def make_backfill(
+    venue: Venue, recorder: Recorder, history: History, config: Config, clock: Clock, engine: Engine
+) -> Backfill:
+    """Return what asks one venue for its past."""
+    return Backfill(
+        venue,
+        recorder,
+        history.writer,
+        history.store,
+        clock,
+        interval_s_of=lambda market, name: engine.markets[market].venues[name].listing.funding_interval_s,
+        pause_s=config.history.backfill_pause_s,
+        depth=config.history.backfill_candles,
+        funding_days=config.history.backfill_funding_days,
+        tell=lambda venue, why: log.warning("backfill.failed", venue=venue, error=why),
+    )
 
 
 def make_venues(config: Config, clock: Clock) -> list[Venue]:
@@ -148,6 +232,20 @@ def measure(engine: Engine, publisher: StreamPublisher, cache: PriceCache) -> No
     dropped = METRICS.gauge("perpmesh_events_dropped", "Events refused because the room was behind.", ("venue",))
     for name in engine.venues:
         dropped.labels(name).set_function(lambda name=name: float(engine.intake.dropped[name]))  # type: ignore[misc]
+
+
+def measure_history(recorder: Recorder, backfills: list[Backfill]) -> None:
+    """Show how recording goes among the metrics."""
+    late = METRICS.gauge("perpmesh_candle_trades_late", "Trades that came after their candle was closed.", ("venue",))
+    held = METRICS.gauge("perpmesh_candles_waiting", "Markets whose candles wait for a repair by REST.", ("venue",))
+    asked = METRICS.gauge("perpmesh_backfill", "What was asked of a venue's past since the start.", ("venue", "what"))
+    for backfill in backfills:
+        name, counts = backfill.name, backfill.counts
+        late.labels(name).set_function(lambda name=name: float(recorder.late(name)))  # type: ignore[misc]
+        held.labels(name).set_function(lambda name=name: float(recorder.waiting(name)))  # type: ignore[misc]
+        for what in ("candles", "funding", "failed"):
+            read = lambda what=what, counts=counts: float(getattr(counts, what))  # noqa: E731
+            asked.labels(name, what).set_function(read)
 
 
 if __name__ == "__main__":

@@ -21,22 +21,64 @@ LEVELS_KEPT_MIN = 5
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A piece of trading at one price; `buy` says that the aggressor bought."""
+    """A piece of trading at one price; `buy` says that the aggressor bought.
+
+    A trade in which a user took part carries its id and, as `tag`, who was in it; those of the crowd carry neither.
+    """
 
     price: int
     size: int
     buy: bool
+    id: int = 0
+    tag: object = None
 
 
 class Side:
-    """One side of a book: sizes by price, with the prices kept in ascending order."""
+    """One side of a book: the crowd's sizes by price, with the prices kept in ascending order.
 
-    __slots__ = ("changed", "prices", "sizes")
+    `own` is what users rest at a price. It is shown on top of the crowd's size and the crowd does not see it.
+    """
+
+    __slots__ = ("changed", "own", "prices", "sizes")
 
     def __init__(self) -> None:
         self.prices: list[int] = []
         self.sizes: dict[int, int] = {}
         self.changed: dict[int, int] = {}
+        self.own: dict[int, int] = {}
+
+    def show(self, price: int, size: int) -> None:
+        """Make `size` what users rest at a price."""
+        if size:
+            self.own[price] = size
+        else:
+            self.own.pop(price, None)
+        self.changed[price] = self.sizes.get(price, 0) + size
+
+    def first(self, *, highest: bool) -> tuple[int, int] | None:
+        """Return (price, shown size) of the best level, users included."""
+        if not self.own:
+            if not self.prices:
+                return None
+            price = self.prices[-1 if highest else 0]
+            return price, self.sizes[price]
+        found = (max if highest else min)(self.own)
+        if self.prices:
+            crowd = self.prices[-1 if highest else 0]
+            found = max(found, crowd) if highest else min(found, crowd)
+        return found, self.sizes.get(found, 0) + self.own.get(found, 0)
+
+    def shown(self, limit: int | None, *, highest: bool) -> list[tuple[int, int]]:
+        """Return (price, shown size) of the best `limit` levels, users included."""
+        prices: list[int]
+        if self.own:
+            prices = sorted(self.own.keys() | self.sizes.keys(), reverse=highest)[:limit]
+            return [(price, self.sizes.get(price, 0) + self.own.get(price, 0)) for price in prices]
+        if highest:
+            prices = self.prices[::-1] if limit is None else self.prices[: -limit - 1 : -1]
+        else:
+            prices = self.prices[:limit]
+        return [(price, self.sizes[price]) for price in prices]
 
     def set(self, price: int, size: int) -> None:
         """Make the size at a price `size`; zero removes the level."""
@@ -46,17 +88,17 @@ class Side:
                 return
             del self.sizes[price]
             del self.prices[bisect_left(self.prices, price)]
-            self.changed[price] = 0
+            self.changed[price] = self.own.get(price, 0)
             return
         if old is None:
             insort(self.prices, price)
         self.sizes[price] = size
-        self.changed[price] = size
+        self.changed[price] = size + self.own.get(price, 0)
 
     def clear(self) -> None:
         """Remove every level."""
         for price in self.prices:
-            self.changed[price] = 0
+            self.changed[price] = self.own.get(price, 0)
         self.prices.clear()
         self.sizes.clear()
 
@@ -72,28 +114,19 @@ class Book:
 
     def best_bid(self) -> tuple[int, int] | None:
         """Return (price, size) of the highest bid."""
-        if not self.bids.prices:
-            return None
-        price = self.bids.prices[-1]
-        return price, self.bids.sizes[price]
+        return self.bids.first(highest=True)
 
     def best_ask(self) -> tuple[int, int] | None:
         """Return (price, size) of the lowest ask."""
-        if not self.asks.prices:
-            return None
-        price = self.asks.prices[0]
-        return price, self.asks.sizes[price]
+        return self.asks.first(highest=False)
 
     def bid_levels(self, limit: int | None = None) -> list[tuple[int, int]]:
         """Return (price, size) of the best `limit` bids, highest first."""
-        prices = self.bids.prices[::-1] if limit is None else self.bids.prices[: -limit - 1 : -1]
-        sizes = self.bids.sizes
-        return [(price, sizes[price]) for price in prices]
+        return self.bids.shown(limit, highest=True)
 
     def ask_levels(self, limit: int | None = None) -> list[tuple[int, int]]:
         """Return (price, size) of the best `limit` asks, lowest first."""
-        sizes = self.asks.sizes
-        return [(price, sizes[price]) for price in self.asks.prices[:limit]]
+        return self.asks.shown(limit, highest=False)
 
     def take_changes(self) -> tuple[dict[int, int], dict[int, int]]:
         """Return and forget what changed on either side: new absolute sizes by price, zero for a removed level."""

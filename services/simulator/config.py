@@ -109,6 +109,24 @@ class Config:
         default=1000,
         minimum=0,
     )
+    hyperliquid_users_max: int = setting(
+        "PERPMESH_SIMULATOR_HYPERLIQUID_USERS_MAX",
+        "Different users an address may watch over WebSockets; 0 is no limit.",
+        default=10,
+        minimum=0,
+    )
+    hyperliquid_requests_max: int = setting(
+        "PERPMESH_SIMULATOR_HYPERLIQUID_REQUESTS_MAX",
+        "Actions an account may send before it has traded, one more a dollar traded; 0 is no limit.",
+        default=10_000,
+        minimum=0,
+    )
+    hyperliquid_ack_ms: int = setting(
+        "PERPMESH_SIMULATOR_HYPERLIQUID_ACK_MS",
+        "How long after its block an action is answered.",
+        default=100,
+        minimum=0,
+    )
     hyperliquid_idle_s: float = setting(
         "PERPMESH_SIMULATOR_HYPERLIQUID_IDLE_S",
         "A socket to which nothing was sent for this long is cut.",
@@ -131,6 +149,29 @@ class Config:
         "PERPMESH_SIMULATOR_LIGHTER_REQUESTS_MAX",
         "HTTP requests an address may make in a minute; 0 is no limit.",
         default=60,
+        minimum=0,
+    )
+    lighter_sends_max: int = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_SENDS_MAX",
+        "Transactions the accounts of one wallet may send in a minute at the standard tier; 0 is no limit.",
+        default=60,
+        minimum=0,
+    )
+    lighter_delays: bool = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_DELAYS",
+        "Queue transactions as long as the account's tier does; otherwise for 5 ms.",
+        default=True,
+    )
+    lighter_chain: int = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_CHAIN",
+        "The chain id that transactions are signed for: 304 is mainnet's, 300 testnet's.",
+        default=304,
+        minimum=1,
+    )
+    lighter_verifications_max: int = setting(
+        "PERPMESH_SIMULATOR_LIGHTER_VERIFICATIONS_MAX",
+        "Signatures verified a second; beyond, one in ten is (the control state shows how many). 0 verifies all.",
+        default=50,
         minimum=0,
     )
     lighter_messages_max: int = setting(

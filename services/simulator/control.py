@@ -9,6 +9,8 @@ POST   /control/source           {"kind": "synthetic", "venue"?} | {"kind": "rec
                                  {"kind": "script", "path" or "steps"}
 POST   /control/clock            {"frozen": true} | {"frozen": false} | {"step_ms": 250}
 GET    /control/book             ?venue=&market= : the true book now, and its nonce and offset on Lighter
+GET    /control/accounts ...     see `control_accounts`
+GET    /control/exchange         the sums of both exchanges, which must be zero
 GET    /control/ledger           frames sent: totals, and the newest (`?venue=&limit=`)
 """
 
@@ -21,6 +23,7 @@ import msgspec
 from aiohttp import web
 
 from services.simulator import replay, script
+from services.simulator.control_accounts import AccountControl
 from services.simulator.faults import KINDS, VARIANTS, Rule
 from services.simulator.instrument import Instrument
 from services.simulator.rules import fixed, plain
@@ -49,6 +52,11 @@ class Control:
         app.router.add_post("/control/clock", _teach(self._clock))
         app.router.add_get("/control/book", _teach(self._book))
         app.router.add_get("/control/ledger", _teach(self._ledger))
+        accounts = AccountControl(self._runtime)
+        app.router.add_post("/control/accounts", _teach(accounts.create))
+        app.router.add_get("/control/accounts", _teach(accounts.show))
+        app.router.add_get("/control/accounts/journal", _teach(accounts.journal))
+        app.router.add_get("/control/exchange", _teach(accounts.exchange))
 
     async def _state(self, _request: web.Request) -> web.Response:
         runtime = self._runtime

@@ -11,6 +11,13 @@ A `Rule` says what goes wrong, where (venue, channel, market; `*` for any) and h
 * `close` cuts lines without a close frame: at once, or with a probability given, at a frame
 * `silent` sends nothing but pongs; `mute` not even pongs of either kind; with a channel named, only that channel stops
 * `refuse` shuts the listener; `shutdown` (params close_in_ms) announces Lighter's restart and does it
+* `ack_late` (params ms), `ack_lost`, `ack_error` (params status, text): an action (Hyperliquid) or a transaction
+  (Lighter) is carried out, and then answered late, not at all with the line cut, or with an error;
+  `market` names the action or the transaction's number, `channel` the path or `ws`
+* `maintenance` (params mode): actions are not carried out; `down` answers 503, `post_only` refuses on Hyperliquid all
+  but post-only orders
+* `private` loses every frame of a user's own channels, whatever they are called; other frame faults take a channel's
+  name to reach one of them
 * `http_status` (params status), `http_html`, `http_garbage`, `http_delay` (params ms), `http_hang`, `http_reset` act on
   requests; their channel is the path, or `ws` for an upgrade
 
@@ -31,12 +38,14 @@ RULES_MAX = 200
 INJECTED_KEPT = 20_000
 
 FRAME_KINDS = frozenset(
-    {"latency", "drop", "duplicate", "gap", "hidden_gap", "reorder", "garbage", "close", "silent", "mute"}
+    {"latency", "drop", "duplicate", "gap", "hidden_gap", "reorder", "garbage", "close", "silent", "mute", "private"}
 )
+ACK_KINDS = frozenset({"ack_late", "ack_lost", "ack_error"})
+DOWN_KINDS = frozenset({"maintenance"})
 HTTP_KINDS = frozenset({"http_status", "http_html", "http_garbage", "http_delay", "http_hang", "http_reset"})
 LISTENER_KINDS = frozenset({"refuse"})
 NOTICE_KINDS = frozenset({"shutdown"})
-KINDS = FRAME_KINDS | HTTP_KINDS | LISTENER_KINDS | NOTICE_KINDS
+KINDS = FRAME_KINDS | HTTP_KINDS | LISTENER_KINDS | NOTICE_KINDS | ACK_KINDS | DOWN_KINDS
 VARIANTS = (
     "truncated", "wrong_type", "nan", "huge", "negative", "binary", "html", "null", "empty", "digit", "crossed",
 )  # fmt: skip
@@ -51,7 +60,7 @@ class Frame:
     """One message to clients: its bytes, encoded once, and what it is.
 
     `kind` is snapshot, delta, data, ack, error, hello, pong, or ping for a ping of the WebSocket protocol. A delta of
-    a chained book carries its `begin_nonce`.
+    a chained book carries its `begin_nonce`; what only a user may see carries `private`.
     """
 
     payload: bytes
@@ -59,6 +68,7 @@ class Frame:
     market: str = ""
     kind: str = "data"
     begin_nonce: int | None = None
+    private: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -186,6 +196,8 @@ class Faults:
             if (kind in ("gap", "hidden_gap") and frame.kind != "delta") or (
                 kind == "reorder" and frame.kind == "snapshot"
             ):
+                continue
+            if kind == "private" and not frame.private:
                 continue
             if kind == "silent" and frame.kind == "pong" and rule.channel == "*":
                 continue

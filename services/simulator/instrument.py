@@ -27,13 +27,17 @@ _LEVELS: dict[tuple[str, str], int] = {
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """A public trade: time in microseconds, scaled price and size, whether the aggressor bought, the venue's id."""
+    """A public trade: time in microseconds, scaled price and size, whether the aggressor bought, the venue's id.
+
+    `tag` is the exchange's trade when a user took part.
+    """
 
     time_us: int
     price: int
     size: int
     buy: bool
     id: int
+    tag: object = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,3 +27,10 @@ class Window:
             self._used.clear()
         self._used[address] = (minute, used + weight)
         return True
+
+    def add(self, address: str, weight: int, now: float) -> None:
+        """Count `weight` that is known only afterwards, even beyond the limit."""
+        if self._limit and weight:
+            minute = int(now // 60)
+            seen, used = self._used.get(address, (minute, 0))
+            self._used[address] = (minute, weight + (used if seen == minute else 0))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -79,6 +80,9 @@ class Figures:
 
 
 Event = Block | Batch | Figures
+Meeting = Callable[[Instrument, list[Execution], int], None]
+"""Lets users meet the crowd after it moved: the contract, what the crowd traded, the time in nanoseconds. What comes
+of it is appended to the contract's `pending` executions."""
 
 
 @dataclass(slots=True)
@@ -127,6 +131,7 @@ class Market:
         self.height = 301_813_997
         self.batches = 0
         self.blocks = 0
+        self.meetings: dict[VenueName, Meeting] = {}
         self._rng = seeded(f"{seed}:market")
         self._nonce = 17_926_042_000
         self._trade_id = 26_280_867_000
@@ -244,8 +249,8 @@ class Market:
         return self._trade_id
 
     def _record(self, instrument: Instrument, execution: Execution, time_us: int) -> Trade:
-        trade_id = self._take_trade_id(instrument)
-        trade = Trade(time_us, execution.price, execution.size, execution.buy, trade_id)
+        trade_id = execution.id or self._take_trade_id(instrument)
+        trade = Trade(time_us, execution.price, execution.size, execution.buy, trade_id, execution.tag)
         instrument.trades.append(trade)
         instrument.last = execution.price
         instrument.day.add(execution.price, execution.size)
@@ -267,13 +272,27 @@ class Market:
             executions += instrument.flow.trade(rng.random() < 0.5, 1.0)
         return executions
 
+    def user_trade_id(self) -> int:
+        """Return Lighter's next trade id for a trade of a user."""
+        self._trade_id += 1
+        return self._trade_id
+
+    def _meet(self, instrument: Instrument, at: int) -> list[Execution]:
+        """Move a contract's crowd, let it meet the users, and return everything that traded."""
+        executions = self._live_step(instrument)
+        meeting = self.meetings.get(instrument.venue)
+        if meeting is not None:
+            meeting(instrument, [item for item in executions if item.tag is None], at)
+            executions, instrument.pending = executions + instrument.pending, []
+        return executions
+
     def _block(self, at: int) -> Block:
         time_ms = at // MS
         touched: list[Instrument] = []
         trades: list[tuple[Instrument, list[Trade]]] = []
         self.blocks += 1
         for instrument in self.venues["hyperliquid"].values():
-            executions = self._live_step(instrument)
+            executions = self._meet(instrument, at)
             if executions:
                 trades.append((instrument, [self._record(instrument, e, time_ms * 1000) for e in executions]))
             bids, asks = instrument.book.take_changes()
@@ -292,7 +311,7 @@ class Market:
         self.batches += 1
         self.height += 1
         for instrument in self.venues["lighter"].values():
-            executions = self._live_step(instrument)
+            executions = self._meet(instrument, at)
             if executions:
                 trades.append((instrument, [self._record(instrument, e, time_us) for e in executions]))
             bids, asks = instrument.book.take_changes()

@@ -76,10 +76,9 @@ class Runtime:
         self._offset_ns = start_ns - clock.time_ns()
         self._tasks: set[asyncio.Task[None]] = set()
         rims = {venue: Rim(venue, clock, self.faults, self.ledger) for venue in ("hyperliquid", "lighter")}
-        self.faces: dict[str, Face] = {
-            "hyperliquid": HyperliquidFace(self.market, rims["hyperliquid"], config),
-            "lighter": LighterFace(self.market, rims["lighter"], config),
-        }
+        self.hyperliquid = HyperliquidFace(self.market, rims["hyperliquid"], config)
+        self.lighter = LighterFace(self.market, rims["lighter"], config)
+        self.faces: dict[str, Face] = {"hyperliquid": self.hyperliquid, "lighter": self.lighter}
         ports = {"hyperliquid": config.hyperliquid_port, "lighter": config.lighter_port}
         self.listeners: dict[str, Listener] = {}
         for venue, face in self.faces.items():

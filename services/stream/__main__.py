@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 
+from services.chassis.auth_feed import AuthFeed, feed_of, start_feed
 from services.chassis.client import Peer
 from services.chassis.clock import SYSTEM
 from services.chassis.config import ConfigError
 from services.chassis.ids import new_id, seeded_random
 from services.chassis.room import run_room, start_probes
 from services.chassis.server import write_run_file
+from services.chassis.tasks import Supervisor
 from services.chassis.telemetry import log
+from services.chassis.tls import server_context
+from services.chassis.valkey_bus import ValkeyBus
 from services.stream.app.door import Door, DoorBounds
 from services.stream.app.hub import HubBounds
 from services.stream.config import Config
 from services.stream.model.limits import Limits
+from services.stream.peers.callers import VerifiedCallers
 from services.stream.peers.market_data import MarketDataPeer
+from services.stream.store import ValkeyPresence
 from services.stream.ws.measures import DoorMeasures
 from services.stream.ws.server import DoorServer, Entrance
 from services.stream.ws.site import Site, SiteError
@@ -37,8 +43,14 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         site = Site(config.web_root)
     except (OSError, SiteError) as error:
         raise ConfigError(str(error)) from None
-    market_data = Peer(config.market_data_address)
+    tls = config.chassis.server.tls
+    market_data = Peer(config.market_data_address, tls=tls, part="market_data")
+    feed = feed_of(config.auth)
+    presence = ValkeyPresence(config.bus, SYSTEM)
+    bus = ValkeyBus(config.bus)
     door = Door(
+        callers=VerifiedCallers(feed.verifier if feed is not None else None),
+        presence=presence,
         market_data=MarketDataPeer(market_data),
         clock=SYSTEM,
         new_id=new_id,
@@ -51,8 +63,8 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         per_address_max=config.connections_per_address_max,
         trust_forwarded=config.trust_forwarded,
     )
-    server = DoorServer(door, site, limits=bounds.limits, entrance=entrance, new_id=new_id)
-    running = asyncio.create_task(door.run())
+    server = DoorServer(door, site, limits=bounds.limits, entrance=entrance, new_id=new_id, tls=server_context(tls))
+    running = asyncio.create_task(_run(door, presence, feed, bus))
     probes = None
     try:
         port = await _listen(server, config)
@@ -79,6 +91,14 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         if probes is not None:
             await probes.close()
         await market_data.close()
+
+
+async def _run(door: Door, presence: ValkeyPresence, feed: AuthFeed | None, bus: ValkeyBus) -> None:
+    """Run what the door needs; a fault of the door itself ends it."""
+    async with bus, Supervisor() as tasks:
+        tasks.start("presence", presence.run)
+        start_feed(feed, tasks, bus)
+        await door.run()
 
 
 async def _listen(server: DoorServer, config: Config) -> int:

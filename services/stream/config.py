@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.chassis.bus import BusConfig
 from services.chassis.config import group, setting
 from services.chassis.room import ChassisConfig
+from services.chassis.verifier import AuthConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +16,8 @@ class Config:
     """The settings of the WebSocket door."""
 
     chassis: ChassisConfig = group(ChassisConfig)
+    bus: BusConfig = group(BusConfig)
+    auth: AuthConfig = group(AuthConfig)
     market_data_address: str = setting(
         "PERPMESH_MARKET_DATA_ADDRESS", "Where market_data's gRPC server is, as host:port."
     )

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from services.domain.errors import DomainError
+from services.stream.model.caller import Caller
 from services.stream.model.frame import Frame
 from services.stream.model.said import Said
 from services.stream.model.topic import Kind, Subject
@@ -40,6 +41,23 @@ class MarketData(Protocol):
         Returns when the stream ends without a word. Raises a `DomainError` when it is refused, cut or silent for too
         long, and whatever `hear` raises, after which the stream is closed.
         """
+
+
+class Callers(Protocol):
+    """What knows whom an access token names, and when that ends."""
+
+    def admit(self, token: str, end: Callable[[DomainError], None]) -> Caller:
+        """Return whom a token names, and call `end` once when it ends or is revoked; raises a `DomainError`."""
+
+
+class Presence(Protocol):
+    """Which sockets a user has, for whoever wants to know: `connections:{userId}`. Nothing here waits."""
+
+    def here(self, user: str, connection_id: str) -> None:
+        """A socket is a user's."""
+
+    def gone(self, user: str, connection_id: str) -> None:
+        """It is not any more."""
 
 
 class Socket(Protocol):

@@ -85,8 +85,83 @@ class Budget:
             at_ns = max(at_ns, window.free_at_ns(units, limit))
         return at_ns
 
+    def charge(self, now_ns: int, units: int) -> None:
+        """Count `units` that were spent without asking, such as what a long answer costs afterwards."""
+        for window in self._windows:
+            window.expire(now_ns)
+            window.add(now_ns, units)
+
     def used(self, now_ns: int) -> tuple[int, int]:
         """Return (used, allowed) of the first allowance, for status."""
         window = self._windows[0]
         window.expire(now_ns)
         return window.used, window.limit
+
+
+class Seats:
+    """A fixed number of places, such as the users a venue lets one address listen to. Taking one twice is no error."""
+
+    __slots__ = ("_taken", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._taken: set[str] = set()
+
+    @property
+    def used(self) -> int:
+        """How many are taken."""
+        return len(self._taken)
+
+    def take(self, name: str) -> bool:
+        """Take a place for `name`; False where none is left."""
+        if name not in self._taken and len(self._taken) >= self.limit:
+            return False
+        self._taken.add(name)
+        return True
+
+    def give_back(self, name: str) -> None:
+        """Free the place of `name`."""
+        self._taken.discard(name)
+
+
+class Allotment:
+    """Requests a venue grants for good and that trading earns: Hyperliquid's actions of one address.
+
+    Orders may use `cap`; cancels more, up to min(cap + 100,000, 2 cap). Beyond, one request passes every `drip_s`.
+    The count begins unknown, and anything may be sent, until `observe` brings the venue's own.
+    """
+
+    __slots__ = ("_cap", "_drip_ns", "_next_ns", "used")
+
+    def __init__(self, *, drip_s: float) -> None:
+        self._cap: int | None = None
+        self._drip_ns = round(drip_s * 1e9)
+        self._next_ns = 0
+        self.used = 0
+
+    @property
+    def cap(self) -> int | None:
+        """How many are granted so far; None until the venue was asked."""
+        return self._cap
+
+    def observe(self, *, used: int, cap: int) -> None:
+        """Take over the venue's own count."""
+        self.used, self._cap = used, cap
+
+    def earn(self, units: int) -> None:
+        """Count what trading has added."""
+        if self._cap is not None:
+            self._cap += units
+
+    def free_at_ns(self, now_ns: int, units: int, *, cancel: bool = False) -> int:
+        """Return when `units` may go; at or before `now_ns` means now."""
+        if self._cap is None:
+            return now_ns
+        limit = min(self._cap + 100_000, 2 * self._cap) if cancel else self._cap
+        return now_ns if self.used + units <= limit else max(now_ns, self._next_ns)
+
+    def spend(self, now_ns: int, units: int) -> None:
+        """Count a request of `units` that was sent."""
+        if self._cap is not None and self.used + units > self._cap:
+            self._next_ns = now_ns + self._drip_ns
+        self.used += units

@@ -53,6 +53,10 @@ class Circuit:
         """How long until an attempt may be made."""
         return self._breaker.retry_after(self._clock.monotonic())
 
+    def is_closed(self) -> bool:
+        """Whether the endpoint is held to be well, so that no attempt is a probe."""
+        return self._breaker.state(self._clock.monotonic()) is State.CLOSED
+
     def status(self) -> BreakerStatus:
         """Return how it stands."""
         now = self._clock.monotonic()

@@ -54,6 +54,9 @@ class Breaker(Protocol):
     def retry_after_s(self) -> float:
         """How long until the next attempt may be made."""
 
+    def is_closed(self) -> bool:
+        """Whether the endpoint is held to be well."""
+
 
 class Listener(Protocol):
     """Who hears what a link learns. Called from the link's task; must not block."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from services.domain.feed import BookSnapshot, Event, FeedState
+from services.domain.feed import BookSnapshot, Event, FeedState, PastCandle, PastFunding
 from services.domain.market import Listing, Source
 
 Emit = Callable[[Event], bool]
@@ -119,6 +119,23 @@ class Venue(Protocol):
 
     async def fetch_book(self, market: str) -> BookSnapshot:
         """Return a fresh snapshot by REST, for the audit. Raises `VenueError`."""
+        ...
+
+    async def fetch_candles(
+        self, market: str, interval_s: int, start_time_ns: int, end_time_ns: int
+    ) -> list[PastCandle]:
+        """Return by REST the candles that open in [start, end), oldest first, those with trades alone.
+
+        `interval_s` is 60, 300, 900, 3600, 14400 or 86400. A venue that answers with fewer than there are gives the
+        oldest of them first, so that the caller can ask on from the last. Raises `VenueError`.
+        """
+        ...
+
+    async def fetch_fundings(self, market: str, start_time_ns: int, end_time_ns: int) -> list[PastFunding]:
+        """Return by REST the rates settled in [start, end), oldest first; asked on from the last as candles are.
+
+        Raises `VenueError`.
+        """
         ...
 
     def status(self) -> VenueStatus:

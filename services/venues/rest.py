@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from types import TracebackType
 from typing import Final
 
@@ -36,11 +37,37 @@ class RestRefusedError(VenueError):
 
 
 class RestUnavailableError(VenueError):
-    """The venue did not answer in time, not at all, or not in its protocol. `retry_after_s` where it said when."""
+    """The venue did not answer in time, not at all, or not in its protocol. `retry_after_s` where it said when.
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    `is_sent` is False only where not a byte of the request can have reached the venue. `status` and `body` are what it
+    answered, 0 and empty where it did not.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        is_sent: bool = True,
+        status: int = 0,
+        body: bytes = b"",
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.is_sent = is_sent
+        self.status = status
+        self.body = body
+
+
+class Importance(Enum):
+    """What a request may do to the budget and the circuit breaker."""
+
+    NORMAL = "normal"
+    """Waits for the budget; may be a half-open breaker's probe."""
+    ORDER = "order"
+    """Waits for the budget; is never a probe: it goes only through a closed breaker."""
+    URGENT = "urgent"
+    """Cancels and look-ups: may use the budget's reserve, and no breaker holds them back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,26 +119,62 @@ class Rest:
             await self._http.close()
             self._http = None
 
-    async def get(self, path: str, params: Mapping[str, str | int] | None = None, *, weight: int = 1) -> bytes:
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        *,
+        weight: int = 1,
+        headers: Mapping[str, str] | None = None,
+        importance: Importance = Importance.NORMAL,
+    ) -> bytes:
         """Return the body of a GET that was answered with 200. Raises `RestRefusedError` or `RestUnavailableError`."""
         query = {key: str(value) for key, value in (params or {}).items()}
-        return await self._request("GET", path, weight=weight, query=query, body=None)
+        return await self._request("GET", path, weight, query, None, headers or {}, importance)
 
-    async def post(self, path: str, body: bytes, *, weight: int = 1) -> bytes:
-        """Return the body of a POST of JSON that was answered with 200. Raises as `get`."""
-        return await self._request("POST", path, weight=weight, query={}, body=body)
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        weight: int = 1,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        importance: Importance = Importance.NORMAL,
+    ) -> bytes:
+        """Return the body of a POST that was answered with 200. Raises as `get`."""
+        held = {"Content-Type": content_type, **(headers or {})}
+        return await self._request("POST", path, weight, {}, body, held, importance)
 
     async def _request(
-        self, method: str, path: str, *, weight: int, query: dict[str, str], body: bytes | None
+        self,
+        method: str,
+        path: str,
+        weight: int,
+        query: dict[str, str],
+        body: bytes | None,
+        headers: Mapping[str, str],
+        importance: Importance,
     ) -> bytes:
-        await self._spend(weight)
-        if not self._breaker.allow():
+        await self._spend(weight, urgent=importance is Importance.URGENT)
+        if importance is Importance.ORDER and not self._breaker.is_closed():
+            raise RestUnavailableError(
+                f"the circuit breaker of {self.base_url} is not closed; no order goes first",
+                retry_after_s=max(self._breaker.retry_after_s(), 0.1),
+                is_sent=False,
+            )
+        allowed = self._breaker.allow()
+        if not allowed and importance is not Importance.URGENT:
             retry_s = self._breaker.retry_after_s()
             raise RestUnavailableError(
-                f"the circuit breaker of {self.base_url} is open for {retry_s:.1f} s more", retry_after_s=retry_s
+                f"the circuit breaker of {self.base_url} is open for {retry_s:.1f} s more",
+                retry_after_s=retry_s,
+                is_sent=False,
             )
+        if not allowed:
+            return await self._exchange(method, path, query, body, headers)
         try:
-            answer = await self._exchange(method, path, query, body)
+            answer = await self._exchange(method, path, query, body, headers)
         except RestRefusedError:
             self._breaker.success()  # the venue is well; the request was not
             raise
@@ -124,25 +187,27 @@ class Rest:
         self._breaker.success()
         return answer
 
-    async def _spend(self, weight: int) -> None:
+    async def _spend(self, weight: int, *, urgent: bool) -> None:
         """Wait for the budget, or for the end of a pause the venue asked for; fail when that takes too long."""
         deadline_ns = self._clock.monotonic_ns() + round(self._config.budget_wait_s * 1e9)
         while True:
             now_ns = self._clock.monotonic_ns()
-            free_ns = max(self._budget.free_at_ns(now_ns, weight), self._blocked_until_ns)
-            if free_ns <= now_ns and self._budget.take(now_ns, weight):
+            free_ns = max(self._budget.free_at_ns(now_ns, weight, urgent=urgent), self._blocked_until_ns)
+            if free_ns <= now_ns and self._budget.take(now_ns, weight, urgent=urgent):
                 return
             if free_ns > deadline_ns:
                 wait_s = (free_ns - now_ns) / 1e9
                 raise RestUnavailableError(
                     f"the request budget of {self.base_url} is used up; it is free in {wait_s:.1f} s",
                     retry_after_s=wait_s,
+                    is_sent=False,
                 )
             await self._clock.sleep((free_ns - now_ns) / 1e9)
 
-    async def _exchange(self, method: str, path: str, query: dict[str, str], body: bytes | None) -> bytes:
+    async def _exchange(
+        self, method: str, path: str, query: dict[str, str], body: bytes | None, headers: Mapping[str, str]
+    ) -> bytes:
         where = f"{method} {path}"
-        headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
             async with self._client().request(
                 method, self.base_url + path, params=query, data=body, headers=headers, allow_redirects=False
@@ -152,6 +217,8 @@ class Rest:
                 return content
         except TimeoutError as error:
             raise RestUnavailableError(f"{where} was not answered within {self._config.total_timeout_s:g} s") from error
+        except aiohttp.ClientConnectorError as error:
+            raise RestUnavailableError(f"{where} failed: {str(error)[:_ERROR_TEXT_MAX]}", is_sent=False) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RestUnavailableError(
                 f"{where} failed: {str(error)[:_ERROR_TEXT_MAX] or type(error).__name__}"
@@ -180,10 +247,14 @@ class Rest:
             raise RestUnavailableError(
                 f"{where}: the venue says too many requests (HTTP {status}); waiting {retry_s:g} s",
                 retry_after_s=retry_s,
+                status=status,
+                body=content[:65_536],
             )
         said = content[:_ERROR_TEXT_MAX].decode("utf-8", "replace").strip()
         if status >= 500:
-            raise RestUnavailableError(f"{where} failed at the venue with HTTP {status}: {said}")
+            raise RestUnavailableError(
+                f"{where} failed at the venue with HTTP {status}: {said}", status=status, body=content[:65_536]
+            )
         if 300 <= status < 400:
             raise RestUnavailableError(f"{where} was redirected (HTTP {status}); redirects are not followed")
         if content.lstrip()[:1] == b"<":

@@ -102,6 +102,6 @@ async def test_unknown_routes_and_methods_are_refused_in_one_shape(mesh: Mesh, s
     async with session.get(f"{mesh.url}/v1/markets/NOPE-PERP/price") as response:
         assert response.status == 404
         assert (await response.json())["details"][0]["reason"] == "MARKET_UNKNOWN"
-    async with session.get(f"{mesh.url}/v1/markets/BTC-PERP/candles?interval=CANDLE_INTERVAL_1M") as response:
-        assert response.status == 501
-        assert (await response.json())["details"][0]["reason"] == "CALL_NOT_SERVED"
+    async with session.get(f"{mesh.url}/v1/markets/BTC-PERP/candles") as response:
+        assert response.status == 400
+        assert (await response.json())["details"][0]["reason"] == "FIELD_INVALID"

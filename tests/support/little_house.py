@@ -42,7 +42,7 @@ def build(folder: Path) -> Path:
     """Make the checkout in `folder`, which everyone may enter, and return it."""
     checkout = folder / "checkout"
     without = shutil.ignore_patterns("__pycache__")
-    for part in ("services/launcher", "services/chassis", "envoy"):
+    for part in ("services/launcher", "services/chassis", "envoy", "deploy/postgres"):
         shutil.copytree(ROOT / part, checkout / part, ignore=without)
     (checkout / "services" / "__init__.py").touch()
     (checkout / "gen").mkdir()

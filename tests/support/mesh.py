@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 60.0
 STOP_S = 20.0
@@ -67,6 +69,17 @@ class Mesh:
     def address(self, name: str) -> str:
         """Host and port of a room, or of a face of the simulator, such as `simulator.control`, past the edge."""
         return str(self.about["addresses"][name])
+
+    def channel(self, room: str, *, part: str = "edge") -> grpc.aio.Channel:
+        """Return a channel to a room past the edge, with the certificate of a part of the mesh."""
+        folder = Path(self.about["certificates"])
+        credentials = grpc.ssl_channel_credentials(
+            (folder / "authority.pem").read_bytes(),
+            (folder / f"{part}.key").read_bytes(),
+            (folder / f"{part}.pem").read_bytes(),
+        )
+        options = [("grpc.ssl_target_name_override", f"{room}.perpmesh")]
+        return grpc.aio.secure_channel(self.address(room), credentials, options=options)
 
     def pid(self, name: str) -> int:
         """The process id of a process now."""

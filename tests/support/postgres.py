@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ _ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 class Postgres:
     """One server; `kill` and `start` make it go away and come back."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self._folder = folder
+        self._settings = {"shared_buffers": "16MB", "max_connections": "40", "fsync": "off", **(settings or {})}
         self._user: dict[str, Any] = {}
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
@@ -44,6 +45,10 @@ class Postgres:
         """Return its address over TCP, where the password counts."""
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
+    def program(self, name: str) -> Path:
+        """Return where one of PostgreSQL's programs is."""
+        return self._programs / name
+
     def init(self) -> None:
         """Make the data folder."""
         secret = self._folder / "secret"
@@ -53,10 +58,15 @@ class Postgres:
         command = [self._programs / "initdb", "-D", self._folder / "data", "--pwfile", secret, *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=_ENVIRON, cwd="/", **self._user)
 
+    def copy_of(self, primary: Postgres) -> None:
+        """Make the data folder of a read replica, by pg_basebackup."""
+        command = [self._programs / "pg_basebackup", "-D", self._folder / "data", "-R", "-X", "stream", "-c", "fast"]
+        command += ["-d", primary.url(database="replication")]
+        subprocess.run(command, check=True, env=_ENVIRON, cwd="/", **self._user)
+
     def start(self) -> None:
         """Start it and wait until it takes connections."""
-        settings = {"shared_buffers": "16MB", "max_connections": "40", "fsync": "off"}
-        parts = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        parts = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         log = (self._folder / "log").open("ab")
         old = log.tell()
         command = [
@@ -69,7 +79,7 @@ class Postgres:
         )
         log.close()
         end = time.monotonic() + START_TIMEOUT_S
-        while b"ready to accept connections" not in (self._folder / "log").read_bytes()[old:]:
+        while b"ready to accept" not in (self._folder / "log").read_bytes()[old:]:
             assert self._process.poll() is None, (self._folder / "log").read_text()[-800:]
             assert time.monotonic() < end, "postgres does not start"
             time.sleep(0.01)
@@ -83,12 +93,28 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Run a server for the time of a block."""
+def postgres(**settings: str) -> Iterator[Postgres]:
+    """Run a server with `settings` for the time of a block."""
     folder = Path(tempfile.mkdtemp(prefix="perpmesh-pg-"))
     try:
-        server = Postgres(folder)
+        server = Postgres(folder, settings)
         server.init()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replica(primary: Postgres) -> Iterator[Postgres]:
+    """Run a read replica of `primary` for the time of a block."""
+    folder = Path(tempfile.mkdtemp(prefix="perpmesh-pg-replica-"))
+    try:
+        server = Postgres(folder)
+        server.copy_of(primary)
         server.start()
         try:
             yield server

@@ -84,6 +84,18 @@ class Simulator:
         """Return the true book now: bids and asks as [price, size] texts, best first."""
         return await self.call("GET", "book", venue=venue, market=market)
 
+    async def fund(self, venue: str, address: str, usdc: str, **more: object) -> Any:
+        """Make an account if it is new and give it money; `more` is what POST /control/accounts takes besides."""
+        return await self.call("POST", "accounts", {"venue": venue, "address": address, "usdc": usdc, **more})
+
+    async def journal(self, venue: str, **query: str) -> Any:
+        """Return the witness: what the private face received, answered, accepted, filled."""
+        return await self.call("GET", "accounts/journal", venue=venue, **query)
+
+    async def sums(self) -> Any:
+        """Return both exchanges' sums; `money` and `sizes` of each audit must be zero and empty."""
+        return await self.call("GET", "exchange")
+
     async def ledger(self, **query: str) -> Any:
         """Return what was sent."""
         return await self.call("GET", "ledger", **query)

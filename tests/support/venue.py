@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.domain.feed import BookSnapshot, Event, FeedState, ListingsChanged
+from services.domain.feed import BookSnapshot, Event, FeedState, ListingsChanged, PastCandle, PastFunding
 from services.domain.market import Listing, Source
 from services.venues.port import Emit, FeedCounts, FeedLevel, VenueError, VenueStatus
 
@@ -18,6 +18,10 @@ class ScriptedVenue:
         self.wanted: dict[str, FeedLevel] = {}
         self.resyncs: list[tuple[str, str]] = []
         self.books: dict[str, BookSnapshot] = {}
+        self.candles: dict[tuple[str, int], list[PastCandle]] = {}
+        self.fundings: dict[str, list[PastFunding]] = {}
+        self.asked: list[tuple[str, int, int, int]] = []
+        self.fails: str | None = None
         self.state = FeedState.LIVE
         self.version = 1
         self._emit: Emit | None = None
@@ -46,6 +50,21 @@ class ScriptedVenue:
         if market not in self.books:
             raise VenueError(f"{self.name} has no snapshot of {market} for this test")
         return self.books[market]
+
+    async def fetch_candles(
+        self, market: str, interval_s: int, start_time_ns: int, end_time_ns: int
+    ) -> list[PastCandle]:
+        self.asked.append((market, interval_s, start_time_ns, end_time_ns))
+        if self.fails is not None:
+            raise VenueError(self.fails)
+        known = self.candles.get((market, interval_s), [])
+        return [one for one in known if start_time_ns <= one.open_time_ns < end_time_ns]
+
+    async def fetch_fundings(self, market: str, start_time_ns: int, end_time_ns: int) -> list[PastFunding]:
+        if self.fails is not None:
+            raise VenueError(self.fails)
+        known = self.fundings.get(market, [])
+        return [one for one in known if start_time_ns <= one.settle_time_ns < end_time_ns]
 
     def status(self) -> VenueStatus:
         return VenueStatus(

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perpmesh_client.client import DEFAULT_ADDRESS, Perpmesh
     from perpmesh_client.errors import FieldViolation, GapError, PerpmeshError
+    from perpmesh_client.login import CallbackWallet, KeyWallet, Login, Wallet
     from perpmesh_client.stream import Status, Watch
     from perpmesh_client.tuning import Tuning
     from perpmesh_client.values.book import BookLevel, BookVersion, LocalBook, OrderBook, VenueSize
     from perpmesh_client.values.funding import FundingRate, VenueFunding
+    from perpmesh_client.values.history import Candle, FundingPoint, Interval, PricePoint
     from perpmesh_client.values.market import LeverageTier, Listing, Market
     from perpmesh_client.values.price import BestLevel, Price, VenuePrice
     from perpmesh_client.values.states import BreakerState, Feed, ListingStatus, Side, Source, State
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "client": ("DEFAULT_ADDRESS", "Perpmesh"),
     "errors": ("FieldViolation", "GapError", "PerpmeshError"),
+    "login": ("CallbackWallet", "KeyWallet", "Login", "Wallet"),
     "stream": ("Status", "Watch"),
     "tuning": ("Tuning",),
     "values.book": ("BookLevel", "BookVersion", "LocalBook", "OrderBook", "VenueSize"),
     "values.funding": ("FundingRate", "VenueFunding"),
+    "values.history": ("Candle", "FundingPoint", "Interval", "PricePoint"),
     "values.market": ("LeverageTier", "Listing", "Market"),
     "values.price": ("BestLevel", "Price", "VenuePrice"),
     "values.states": ("BreakerState", "Feed", "ListingStatus", "Side", "Source", "State"),
@@ -56,23 +60,30 @@ __all__ = [
     "BookVersion",
     "Breaker",
     "BreakerState",
+    "CallbackWallet",
+    "Candle",
     "Connection",
     "Feed",
     "FeedCounts",
     "FieldViolation",
+    "FundingPoint",
     "FundingRate",
     "Gap",
     "GapError",
+    "Interval",
+    "KeyWallet",
     "LeverageTier",
     "Limit",
     "Listing",
     "ListingStatus",
     "LocalBook",
+    "Login",
     "Market",
     "OrderBook",
     "Perpmesh",
     "PerpmeshError",
     "Price",
+    "PricePoint",
     "Side",
     "Source",
     "State",
@@ -83,6 +94,7 @@ __all__ = [
     "VenueFunding",
     "VenuePrice",
     "VenueSize",
+    "Wallet",
     "Watch",
     "to_json",
 ]

@@ -7,11 +7,12 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 
 from perpmesh_client.book_watch import follow_book
@@ -22,12 +23,14 @@ from perpmesh_client.transport import Request, Token, Transport, UnaryMethod
 from perpmesh_client.tuning import Tuning, backoff_s
 from perpmesh_client.values.book import LocalBook, OrderBook
 from perpmesh_client.values.funding import FundingRate
+from perpmesh_client.values.history import Candle, FundingPoint, Interval, PricePoint
 from perpmesh_client.values.market import Market
 from perpmesh_client.values.price import Price
 from perpmesh_client.values.trade import Gap, Trade
 from perpmesh_client.values.venue import Venue
 
 if TYPE_CHECKING:
+    from perpmesh.marketdata.v1 import candle_pb2
     from perpmesh.marketdata.v1.market_data_service_pb2_grpc import MarketDataServiceAsyncStub
 
 DEFAULT_ADDRESS = "127.0.0.1:8080"
@@ -38,6 +41,8 @@ BATCH_MAX = 100
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
+Listing = TypeVar("Listing", pb.ListCandlesRequest, pb.ListFundingHistoryRequest, pb.ListPriceHistoryRequest)
+Paged = TypeVar("Paged", pb.ListCandlesResponse, pb.ListFundingHistoryResponse, pb.ListPriceHistoryResponse)
 Seconds = float | timedelta
 """A span: a number of seconds, or a timedelta."""
 
@@ -69,7 +74,7 @@ class Perpmesh:
         """Prepare; the first call connects.
 
         `address`: `host:port` or `http://host:port` in clear text, `https://host` with TLS (port 443 unless given).
-        `token`: an access token or an async function that fetches one; sent as `authorization: Bearer ...`.
+        `token`: an access token, a `Login`, or an async function that fetches one; sent as `authorization: Bearer ...`.
         `metadata`: further headers of every call. `root_certificates`: PEM of the authorities to trust instead of the
         system's. `on_gap`: called with every gap that a stream has and cannot fill; the log gets them otherwise.
         """
@@ -215,6 +220,76 @@ class Perpmesh:
         follow = self._follow(spec, cursor)
         return Watch(self._latest(follow, lambda message: (FundingRate.from_proto(message.funding_rate),)), follow)
 
+    async def candles(
+        self,
+        market: str,
+        interval: str = "1m",
+        *,
+        venue: str = "",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 500,
+    ) -> list[Candle]:
+        """Return candles of one market, newest first, at most `limit`: of one venue, or of all together.
+
+        `interval` is 1s, 1m, 5m, 15m, 1h, 4h or 1d. `start` is inclusive, `end` exclusive. The newest may be forming.
+        """
+        request = pb.ListCandlesRequest(
+            market=market, interval=_interval(interval), venue=venue, start_time=_stamp(start), end_time=_stamp(end)
+        )
+        return await self._pages(
+            lambda stub: stub.ListCandles, request, lambda answer: map(Candle.from_proto, answer.candles), limit
+        )
+
+    def watch_candles(self, *markets: str, interval: str = "1m", venue: str = "", cursor: str = "") -> Watch[Candle]:
+        """Watch the candles of up to 20 markets as they form and close; the last state of each always comes."""
+        number = _interval(interval)
+        spec: Spec[pb.WatchCandlesRequest, pb.WatchCandlesResponse] = Spec(
+            call="WatchCandles",
+            pick=lambda stub: stub.WatchCandles,
+            request=lambda at: pb.WatchCandlesRequest(markets=markets, interval=number, venue=venue, cursor=at),
+        )
+        follow = self._follow(spec, cursor)
+        return Watch(self._latest(follow, lambda message: (Candle.from_proto(message.candle),)), follow)
+
+    async def funding_history(
+        self,
+        market: str,
+        *,
+        venues: Iterable[str] = (),
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 100,
+    ) -> list[FundingPoint]:
+        """Return the settled funding of one market, newest first, at most `limit` rates."""
+        request = pb.ListFundingHistoryRequest(
+            market=market, venues=venues, start_time=_stamp(start), end_time=_stamp(end)
+        )
+        return await self._pages(
+            lambda stub: stub.ListFundingHistory,
+            request,
+            lambda answer: map(FundingPoint.from_proto, answer.points),
+            limit,
+        )
+
+    async def price_history(
+        self,
+        market: str,
+        *,
+        venue: str = "",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 500,
+    ) -> list[PricePoint]:
+        """Return the recorded prices of one market, newest first, at most `limit`."""
+        request = pb.ListPriceHistoryRequest(market=market, venue=venue, start_time=_stamp(start), end_time=_stamp(end))
+        return await self._pages(
+            lambda stub: stub.ListPriceHistory,
+            request,
+            lambda answer: map(PricePoint.from_proto, answer.points),
+            limit,
+        )
+
     async def markets(self, *, venues: Iterable[str] = ()) -> list[Market]:
         """Return all markets, or those that any of `venues` lists, ordered by name."""
         found: list[Market] = []
@@ -257,11 +332,14 @@ class Perpmesh:
         """Send a call, again while the mesh is UNAVAILABLE, within one deadline."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._tuning.call_timeout_s
-        failures = 0
+        failures, renewed = 0, False
         while True:
             try:
                 return await self._transport.call(pick, request, max(0.001, deadline - loop.time()))
             except PerpmeshError as error:
+                if error.reason == "TOKEN_INVALID" and not renewed and self._transport.token_refused():
+                    renewed = True
+                    continue
                 failures += 1
                 asked_s = error.retry_after.total_seconds() if error.retry_after is not None else 0.0
                 wait_s = backoff_s(self._tuning, failures, self._dice, retry_after_s=asked_s)
@@ -296,6 +374,24 @@ class Perpmesh:
                 else:
                     self._on_gap(item)
 
+    async def _pages(
+        self,
+        pick: Callable[[MarketDataServiceAsyncStub], UnaryMethod[Listing, Paged]],
+        request: Listing,
+        items_of: Callable[[Paged], Iterable[Item]],
+        limit: int,
+    ) -> list[Item]:
+        """Return at most `limit` items of a list that comes in pages."""
+        found: list[Item] = []
+        while len(found) < limit:
+            request.page_size = min(PAGE_MAX, limit - len(found))
+            answer = await self._call(pick, request)
+            found += items_of(answer)
+            if not answer.next_page_token:
+                break
+            request.page_token = answer.next_page_token
+        return found[:limit]
+
     async def _fetch_trades(self, market: str, first: int, last: int) -> tuple[list[Trade], int]:
         request = pb.ListTradesRequest(market=market, first_sequence=first, last_sequence=last)
         return await self._list_trades(request, self._tuning.fill_trades_max)
@@ -309,6 +405,22 @@ class Perpmesh:
             if not answer.next_page_token or len(found) >= limit:
                 return found[:limit], answer.earliest_sequence
             request.page_token = answer.next_page_token
+
+
+def _stamp(moment: datetime | None) -> Timestamp | None:
+    """Return a time for a request. Raises `ValueError` for one that is not aware, since it could be any."""
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} has no time zone; an aware datetime would pass")
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
+def _interval(text: str) -> candle_pb2.CandleInterval.ValueType:
+    """Return the number of an interval. Raises `ValueError` for a text that is none."""
+    return cast("candle_pb2.CandleInterval.ValueType", Interval.of(text).number)
 
 
 def _prices_of(message: pb.WatchPricesResponse) -> Sequence[Price]:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+TOKENS_TRIED = 3
+"""How many tokens in a row may be refused before a stream gives up."""
+
 
 class Status(StrEnum):
     """Where a stream stands, for whoever shows it."""
@@ -198,6 +201,8 @@ class Follow(Generic[Request, Response]):
                 raise trouble.error
             return None
         self.problem = trouble
+        if trouble.reason == "TOKEN_INVALID" and self._failures <= TOKENS_TRIED and self._transport.token_refused():
+            return None
         verdict = judge(trouble, had_cursor=had_cursor, answered=self._answered)
         waited_out = self._tuning.connect_timeout_s is not None and tried_s >= self._tuning.connect_timeout_s
         if verdict is Verdict.RAISE or (not self._answered and waited_out):

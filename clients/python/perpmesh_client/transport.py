@@ -100,6 +100,14 @@ class Endpoint:
         return cls(target=f"{host}:{port}", tls=scheme == "https")
 
 
+def open_channel(endpoint: Endpoint, root_certificates: bytes | None) -> aio.Channel:
+    """Return a channel with our manners; nothing is connected before the first call."""
+    if not endpoint.tls:
+        return aio.insecure_channel(endpoint.target, options=_CHANNEL_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(root_certificates=root_certificates)
+    return aio.secure_channel(endpoint.target, credentials, options=_CHANNEL_OPTIONS)
+
+
 class _Connection:
     """One channel, and how many calls are on it."""
 
@@ -198,10 +206,15 @@ class Transport:
             self._current = None
 
     def _connect(self) -> aio.Channel:
-        if not self._endpoint.tls:
-            return aio.insecure_channel(self._endpoint.target, options=_CHANNEL_OPTIONS)
-        credentials = grpc.ssl_channel_credentials(root_certificates=self._root_certificates)
-        return aio.secure_channel(self._endpoint.target, credentials, options=_CHANNEL_OPTIONS)
+        return open_channel(self._endpoint, self._root_certificates)
+
+    def token_refused(self) -> bool:
+        """Have another token fetched for the next call; False where no other can be had."""
+        refused = getattr(self._token, "refused", None)
+        if refused is None:
+            return False
+        refused()
+        return True
 
     async def _call_metadata(self) -> tuple[tuple[str, str], ...]:
         if self._token is None:

@@ -27,7 +27,7 @@ from services.market_data.app.intake import Intake
 from services.market_data.model.market import Market
 from services.market_data.model.trade_log import NumberedTrade, TradeLog
 from services.market_data.model.venue_market import LIVE, VenueMarket
-from services.market_data.ports import Clock, Publisher, Venue
+from services.market_data.ports import Clock, Publisher, Tap, Venue
 from services.venues.port import FeedLevel
 
 TICK_S: Final = 0.1
@@ -46,6 +46,7 @@ class Engine:
         self.audits = dict.fromkeys(self.venues, 0)
         self.audit_differences = dict.fromkeys(self.venues, 0)
         self._publisher = publisher
+        self._tap: Tap | None = None
         self._clock = clock
         self._demand_sent = -1
         self._book_watched: frozenset[str] = frozenset()
@@ -69,6 +70,10 @@ class Engine:
         }
         for name in self.venues:
             self.intake.open(name)
+
+    def follow(self, tap: Tap) -> None:
+        """Have `tap` told of every trade from now on."""
+        self._tap = tap
 
     @property
     def listings_complete(self) -> bool:
@@ -161,6 +166,8 @@ class Engine:
             printed, self._printed = self._printed, {}
             for name, trades in printed.items():
                 publisher.trades(self.markets[name], trades)
+                if self._tap is not None:
+                    self._tap.trades(self.markets[name], trades)
         if self._funding_touched:
             fundings, self._funding_touched = self._funding_touched, {}
             publisher.fundings(list(fundings.values()), now_ns)
@@ -261,6 +268,8 @@ class Engine:
                 self._book_touched[name] = market
             if event.trades_lost:
                 self._publisher.trades_lost(market, event.venue, event.reason)
+                if self._tap is not None:
+                    self._tap.trades_lost(name, event.venue)
 
     def _on_listings(self, event: ListingsChanged) -> None:
         self._listed_venues.add(event.venue)

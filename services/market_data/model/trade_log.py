@@ -48,6 +48,10 @@ class TradeLog:
             self._known.discard((gone.venue, gone.trade_id))
         return numbered
 
+    def __len__(self) -> int:
+        """Return how many trades are kept."""
+        return len(self._trades)
+
     @property
     def earliest_sequence(self) -> int:
         """The lowest number still kept; zero when there is none."""

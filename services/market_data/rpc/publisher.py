@@ -15,6 +15,7 @@ from services.market_data.model.market import Market
 from services.market_data.model.trade_log import NumberedTrade
 from services.market_data.rpc import encode
 from services.market_data.rpc.book_stream import BookChannels
+from services.market_data.rpc.candle_stream import CandleHubs
 from services.market_data.rpc.encode_static import venue_message
 from services.market_data.rpc.framing import WatchFraming
 from services.venues.port import VenueStatus
@@ -55,6 +56,7 @@ class StreamPublisher:
             streams_max=streams_max,
         )
         self.books = BookChannels(epoch=epoch, framing=framing, clock=clock)
+        self.candles = CandleHubs(epoch=epoch, framing=framing, clock=clock, streams_max=streams_max)
 
     async def run(self) -> None:
         """Keep heartbeats and idle channels in order, until canceled."""
@@ -65,7 +67,8 @@ class StreamPublisher:
 
     def close(self, reason: Reason, message: str) -> None:
         """End every stream with a last message."""
-        hubs: list[Hub] = [self.price_hub, self.funding_hub, self.venue_hub, self.trade_hub, *self.books.all()]
+        hubs: list[Hub] = [self.price_hub, self.funding_hub, self.venue_hub, self.trade_hub]
+        hubs += [*self.books.all(), *self.candles.all()]
         for hub in hubs:
             hub.close(reason, message)
 
@@ -76,6 +79,7 @@ class StreamPublisher:
             "fundings": self.funding_hub.stream_count,
             "venues": self.venue_hub.stream_count,
             "trades": self.trade_hub.stream_count,
+            "candles": sum(hub.stream_count for hub in self.candles.all()),
             "books": sum(channel.stream_count for channel in self.books.all()),
         }
 
@@ -128,5 +132,6 @@ class StreamPublisher:
         while True:
             await self._clock.sleep(EXPIRE_S)
             self.books.expire()
-            for channel in self.books.all():
+            self.candles.expire()
+            for channel in (*self.books.all(), *self.candles.all()):
                 channel.wake_silent()

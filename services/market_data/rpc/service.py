@@ -13,11 +13,12 @@ from perpmesh.marketdata.v1 import market_pb2, price_pb2
 from services.chassis.clock import Clock
 from services.chassis.watch import Latest, WatchRequest
 from services.domain.market import Source
+from services.domain.pages import Pager, page_size
 from services.market_data.app.demand import Demand
 from services.market_data.app.view import View
 from services.market_data.model.market import Market
-from services.market_data.model.pages import Pager, page_size
 from services.market_data.rpc import encode, encode_static
+from services.market_data.rpc.history_calls import HistoryCalls
 from services.market_data.rpc.publisher import StreamPublisher
 from services.venues.port import FeedLevel
 
@@ -39,6 +40,7 @@ class MarketDataService:
         sources: dict[str, Source],
         pager: Pager,
         clock: Clock,
+        history: HistoryCalls,
     ) -> None:
         self._view = view
         self._demand = demand
@@ -46,6 +48,7 @@ class MarketDataService:
         self._sources = sources
         self._pager = pager
         self._clock = clock
+        self._history = history
 
     # Venues.
 
@@ -153,7 +156,10 @@ class MarketDataService:
     # Trades.
 
     async def ListTrades(self, request: pb.ListTradesRequest, context: Context) -> pb.ListTradesResponse:
-        """List recent trades, newest first."""
+        """List trades, newest first; by their numbers where those are given, which only recent ones have."""
+        if not request.first_sequence and not request.last_sequence:
+            self._demand.touch((await self._view.market(request.market)).name, FeedLevel.PRICE)
+            return await self._history.list_trades(request, context)
         market = await self._view.market(request.market)
         venues = self._view.check_venues(request.venues, "venues")
         self._demand.touch(market.name, FeedLevel.PRICE)
@@ -211,6 +217,30 @@ class MarketDataService:
             min_interval_s=_seconds(request.min_interval),
         )
         await _send(context, hub.stream(watch))
+
+    # The past, and candles.
+
+    async def ListFundingHistory(
+        self, request: pb.ListFundingHistoryRequest, context: Context
+    ) -> pb.ListFundingHistoryResponse:
+        """List settled funding, newest first."""
+        return await self._history.list_fundings(request, context)
+
+    async def ListPriceHistory(
+        self, request: pb.ListPriceHistoryRequest, context: Context
+    ) -> pb.ListPriceHistoryResponse:
+        """List recorded prices, newest first."""
+        return await self._history.list_prices(request, context)
+
+    async def ListCandles(self, request: pb.ListCandlesRequest, context: Context) -> pb.ListCandlesResponse:
+        """List candles, newest first."""
+        return await self._history.list_candles(request, context)
+
+    async def WatchCandles(self, request: pb.WatchCandlesRequest, context: Context) -> None:
+        """Stream candles as they form and close."""
+        markets = [market.name for market in await self._view.choose(request.markets)]
+        with self._watching(markets, FeedLevel.PRICE):
+            await _send(context, self._history.watch_candles(request, markets))
 
     def _watching(self, markets: Iterable[str], level: FeedLevel) -> AbstractContextManager[None]:
         names = list(markets)

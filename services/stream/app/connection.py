@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.stream.app.feed import Feed
+from services.stream.model.caller import Caller
 from services.stream.model.lane import Lane
 from services.stream.model.limits import Limits
 from services.stream.model.outbox import Outbox
@@ -13,7 +14,7 @@ from services.stream.ports import Socket
 class Connection:
     """What the door keeps of one socket."""
 
-    __slots__ = ("closing", "follows", "id", "meter", "outbox", "scheduled", "sent_s", "socket", "stalled_s")
+    __slots__ = ("caller", "closing", "follows", "id", "meter", "outbox", "scheduled", "sent_s", "socket", "stalled_s")
 
     def __init__(self, connection_id: str, socket: Socket, limits: Limits, now_s: float) -> None:
         self.id = connection_id
@@ -29,6 +30,8 @@ class Connection:
         self.scheduled: float | None = None
         """When the pacer will look at it."""
         self.closing = False
+        self.caller: Caller | None = None
+        """Who calls; None before an `authenticate`."""
 
 
 class Follow:

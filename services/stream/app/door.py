@@ -20,7 +20,7 @@ from services.stream.model import frame, request
 from services.stream.model.lane import make_lane
 from services.stream.model.limits import Limits
 from services.stream.model.topic import parse_topic
-from services.stream.ports import Clock, MarketData, Measures, Socket
+from services.stream.ports import Callers, Clock, MarketData, Measures, Presence, Socket
 
 CLOSE_RESTART = 1012
 """The door drains: connect again."""
@@ -57,11 +57,15 @@ class Door:
         chance: random.Random,
         measures: Measures,
         bounds: DoorBounds,
+        callers: Callers,
+        presence: Presence,
     ) -> None:
         self._clock = clock
         self._new_id = new_id
         self._measures = measures
         self._bounds = bounds
+        self._callers = callers
+        self._presence = presence
         self._limits = bounds.limits
         self._catalog = Catalog(market_data, clock)
         self._hub = Hub(
@@ -131,6 +135,8 @@ class Door:
         else:
             if isinstance(asked, request.Ping):
                 connection.outbox.answer(frame.pong(asked.id, self._clock.now()))
+            elif isinstance(asked, request.Authenticate):
+                self._authenticate(connection, asked)
             elif isinstance(asked, request.Unsubscribe):
                 self._unsubscribe(connection, asked)
             else:
@@ -192,6 +198,34 @@ class Door:
             raise request.not_text()
         return request.parse_request(message, self._limits)
 
+    def _authenticate(self, connection: Connection, asked: request.Authenticate) -> None:
+        """Take in who calls, or who goes on calling; whatever else a token says ends the connection."""
+        known = connection.caller
+        try:
+            caller = self._callers.admit(asked.access_token, lambda why: self._turn_out(connection, why))
+            if known is not None and known.user != caller.user:
+                caller.forget()
+                raise DomainError(
+                    Reason.PERMISSION_DENIED, "This connection is another user's: open one for each user."
+                )
+        except DomainError as error:
+            self._measures.refused(error)
+            connection.outbox.answer(frame.error_frame(error, asked.id))
+            self.flush((connection,))
+            self._end(connection, error, CLOSE_POLICY, resumable=False)
+            return
+        if known is not None:
+            known.forget()
+        else:
+            self._presence.here(caller.user, connection.id)
+        connection.caller = caller
+        connection.outbox.answer(frame.authenticated(asked.id, caller.user, caller.expire_time))
+
+    def _turn_out(self, connection: Connection, why: DomainError) -> None:
+        """End a connection whose token has ended or was revoked."""
+        if not connection.closing:
+            self._end(connection, why, CLOSE_POLICY, resumable=True)
+
     async def _subscribe(self, connection: Connection, asked: request.Subscribe) -> None:
         try:
             for text in asked.topics:
@@ -204,7 +238,7 @@ class Door:
             self._hub.open_wanted()
 
     async def _follow(self, connection: Connection, text: str, asked: request.Subscribe) -> None:
-        subject = parse_topic(text, asked.depth)
+        subject = parse_topic(text, asked.depth, signed_in=connection.caller is not None)
         await self._catalog.check(subject.market)
         if connection.closing:
             return
@@ -226,7 +260,7 @@ class Door:
                 connection.outbox.answer(frame.status(text, frame.UNSUBSCRIBED, asked.id))
                 continue
             try:
-                parse_topic(text)
+                parse_topic(text, signed_in=connection.caller is not None)
             except DomainError as error:
                 self._measures.refused(error)
                 connection.outbox.answer(frame.status(text, frame.REFUSED, asked.id, error))
@@ -275,6 +309,10 @@ class Door:
 
     def _release(self, connection: Connection) -> None:
         connection.closing = True
+        if connection.caller is not None:
+            connection.caller.forget()
+            self._presence.gone(connection.caller.user, connection.id)
+            connection.caller = None
         for follow in connection.follows.values():
             self._hub.leave(follow)
         connection.follows.clear()

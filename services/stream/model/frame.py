@@ -89,6 +89,11 @@ def end(error: DomainError, *, resumable: bool) -> Frame:
     return _frame("", "", "end", {"reason": error.reason.value, "message": error.message, "resumable": resumable})
 
 
+def authenticated(frame_id: str, user: str, expire: datetime) -> Frame:
+    """Return the answer to a caller who is known now."""
+    return _frame("", frame_id, "authenticated", {"user_id": user, "expire_time": timestamp(expire)})
+
+
 def pong(frame_id: str, now: datetime) -> Frame:
     """Return the answer to a ping."""
     return _frame("", frame_id, "pong", {"server_time": timestamp(now)})

@@ -10,7 +10,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.domain.errors import DomainError, Reason, field_invalid
 from services.stream.model.limits import Limits
@@ -51,7 +51,16 @@ class Ping:
     id: str
 
 
-Request = Subscribe | Unsubscribe | Ping
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authenticate:
+    """Say who calls."""
+
+    id: str
+    access_token: str = field(repr=False)
+
+
+Request = Subscribe | Unsubscribe | Ping | Authenticate
+_REQUESTS = ("subscribe", "unsubscribe", "ping", "authenticate")
 
 
 class BadFrameError(Exception):
@@ -69,11 +78,13 @@ def parse_request(text: str, limits: Limits) -> Request:
     frame_id = ""
     try:
         frame_id = _id(frame.get("id"))
-        _only(frame, "", ("id", "subscribe", "unsubscribe", "ping"))
-        asked = [name for name in ("subscribe", "unsubscribe", "ping") if frame.get(name) is not None]
+        _only(frame, "", ("id", *_REQUESTS))
+        asked = [name for name in _REQUESTS if frame.get(name) is not None]
         if len(asked) != 1:
             raise field_invalid(
-                "request", f"give exactly one of subscribe, unsubscribe and ping, such as {EXAMPLE}; got {len(asked)}."
+                "request",
+                f"give exactly one of subscribe, unsubscribe, ping and authenticate, such as {EXAMPLE}; "
+                f"got {len(asked)}.",
             )
         body = frame[asked[0]]
         if not isinstance(body, dict):
@@ -81,12 +92,22 @@ def parse_request(text: str, limits: Limits) -> Request:
         if asked[0] == "ping":
             _only(body, "ping.", ())
             return Ping(id=frame_id)
+        if asked[0] == "authenticate":
+            return _authenticate(body, frame_id)
         if asked[0] == "unsubscribe":
             _only(body, "unsubscribe.", ("topics",))
             return Unsubscribe(id=frame_id, topics=_topics(body, "unsubscribe.topics", limits))
         return _subscribe(body, frame_id, limits)
     except DomainError as error:
         raise BadFrameError(error, frame_id) from None
+
+
+def _authenticate(body: dict[str, object], frame_id: str) -> Authenticate:
+    _only(body, "authenticate.", ("access_token", "accessToken"))
+    token = body.get("access_token", body.get("accessToken"))
+    if not isinstance(token, str) or not token:
+        raise field_invalid("authenticate.access_token", "must be an access token, as CreateSession gives it.")
+    return Authenticate(id=frame_id, access_token=token)
 
 
 def too_large(size_bytes: int, limits: Limits) -> BadFrameError:

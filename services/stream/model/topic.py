@@ -2,7 +2,7 @@
 
     prices:{market}   book:{market}   trades:{market}   funding:{market}   candles:{market}:{interval}
 
-`orders`, `fills` and `positions` belong to a signed-in user and come with login; until then they are refused.
+`orders`, `fills` and `positions` belong to a signed-in user; their rooms are not served yet, so that they are refused.
 """
 
 from __future__ import annotations
@@ -65,16 +65,11 @@ class Subject:
         return f"{self.kind.value}:{self.market}{tail}"
 
 
-def parse_topic(text: str, depth: int = DEFAULT_DEPTH) -> Subject:
+def parse_topic(text: str, depth: int = DEFAULT_DEPTH, *, signed_in: bool = False) -> Subject:
     """Return what `text` names, or raise a `DomainError` that says what would pass."""
     word, _, rest = text.partition(":")
     if word in _PRIVATE:
-        raise DomainError(
-            Reason.TOKEN_MISSING,
-            f"topics: {word} belongs to a signed-in user, and this connection has no sign-in; "
-            "public topics are " + FORMS + ".",
-            metadata={"field": "topics", "topic": text},
-        )
+        raise _private(word, text, signed_in=signed_in)
     if word not in Kind.__members__.values():
         raise field_invalid("topics", f"{text!r} is no topic; what passes is {FORMS}, such as prices:BTC-PERP.")
     kind = Kind(word)
@@ -95,6 +90,20 @@ def parse_topic(text: str, depth: int = DEFAULT_DEPTH) -> Subject:
     if ":" in rest:
         raise field_invalid("topics", f"{text!r} has a part too many; what passes is {word}:{market}.")
     return Subject(kind=kind, market=market, depth=depth if kind is Kind.BOOK else 0)
+
+
+def _private(word: str, text: str, *, signed_in: bool) -> DomainError:
+    metadata = {"field": "topics", "topic": text}
+    if signed_in:
+        return DomainError(
+            Reason.CALL_NOT_SERVED, f"topics: {word} is not served by this version of the mesh.", metadata=metadata
+        )
+    return DomainError(
+        Reason.TOKEN_MISSING,
+        f"topics: {word} belongs to a signed-in user, and this connection has not said who calls: send an "
+        "`authenticate` frame first; public topics are " + FORMS + ".",
+        metadata=metadata,
+    )
 
 
 def market_unknown(market: str, known: Collection[str]) -> DomainError:

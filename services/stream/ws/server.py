@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,13 +63,21 @@ class DoorServer:
     """The HTTP port of the door."""
 
     def __init__(
-        self, door: Door, site: Site, *, limits: Limits, entrance: Entrance, new_id: Callable[[], str]
+        self,
+        door: Door,
+        site: Site,
+        *,
+        limits: Limits,
+        entrance: Entrance,
+        new_id: Callable[[], str],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._door = door
         self._site = site
         self._limits = limits
         self._entrance = entrance
         self._new_id = new_id
+        self._tls = tls
         self._addresses: Counter[str] = Counter()
         self._server: Server | None = None
         self.port = 0
@@ -84,6 +93,7 @@ class DoorServer:
         self._server = await serve(
             self._serve,
             sock=listener,
+            ssl=self._tls,
             backlog=BACKLOG,
             process_request=self._answer,
             create_connection=ClientConnection,

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.chassis.clock import Clock
-from services.domain.feed import BookSnapshot
+from services.domain.feed import BookSnapshot, PastCandle, PastFunding
 from services.venues.budget import Allowance
-from services.venues.hyperliquid.wire import events, info
+from services.venues.hyperliquid.wire import events, info, past
 from services.venues.hyperliquid.wire.universe import Universe, build
 from services.venues.hyperliquid.wire.values import WireError
 from services.venues.port import VenueError
@@ -20,7 +20,15 @@ from services.venues.rest import Rest
 WEIGHT_ALLOWED: Final = Allowance(units=1_200, seconds=60, reserve=100)
 BOOK_WEIGHT: Final = 2
 META_WEIGHT: Final = 20
+HISTORY_WEIGHT: Final = 20
+"""Of a question about the past; more by what comes back."""
+CANDLES_MAX: Final = 5_000
+"""The most candles of one answer; the venue has no older ones."""
+FUNDINGS_MAX: Final = 500
+INTERVALS: Final = {60: "1m", 300: "5m", 900: "15m", 3_600: "1h", 14_400: "4h", 86_400: "1d"}
 PATH: Final = "/info"
+_SECOND_NS: Final = 1_000_000_000
+_HOUR_NS: Final = 3_600 * _SECOND_NS
 
 
 class Info:
@@ -63,6 +71,37 @@ class Info:
             return events.book(raw, universe, depth=events.FULL_DEPTH, receive_time_ns=self._clock.time_ns())
         except WireError as error:
             raise VenueError(f"Hyperliquid's book of {symbol} cannot be read: {error}") from error
+
+    async def candles(self, symbol: str, interval_s: int, start_ns: int, end_ns: int) -> list[PastCandle]:
+        """Return the candles that open in [start, end), oldest first; weight 20 and 1 for each 60 that may come."""
+        end_ns = min(end_ns, start_ns + CANDLES_MAX * interval_s * _SECOND_NS)
+        weight = HISTORY_WEIGHT + (end_ns - start_ns) // (interval_s * _SECOND_NS) // 60
+        wanted = {
+            "coin": symbol,
+            "interval": INTERVALS[interval_s],
+            "startTime": start_ns // 1_000_000,
+            "endTime": end_ns // 1_000_000 - 1,
+        }
+        body = await self._rest.post(PATH, info.ask("candleSnapshot", req=wanted), weight=weight)
+        try:
+            found = [past.candle(raw, symbol) for raw in info.decode_candles(body)]
+        except WireError as error:
+            raise VenueError(f"Hyperliquid's candles of {symbol} cannot be read: {error}") from error
+        return past.between(found, start_ns, end_ns)
+
+    async def fundings(self, symbol: str, start_ns: int, end_ns: int) -> list[PastFunding]:
+        """Return the rates settled in [start, end), oldest first; weight 20 and 1 for each 20 that may come."""
+        end_ns = min(end_ns, start_ns + FUNDINGS_MAX * _HOUR_NS)
+        weight = HISTORY_WEIGHT + (end_ns - start_ns) // _HOUR_NS // 20 + 1
+        asked = info.ask(
+            "fundingHistory", coin=symbol, startTime=start_ns // 1_000_000, endTime=end_ns // 1_000_000 - 1
+        )
+        body = await self._rest.post(PATH, asked, weight=weight)
+        try:
+            found = [past.funding(raw, symbol) for raw in info.decode_funding(body)]
+        except WireError as error:
+            raise VenueError(f"Hyperliquid's funding of {symbol} cannot be read: {error}") from error
+        return sorted(found, key=lambda one: one.settle_time_ns)
 
     async def close(self) -> None:
         """Give the sockets back."""

@@ -14,7 +14,15 @@ from typing import Final, Protocol
 
 from services.chassis.clock import Clock
 from services.chassis.telemetry import log
-from services.domain.feed import BookSnapshot, FeedState, ListingsChanged, MarketDown, TopOfBook
+from services.domain.feed import (
+    BookSnapshot,
+    FeedState,
+    ListingsChanged,
+    MarketDown,
+    PastCandle,
+    PastFunding,
+    TopOfBook,
+)
 from services.domain.market import HYPERLIQUID, Source
 from services.venues.budget import Allowance, Budget
 from services.venues.hyperliquid import plan as planning
@@ -178,10 +186,23 @@ class HyperliquidVenue:
 
     async def fetch_book(self, market: str) -> BookSnapshot:
         """Return a fresh snapshot of 20 levels per side by REST. Raises `VenueError`."""
+        return await self._info.book(self._symbol(market), self._feed.universe)
+
+    async def fetch_candles(
+        self, market: str, interval_s: int, start_time_ns: int, end_time_ns: int
+    ) -> list[PastCandle]:
+        """Return past candles by REST, the oldest first. Raises `VenueError`."""
+        return await self._info.candles(self._symbol(market), interval_s, start_time_ns, end_time_ns)
+
+    async def fetch_fundings(self, market: str, start_time_ns: int, end_time_ns: int) -> list[PastFunding]:
+        """Return settled funding by REST, the oldest first. Raises `VenueError`."""
+        return await self._info.fundings(self._symbol(market), start_time_ns, end_time_ns)
+
+    def _symbol(self, market: str) -> str:
         symbol = self._symbols.get(market)
         if symbol is None:
             raise VenueError(f"Hyperliquid does not list {market}")
-        return await self._info.book(symbol, self._feed.universe)
+        return symbol
 
     def status(self) -> VenueStatus:
         """Return how the feed stands."""

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from services.chassis.clock import Clock
 from services.chassis.telemetry import log
-from services.domain.feed import BookSnapshot, FeedState, ListingsChanged
+from services.domain.feed import BookSnapshot, FeedState, ListingsChanged, PastCandle, PastFunding
 from services.domain.market import LIGHTER, Listing, Source, Status
 from services.venues.budget import Allowance, Budget
 from services.venues.lifecycle import SessionConfig
@@ -156,10 +156,23 @@ class LighterVenue:
 
     async def fetch_book(self, market: str) -> BookSnapshot:
         """Return the near levels of a book by REST; see `LighterHttp.book` for what they can be compared with."""
+        return await self._http.book(self._known(market))
+
+    async def fetch_candles(
+        self, market: str, interval_s: int, start_time_ns: int, end_time_ns: int
+    ) -> list[PastCandle]:
+        """Return past candles by REST, the oldest first. Raises `VenueError`."""
+        return await self._http.candles(self._known(market), interval_s, start_time_ns, end_time_ns)
+
+    async def fetch_fundings(self, market: str, start_time_ns: int, end_time_ns: int) -> list[PastFunding]:
+        """Return settled funding by REST, the oldest first. Raises `VenueError`."""
+        return await self._http.fundings(self._known(market), start_time_ns, end_time_ns)
+
+    def _known(self, market: str) -> WireMarket:
         known = self._markets.get(market)
         if known is None:
             raise VenueError(f"Lighter does not list {market}")
-        return await self._http.book(known)
+        return known
 
     def status(self) -> VenueStatus:
         """Return how the feed stands."""

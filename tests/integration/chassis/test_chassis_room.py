@@ -29,6 +29,7 @@ async def start(tmp_path: Path, **environ: str) -> tuple[asyncio.subprocess.Proc
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in (".", "gen")),
             "PERPMESH_RUN_FILE": str(run_file),
+            "PERPMESH_ALLOW_PLAINTEXT": "true",
             **environ,
         },
         stderr=asyncio.subprocess.PIPE,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from services.chassis import errors
 from services.chassis.config import ConfigError
-from services.chassis.interceptors import Verifier
+from services.chassis.interceptors import Credentials, Verifier
 from services.chassis.methods import Access
 from services.chassis.metrics import Metrics
 from services.chassis.principal import Principal
@@ -239,11 +239,17 @@ async def test_what_is_not_built_says_so_and_teaches() -> None:
 class OneUser:
     """A verifier that knows one token."""
 
-    async def verify(self, access: int, method: str, metadata: Mapping[str, str]) -> Principal | None:
-        if metadata.get("authorization") != "Bearer right":
+    def verify(self, access: int, method: str, credentials: Credentials) -> Principal | None:
+        if not credentials.authorization:
+            return None
+        if credentials.authorization != ("Bearer right",):
             raise DomainError(Reason.TOKEN_INVALID, "Unknown token.")
         assert access in {Access.ACCESS_READ, Access.ACCESS_PUBLIC}
         return Principal(user="user-1", scopes=frozenset({"read"}))
+
+    def follow(self, principal: Principal, end: Callable[[DomainError], None]) -> Callable[[], None]:
+        self.end = end
+        return lambda: None
 
 
 async def test_without_a_verifier_only_public_calls_are_let_in() -> None:
@@ -262,6 +268,17 @@ async def test_a_verifier_names_the_caller_and_a_wrong_token_is_refused_even_on_
         assert (await fails(r.unary("Say")(SayRequest(), metadata=wrong))).reason is Reason.TOKEN_INVALID
         await r.unary("Say")(SayRequest())
         assert r.echo.seen[-1].principal is None
+
+
+async def test_a_stream_ends_with_the_reason_when_its_token_does() -> None:
+    verifier = OneUser()
+    async with room(verifier=verifier) as r:
+        stream = r.stream()(SayRequest(text="wait", count=1), metadata=(("authorization", "Bearer right"),))
+        assert (await stream.read()).number == 0
+        await r.echo.started.wait()
+        verifier.end(DomainError(Reason.TOKEN_INVALID, "The session was ended."))
+        assert (await fails(stream.read())).reason is Reason.TOKEN_INVALID
+        await r.echo.ended.wait()
 
 
 def test_a_contract_without_an_access_rule_stops_the_start() -> None:

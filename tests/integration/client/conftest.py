@@ -9,7 +9,17 @@ from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from perpmesh_client import Gap, Perpmesh, Tuning
 
 from tests.integration.client.scripted_mesh import ScriptedMesh, hang, live, messages, steps
-from tests.unit.client.client_messages import funding, market, order_book, price, trade, venue
+from tests.unit.client.client_messages import (
+    candle,
+    funding,
+    funding_point,
+    market,
+    order_book,
+    price,
+    price_point,
+    trade,
+    venue,
+)
 
 FAST = Tuning(
     call_timeout_s=2.0, connect_timeout_s=2.0, silence_timeout_s=5.0, backoff_first_s=0.01, backoff_max_s=0.05
@@ -48,6 +58,11 @@ def filled(server: ScriptedMesh) -> ScriptedMesh:
     server.answer("ListFundingRates", pb.ListFundingRatesResponse(funding_rates=[funding()]))
     server.answer("ListVenues", pb.ListVenuesResponse(venues=[venue()]))
     server.answer("ListMarkets", pb.ListMarketsResponse(markets=[market()]))
+    server.answer("ListCandles", pb.ListCandlesResponse(candles=[candle(1, closed=False), candle(0)]))
+    server.answer("ListFundingHistory", pb.ListFundingHistoryResponse(points=[funding_point(0), funding_point(1)]))
+    server.answer("ListPriceHistory", pb.ListPriceHistoryResponse(points=[price_point(0), price_point(1)]))
+    forming = messages(pb.WatchCandlesResponse, "candle", [candle(1, closed=False), candle(1)])
+    server.stream("WatchCandles", steps(*forming, live(pb.WatchCandlesResponse), hang()))
     server.answer("GetMarket", pb.GetMarketResponse(market=market()))
     numbered = messages(pb.WatchPricesResponse, "price", [price(sequence=number) for number in (1, 2)])
     server.stream("WatchPrices", steps(*numbered, live(pb.WatchPricesResponse), hang()))

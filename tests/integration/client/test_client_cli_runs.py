@@ -21,7 +21,7 @@ from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from services.domain.errors import DomainError, FieldViolation, Reason
 from tests.integration.client.client_process import DEADLINE_S, MODULE, environment, perpmesh
 from tests.integration.client.scripted_mesh import ScriptedMesh, hang, messages, steps
-from tests.unit.client.client_messages import funding, market, order_book, price, trade, venue
+from tests.unit.client.client_messages import candle, funding, funding_point, market, order_book, price, trade, venue
 
 
 def rest_json(message: Message) -> dict[str, object]:
@@ -35,6 +35,8 @@ def rest_json(message: Message) -> dict[str, object]:
         (["book", "btc"], [order_book()]),
         (["trades", "btc"], [trade(2), trade(1)]),
         (["funding"], [funding()]),
+        (["candles", "btc"], [candle(1, closed=False), candle(0)]),
+        (["funding", "btc", "--history"], [funding_point(0), funding_point(1)]),
         (["venues"], [venue()]),
     ],
 )
@@ -59,6 +61,7 @@ async def test_lists_print_json_too(filled: ScriptedMesh, arguments: Sequence[st
         (["book", "btc"], [order_book()]),
         (["trades", "btc"], [trade(1), trade(2)]),
         (["funding", "btc"], [funding()]),
+        (["candles", "btc"], [candle(1, closed=False), candle(1)]),
         (["venues"], [venue()]),
     ],
 )
@@ -245,6 +248,7 @@ async def on_a_terminal(
         (["watch"], "BTC-PERP"),
         (["book", "btc"], "100,002.5"),
         (["funding"], "SHORT/LONG"),
+        (["candles", "btc"], "all venues"),
         (["venues"], "subscriptions"),
     ],
 )

@@ -20,12 +20,16 @@ from services.chassis.client import Peer
 from services.chassis.clock import SYSTEM
 from services.chassis.ids import new_id
 from services.chassis.metrics import Metrics
+from services.chassis.verifier import TokenVerifier
 from services.stream.app.door import Door, DoorBounds
+from services.stream.peers.callers import VerifiedCallers
 from services.stream.peers.market_data import MarketDataPeer
+from services.stream.ports import Presence
 from services.stream.ws.measures import DoorMeasures
 from services.stream.ws.server import DoorServer, Entrance
 from services.stream.ws.site import Site
 from tests.integration.stream.upstream import Upstream, UpstreamServer
+from tests.support.presence import NobodyHere
 
 READ_TIMEOUT_S = 10.0
 
@@ -123,6 +127,8 @@ async def make_mesh(tmp_path: Path) -> AsyncIterator[MakeMesh]:
             entrance: Entrance | None = None,
             root: Path | None = None,
             silence_max_s: float = 40.0,
+            verifier: TokenVerifier | None = None,
+            presence: Presence | None = None,
             started: bool = True,
         ) -> Mesh:
             bounds = bounds or DoorBounds()
@@ -136,6 +142,8 @@ async def make_mesh(tmp_path: Path) -> AsyncIterator[MakeMesh]:
             stack.push_async_callback(channel.close)
             metrics = Metrics()
             door = Door(
+                callers=VerifiedCallers(verifier),
+                presence=presence or NobodyHere(),
                 market_data=MarketDataPeer(channel, silence_max_s=silence_max_s),
                 clock=SYSTEM,
                 new_id=new_id,

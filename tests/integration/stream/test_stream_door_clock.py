@@ -16,8 +16,10 @@ from services.stream.app.door import Door, DoorBounds
 from services.stream.model.frame import Frame
 from services.stream.model.said import NowLive, Said, Value
 from services.stream.model.topic import Subject
+from services.stream.peers.callers import VerifiedCallers
 from services.stream.ws.measures import DoorMeasures
 from tests.support.clock import ManualClock, settle
+from tests.support.presence import NobodyHere
 
 
 class Source:
@@ -91,6 +93,8 @@ class World:
         self.clock = ManualClock()
         self.source = Source(self.clock)
         self.door = Door(
+            callers=VerifiedCallers(None),
+            presence=NobodyHere(),
             market_data=self.source,
             clock=self.clock,
             new_id=lambda: "c-1",

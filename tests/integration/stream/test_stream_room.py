@@ -50,6 +50,7 @@ async def spawn(run_file: Path, **settings: str) -> asyncio.subprocess.Process:
             "PYTHONPATH": ":".join(map(str, roots)),
             "PERPMESH_LISTEN": "127.0.0.1:0",
             "PERPMESH_RUN_FILE": str(run_file),
+            "PERPMESH_ALLOW_PLAINTEXT": "true",
             **settings,
         },
         stderr=asyncio.subprocess.PIPE,

@@ -248,3 +248,49 @@ async def test_nothing_is_left_running_after_a_cancel(adapter: Adapter) -> None:
         await asyncio.sleep(0.5)
         assert room.events == events
     assert asyncio.all_tasks() <= before | inside
+
+
+async def test_past_candles_are_whole_in_order_and_agree_with_each_other(adapter: Adapter) -> None:
+    async with court(adapter, seed=31) as c:
+        await c.room.until(lambda: c.room.is_live(BTC), "a live market", 10)
+        hour_ns = 3_600 * 10**9
+        end_ns = time.time_ns() // hour_ns * hour_ns
+        start_ns = end_ns - 2 * hour_ns
+        minutes = await c.venue.fetch_candles(BTC, 60, start_ns, end_ns)
+        hours = await c.venue.fetch_candles(BTC, 3_600, start_ns, end_ns)
+        assert [one.open_time_ns for one in hours] == [start_ns, start_ns + hour_ns]
+        assert [one.open_time_ns for one in minutes] == list(range(start_ns, end_ns, 60 * 10**9))
+        for hour in hours:
+            parts = [one for one in minutes if 0 <= one.open_time_ns - hour.open_time_ns < hour_ns]
+            assert (hour.open, hour.close) == (parts[0].open, parts[-1].close)
+            assert (hour.high, hour.low) == (max(x.high for x in parts), min(x.low for x in parts))
+            assert hour.volume == sum(x.volume for x in parts)
+        with pytest.raises(VenueError, match="list"):
+            await c.venue.fetch_candles("NO-SUCH-PERP", 60, start_ns, end_ns)
+
+
+async def test_a_long_past_is_asked_on_from_the_last_candle(adapter: Adapter) -> None:
+    async with court(adapter, seed=32) as c:
+        await c.room.until(lambda: c.room.is_live(BTC), "a live market", 10)
+        minute_ns = 60 * 10**9
+        end_ns = time.time_ns() // minute_ns * minute_ns
+        start_ns = end_ns - 1_200 * minute_ns
+        found: list[int] = []
+        while not found or found[-1] < end_ns - minute_ns:
+            at_ns = found[-1] + minute_ns if found else start_ns
+            page = await c.venue.fetch_candles(BTC, 60, at_ns, end_ns)
+            assert page
+            found += [one.open_time_ns for one in page]
+        assert found == list(range(start_ns, end_ns, minute_ns))
+
+
+async def test_settled_funding_comes_hour_by_hour(adapter: Adapter) -> None:
+    async with court(adapter, seed=33) as c:
+        await c.room.until(lambda: c.room.is_live(BTC), "a live market", 10)
+        hour_ns = 3_600 * 10**9
+        end_ns = time.time_ns() // hour_ns * hour_ns
+        points = await c.venue.fetch_fundings(BTC, end_ns - 24 * hour_ns, end_ns)
+        assert [one.settle_time_ns // hour_ns for one in points] == list(
+            range(end_ns // hour_ns - 24, end_ns // hour_ns)
+        )
+        assert all(abs(one.rate) < Decimal("0.04") for one in points)

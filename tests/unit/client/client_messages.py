@@ -8,7 +8,9 @@ from decimal import Decimal
 
 from perpmesh.marketdata.v1 import (
     book_pb2,
+    candle_pb2,
     funding_pb2,
+    history_pb2,
     market_pb2,
     price_pb2,
     state_pb2,
@@ -196,4 +198,40 @@ def venue(name: str = "lighter") -> venue_pb2.Venue:
         last_failure="The connection was refused.",
     )
     message.limits.add(name="subscriptions", used=812, allowed=1_000)
+    return message
+
+
+def candle(minute: int = 0, *, closed: bool = True, venue: str = "") -> candle_pb2.Candle:
+    """Return a candle of one minute: it rises from 100 to 101 by way of 99 and 102."""
+    message = candle_pb2.Candle(
+        market="BTC-PERP",
+        venue=venue,
+        interval=candle_pb2.CANDLE_INTERVAL_1M,
+        open="100",
+        high="102.5",
+        low="99",
+        close=str(101 + minute % 3),
+        volume="1.25",
+        quote_volume="125.75" if closed else "",
+        trade_count=2**53 + 1,
+        closed=closed,
+    )
+    message.open_time.FromSeconds(1_795_352_400 + 60 * minute)
+    message.close_time.FromSeconds(1_795_352_460 + 60 * minute)
+    return message
+
+
+def funding_point(hour: int = 0, venue: str = "lighter") -> funding_pb2.FundingPoint:
+    """Return a settled rate."""
+    message = funding_pb2.FundingPoint(
+        market="BTC-PERP", venue=venue, rate="0.0000125", hourly_rate="0.0000125", yearly_rate="0.1095"
+    )
+    message.settle_time.FromSeconds(1_795_352_400 - 3_600 * hour)
+    return message
+
+
+def price_point(second: int = 0) -> history_pb2.PricePoint:
+    """Return a recorded price."""
+    message = history_pb2.PricePoint(market="BTC-PERP", venue="lighter", bid="100", ask="100.5", mark_price="100.2")
+    message.sample_time.FromSeconds(1_795_352_400 - second)
     return message

@@ -15,16 +15,29 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from perpmesh.marketdata.v1 import book_pb2, funding_pb2, market_pb2, price_pb2, state_pb2, trade_pb2, venue_pb2
+from perpmesh.marketdata.v1 import (
+    book_pb2,
+    candle_pb2,
+    funding_pb2,
+    history_pb2,
+    market_pb2,
+    price_pb2,
+    state_pb2,
+    trade_pb2,
+    venue_pb2,
+)
 from perpmesh.type.v1 import side_pb2
 from perpmesh_client import (
     BreakerState,
+    Candle,
     Feed,
+    FundingPoint,
     FundingRate,
     ListingStatus,
     Market,
     OrderBook,
     Price,
+    PricePoint,
     Side,
     Source,
     State,
@@ -46,6 +59,10 @@ PAIRS: list[tuple[Any, Message]] = [
     (Trade, make.trade(7)),
     (FundingRate, make.funding()),
     (FundingRate, funding_pb2.FundingRate(market="X-PERP", venues=[funding_pb2.VenueFunding(venue="lighter")])),
+    (Candle, make.candle()),
+    (Candle, make.candle(closed=False, venue="lighter")),
+    (FundingPoint, make.funding_point()),
+    (PricePoint, make.price_point()),
     (Market, make.market()),
     (Market, market_pb2.Market(listings=[market_pb2.Market.Listing()])),
     (Venue, make.venue()),
@@ -131,6 +148,9 @@ def test_every_field_of_the_contract_is_a_field_of_the_value() -> None:
         book_pb2.OrderBook,
         trade_pb2.Trade,
         funding_pb2.FundingRate,
+        funding_pb2.FundingPoint,
+        candle_pb2.Candle,
+        history_pb2.PricePoint,
         market_pb2.Market,
         venue_pb2.Venue,
     }

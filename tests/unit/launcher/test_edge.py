@@ -12,7 +12,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from perpmesh.errors.v1 import reason_pb2
 
-from services.launcher.edge import ERRORS, Edge, EdgeError, Upstream, read_contract, render
+from services.launcher.edge import Edge, EdgeError, Upstream, read_contract, render
+from services.launcher.edge_errors import ERRORS
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = (ROOT / "envoy" / "edge.yaml").read_text()

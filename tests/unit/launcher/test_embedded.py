@@ -54,6 +54,14 @@ def test_passwords_are_made_once_and_are_private(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
 
 
+def test_a_secret_that_a_later_version_needs_is_added_and_the_others_stay(tmp_path: Path) -> None:
+    made = embedded.read_secrets(layout(tmp_path))
+    more = embedded.read_secrets(layout(tmp_path), ("valkey", "postgres", "postgres.market_data", "page"))
+    assert {name: more[name] for name in made} == made
+    assert len(set(more.values())) == 4
+    assert embedded.read_secrets(layout(tmp_path)) == more
+
+
 def test_damaged_passwords_are_not_replaced_silently(tmp_path: Path) -> None:
     (tmp_path / "secrets.json").write_text(json.dumps({"valkey": "x"}))
     with pytest.raises(ConfigError, match="make reset"):

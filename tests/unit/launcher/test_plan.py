@@ -10,7 +10,18 @@ import pytest
 
 from services.launcher import plan as plans
 from services.launcher.config import Config, Layout
-from services.launcher.plan import Ground, Kind, Process, Programs, Room, built, plan, port_names, wants_simulator
+from services.launcher.plan import (
+    Ground,
+    Kind,
+    Process,
+    Programs,
+    Room,
+    built,
+    plan,
+    port_names,
+    secret_names,
+    wants_simulator,
+)
 
 ROOMS = (
     Room(name="market_data", services=("perpmesh.marketdata.v1.MarketDataService",), answers_for_all=True,
@@ -33,7 +44,7 @@ def ground(config: Config | None = None, rooms: tuple[Room, ...] = ROOMS, *, sim
         rooms=rooms,
         simulator=simulator,
         ports={name: 7000 + number for number, name in enumerate(names)},
-        secrets={"valkey": "valkey-password", "postgres": "postgres-password"},
+        secrets={name: f"{name}-password" for name in secret_names(rooms)},
     )
 
 
@@ -56,6 +67,18 @@ def test_a_room_gets_no_setting_it_does_not_read() -> None:
 
 def test_passwords_are_in_no_command_line() -> None:
     assert not [p.name for p in plan(ground()) if any("password" in part for part in p.argv)]
+
+
+def test_a_room_that_keeps_state_has_a_role_of_its_own_and_never_the_administrators() -> None:
+    keeper = Room(name="keeper", uses_postgres=True, secrets={"page": "PERPMESH_PAGE_SECRET"})
+    assert secret_names((*ROOMS, keeper)) == ("valkey", "postgres", "postgres.keeper", "page")
+    of = ground(rooms=(*ROOMS, keeper))
+    env = by_name(of)["keeper"].env
+    assert env["PERPMESH_POSTGRES_URL"].startswith("postgresql://keeper:postgres.keeper-password@/postgres?host=")
+    assert env["PERPMESH_PAGE_SECRET"] == "page-password"
+    for name, process in by_name(of).items():
+        assert of.secrets["postgres"] not in " ".join(process.env.values()).split(":"), name
+        assert "PERPMESH_PAGE_SECRET" not in process.env or name == "keeper"
 
 
 def test_settings_of_rooms_pass_through() -> None:

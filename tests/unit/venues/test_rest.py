@@ -15,7 +15,7 @@ from services.chassis.clock import SYSTEM
 from services.venues.budget import Allowance, Budget
 from services.venues.circuit import REST, Circuit
 from services.venues.port import VenueError
-from services.venues.rest import Rest, RestConfig, RestRefusedError, RestUnavailableError
+from services.venues.rest import Importance, Rest, RestConfig, RestRefusedError, RestUnavailableError
 
 
 async def answer(request: web.Request) -> web.StreamResponse:
@@ -52,7 +52,9 @@ async def answer(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def served(*, units: int = 100, failures_max: int = 100) -> AsyncIterator[tuple[Rest, Circuit]]:
+async def served(
+    *, units: int = 100, failures_max: int = 100, open_s: float = 60
+) -> AsyncIterator[tuple[Rest, Circuit]]:
     app = web.Application()
     app.router.add_route("*", "/{kind}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -60,7 +62,7 @@ async def served(*, units: int = 100, failures_max: int = 100) -> AsyncIterator[
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    circuit = Circuit("venue", REST, clock=SYSTEM, policy=BreakerPolicy(failures_max=failures_max, open_s=60))
+    circuit = Circuit("venue", REST, clock=SYSTEM, policy=BreakerPolicy(failures_max=failures_max, open_s=open_s))
     rest = Rest(
         base_url=f"http://127.0.0.1:{port}/",
         budget=Budget(Allowance(units=units, seconds=60)),
@@ -148,3 +150,34 @@ async def test_nobody_listening_is_a_sentence() -> None:
     async with rest:
         with pytest.raises(RestUnavailableError, match="GET /x failed"):
             await rest.get("/x")
+
+
+async def test_no_order_is_a_breakers_probe_and_no_breaker_holds_a_look_up_back() -> None:
+    async with served(failures_max=1, open_s=0.05) as (rest, circuit):
+        circuit.failure("the venue is away")
+        with pytest.raises(RestUnavailableError) as error:
+            await rest.post("/good", b"{}", importance=Importance.ORDER)
+        assert not error.value.is_sent
+        assert await rest.get("/good", importance=Importance.URGENT)
+        assert not circuit.is_closed()
+        await asyncio.sleep(0.06)  # half open: the next attempt is a probe
+        with pytest.raises(RestUnavailableError, match="no order goes first"):
+            await rest.post("/good", b"{}", importance=Importance.ORDER)
+        assert await rest.get("/good")
+        assert await rest.post("/good", b"{}", importance=Importance.ORDER)
+
+
+async def test_what_was_never_sent_is_told_from_what_may_have_been() -> None:
+    circuit = Circuit("test", REST, clock=SYSTEM)
+    budget = Budget(Allowance(units=100, seconds=60))
+    async with Rest(base_url="http://127.0.0.1:9", budget=budget, breaker=circuit, clock=SYSTEM) as closed:
+        with pytest.raises(RestUnavailableError) as error:
+            await closed.post("/good", b"{}")
+        assert not error.value.is_sent
+    async with served(units=1) as (rest, _):
+        with pytest.raises(RestUnavailableError) as error:
+            await rest.get("/html502")
+        assert (error.value.is_sent, error.value.status) == (True, 502)
+        with pytest.raises(RestUnavailableError) as error:
+            await rest.get("/good")
+        assert not error.value.is_sent

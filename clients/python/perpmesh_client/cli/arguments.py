@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 DEFAULT_ADDRESS = "127.0.0.1:8080"
 ADDRESS_VARIABLE = "PERPMESH_ADDRESS"
+KEY_VARIABLE = "PERPMESH_PRIVATE_KEY"
 DEPTHS = (5, 20, 100, 500)
+INTERVALS = ("1s", "1m", "5m", "15m", "1h", "4h", "1d")
 
 _DESCRIPTION = """\
 Real-time perpetual futures over every venue, as one market.
@@ -23,6 +25,7 @@ With --json every line is one JSON object, with the keys that REST gives. Ctrl-C
 examples:
   perpmesh watch btc eth               live prices of two markets
   perpmesh book btc --depth 5          live order book, with who has how much
+  perpmesh candles btc --interval 5m   a chart that grows
   perpmesh funding --once --json       what funding pays now, for a program
 """
 
@@ -42,6 +45,19 @@ class Arguments:
     depth: int = 20
     count: int = 20
     venue: str = ""
+    key_file: str = ""
+    chain_id: int = 1
+    revoke: str = ""
+    """The session to end, or `all` for every other."""
+    action: str = ""
+    """Of `token`: create, list or revoke."""
+    name: str = ""
+    scopes: tuple[str, ...] = ()
+    days: int = 30
+    interval: str = "1m"
+    """The length of candles."""
+    history: bool = False
+    """Whether settled funding is wanted in place of what funding pays now."""
     rest: tuple[str, ...] = ()
     """What follows `record`, untouched."""
 
@@ -52,6 +68,8 @@ def parse(argv: Sequence[str] | None) -> Arguments:
     found, rest = parser.parse_known_args(argv)
     if rest and found.command != "record":
         parser.error(f"not understood: {' '.join(rest)}; see perpmesh {found.command} --help")
+    if getattr(found, "history", False) and not found.markets:
+        parser.error("funding --history needs a market, such as perpmesh funding btc --history")
     typed = list(getattr(found, "markets", ())) + ([found.market] if hasattr(found, "market") else [])
     address = found.address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
     return Arguments(
@@ -64,6 +82,15 @@ def parse(argv: Sequence[str] | None) -> Arguments:
         depth=getattr(found, "depth", 20),
         count=getattr(found, "count", 20),
         venue=getattr(found, "venue", ""),
+        key_file=getattr(found, "key_file", ""),
+        chain_id=getattr(found, "chain_id", 1),
+        revoke=getattr(found, "revoke", ""),
+        action=getattr(found, "action", ""),
+        name=getattr(found, "name", ""),
+        scopes=tuple(getattr(found, "scope", None) or ("read",)),
+        days=getattr(found, "days", 30),
+        interval=getattr(found, "length", "1m"),
+        history=getattr(found, "history", False),
         rest=tuple(rest),
     )
 
@@ -98,16 +125,45 @@ def _parser() -> argparse.ArgumentParser:
     _add_live(trades, interval=False)
     funding = _add(commands, "funding", "funding, live: hourly and yearly rate by venue, spread, next payment")
     _add_markets(funding)
+    funding.add_argument("--history", action="store_true", help="what was settled, of the markets named, newest first")
+    funding.add_argument("--count", type=_count, default=20, help="settled rates shown of each market (default 20)")
     _add_live(funding)
+    candles = _add(commands, "candles", "a chart of candles, live: of all venues together, or of one")
+    candles.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
+    candles.add_argument(
+        "--interval", dest="length", choices=INTERVALS, default="1m", help="the length of a candle (default 1m)"
+    )
+    candles.add_argument("--venue", default="", help="only this venue, such as lighter")
+    candles.add_argument("--count", type=_count, default=0, help="candles shown (default: as many as fit, or 60)")
+    _add_live(candles, interval=False)
     venues = _add(commands, "venues", "the venues, live: state, ages, circuit breakers, limits")
     _add_live(venues, interval=False)
     markets = _add(commands, "markets", "the markets and the rules of every venue that lists them")
     markets.add_argument("--venue", default="", help="only the markets of this venue, such as lighter")
     market = _add(commands, "market", "one market with the rules of every venue that lists it")
     market.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
+    _add_account(commands)
     # No option of its own, not even --help: all that follows is the recorder's.
     commands.add_parser("record", help="write the raw frames of the venues to a file (from a checkout)", add_help=False)
     return parser
+
+
+def _add_account(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    login = _add(commands, "login", f"sign in with a wallet's key from a file, ${KEY_VARIABLE} or a prompt")
+    login.add_argument("--key-file", default="", metavar="FILE", help="a file that holds the private key alone")
+    login.add_argument("--chain-id", type=int, default=1, help="the chain of the wallet (default 1)")
+    _add(commands, "logout", "end the session that is kept, and forget it")
+    sessions = _add(commands, "sessions", "your sessions: where you are signed in")
+    sessions.add_argument("--revoke", default="", metavar="ID", help="end this one; `all` ends every other")
+    token = _add(commands, "token", "tokens for programs: create, list, revoke")
+    actions = token.add_subparsers(dest="action", metavar="ACTION", required=True)
+    create = actions.add_parser("create", help="make one; its secret is shown once")
+    create.add_argument("name", metavar="NAME", help="a name to recognize it by")
+    create.add_argument("--scope", action="append", choices=("read", "trade"), help="what it may do (default read)")
+    create.add_argument("--days", type=_days, default=30, help="how long it lives, 1 to 365 (default 30)")
+    actions.add_parser("list", help="those that live")
+    revoke = actions.add_parser("revoke", help="end one")
+    revoke.add_argument("name", metavar="ID", help="its id")
 
 
 def _add(
@@ -145,6 +201,12 @@ def _interval(text: str) -> float:
     if not 0 <= value <= 60:
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0 to 60")
     return value
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 365:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of days from 1 to 365")
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -6,18 +6,24 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from perpmesh_client.cli import lines, tables
+from perpmesh_client.cli import chart, lines, tables
 from perpmesh_client.cli.arguments import Arguments
 from perpmesh_client.cli.output import Frame, Output
 from perpmesh_client.client import Perpmesh
 from perpmesh_client.values.book import LocalBook, OrderBook
 from perpmesh_client.values.funding import FundingRate
+from perpmesh_client.values.history import Candle
 from perpmesh_client.values.market import Market
 from perpmesh_client.values.price import Price
 from perpmesh_client.values.states import Source
 from perpmesh_client.values.to_json import to_json
 from perpmesh_client.values.trade import Gap
 from perpmesh_client.values.venue import Venue
+
+CHART_ROWS = 24
+"""How high a chart is that is drawn once."""
+CANDLES_SHOWN = 60
+"""How many candles it shows unless it is asked for more."""
 
 
 async def watch(mesh: Perpmesh, arguments: Arguments, output: Output) -> None:
@@ -93,7 +99,14 @@ async def trades(mesh: Perpmesh, arguments: Arguments, output: Output) -> None:
 
 
 async def funding(mesh: Perpmesh, arguments: Arguments, output: Output) -> None:
-    """Show what funding pays, live; without markets all of them, the widest spread first."""
+    """Show what funding pays, live; without markets all of them, the widest spread first. Or what was settled."""
+    if arguments.history:
+        points = [
+            point for market in arguments.markets for point in await mesh.funding_history(market, limit=arguments.count)
+        ]
+        sources = {source for market in arguments.markets for source in await _sources(mesh, market)}
+        output.table(points, lambda: Frame(tables.funding_history_table(points), sources))
+        return
     if arguments.once:
         rates = _widest(await mesh.funding_rates(*arguments.markets), arguments.markets)
         output.table(rates, lambda: Frame(tables.funding_table(rates), _funding_sources(rates)))
@@ -111,6 +124,34 @@ async def funding(mesh: Perpmesh, arguments: Arguments, output: Output) -> None:
     await output.show(
         f"perpmesh funding {arguments.address}", stream, lambda rate: latest.update({rate.market: rate}), draw
     )
+
+
+async def candles(mesh: Perpmesh, arguments: Arguments, output: Output) -> None:
+    """Show a chart of candles, live."""
+    (market,) = arguments.markets
+    width = output.columns
+    count = arguments.count or (chart.columns_for(width) if output.screen else CANDLES_SHOWN)
+    sources = await _sources(mesh, market)
+    found = await mesh.candles(market, arguments.interval, venue=arguments.venue, limit=count)
+    known = {candle.open_time: candle for candle in found}
+    if arguments.once:
+        output.table(found, lambda: Frame(chart.chart(found[::-1], CHART_ROWS, width), sources))
+        return
+    stream = mesh.watch_candles(market, interval=arguments.interval, venue=arguments.venue)
+    if not output.screen:
+        output.warn(sources)
+        await output.follow(stream, lines.candle_line, _same)
+        return
+
+    def take(candle: Candle) -> None:
+        known[candle.open_time] = candle
+        while len(known) > count:
+            del known[min(known)]
+
+    def draw(rows: int) -> Frame:
+        return Frame(chart.chart([known[at] for at in sorted(known)], rows, output.columns), sources)
+
+    await output.show(f"perpmesh candles {market} {arguments.address}", stream, take, draw)
 
 
 async def venues(mesh: Perpmesh, arguments: Arguments, output: Output) -> None:
@@ -155,6 +196,7 @@ COMMANDS: dict[str, Callable[[Perpmesh, Arguments, Output], Awaitable[None]]] = 
     "book": book,
     "trades": trades,
     "funding": funding,
+    "candles": candles,
     "venues": venues,
     "markets": markets,
     "market": market,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from perpmesh_client.cli import formats
 from perpmesh_client.values.book import BookLevel, OrderBook
 from perpmesh_client.values.funding import FundingRate
+from perpmesh_client.values.history import Candle
 from perpmesh_client.values.price import BestLevel, Price
 from perpmesh_client.values.trade import Gap, Trade
 from perpmesh_client.values.venue import Venue
@@ -58,6 +59,17 @@ def funding_line(rate: FundingRate) -> str:
         for item in rate.venues
     )
     return f"{formats.clock(rate.update_time)} {rate.market} {venues} spread {formats.percent(rate.hourly_spread, 5)}/h"
+
+
+def candle_line(candle: Candle) -> str:
+    """Return a candle as it stands."""
+    state = "closed" if candle.closed else "forming"
+    prices = " ".join(formats.number(value) for value in (candle.open, candle.high, candle.low, candle.close))
+    of = f"{candle.market} {candle.interval.short} {candle.venue or 'all'}"
+    return (
+        f"{candle.open_time:%Y-%m-%d %H:%M:%S} {of} {prices} "
+        f"volume {formats.number(candle.volume)} trades {candle.trade_count} {state}"
+    )
 
 
 def venue_line(venue: Venue) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PIPE_COLUMNS = 400
 """How wide a table may be where there is no screen to fit it to."""
+CHART_COLUMNS = 100
+"""How wide a chart is where there is no screen to fit it to."""
 REDRAW_S = 0.25
 """How often a screen is drawn; ages grow on it even while nothing comes."""
 FRAME_ROWS = 4
@@ -59,6 +61,11 @@ class Output:
         if asked is not None:
             return asked
         return REDRAW_S if self.screen else 0.0
+
+    @property
+    def columns(self) -> int:
+        """How wide what is drawn may be."""
+        return self._console().size.width if self.screen else CHART_COLUMNS
 
     def line(self, text: str) -> None:
         """Write one line, at once."""

@@ -53,12 +53,26 @@ def sentence(error: PerpmeshError, address: str) -> str:
 
 
 async def _run(arguments: Arguments) -> None:
+    if arguments.command in ("login", "logout", "sessions", "token"):
+        await _run_account(arguments)
+        return
     try:
         mesh = Perpmesh(arguments.address, tuning=_TUNING, on_gap=lambda gap: None)
     except ValueError as error:
         raise _UsageError(str(error)) from None
     async with mesh:
         await COMMANDS[arguments.command](mesh, arguments, Output.of_process(arguments.json))
+
+
+async def _run_account(arguments: Arguments) -> None:
+    from perpmesh_client.cli.account import ACCOUNT_COMMANDS
+
+    try:
+        await ACCOUNT_COMMANDS[arguments.command](arguments, Output.of_process(arguments.json))
+    except ValueError as error:
+        raise _UsageError(str(error)) from None
+    except OSError as error:
+        raise _UsageError(f"{error.filename} cannot be used ({error.strerror})") from None
 
 
 def _fail(message: str, code: int) -> int:

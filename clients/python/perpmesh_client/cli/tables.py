@@ -13,6 +13,7 @@ from rich.text import Text
 from perpmesh_client.cli import formats
 from perpmesh_client.values.book import BookLevel, OrderBook
 from perpmesh_client.values.funding import FundingRate, VenueFunding
+from perpmesh_client.values.history import FundingPoint
 from perpmesh_client.values.market import Market
 from perpmesh_client.values.price import BestLevel, Price, VenuePrice
 from perpmesh_client.values.states import Source, State
@@ -113,6 +114,30 @@ def funding_table(rates: Sequence[FundingRate], rows_max: int | None = None) -> 
         pair = f"{rate.highest_venue}/{rate.lowest_venue}" if rate.highest_venue else formats.DASH
         table.add_row(Text(rate.market, style="bold"), *cells, formats.percent(rate.hourly_spread, 5), pair)
     _count_rest(table, len(rates), rows_max)
+    return table
+
+
+def funding_history_table(points: Sequence[FundingPoint]) -> Table:
+    """Return settled funding, a row a market and hour, a column pair a venue, and the spread between venues."""
+    names = sorted({point.venue for point in points})
+    table = _table("MARKET", "SETTLED")
+    for name in names:
+        for title in (f"{name} 1H", "YEAR"):
+            table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("SPREAD 1H", justify="right", no_wrap=True)
+    rows: dict[tuple[str, str], dict[str, FundingPoint]] = {}
+    for point in points:
+        rows.setdefault((point.market, f"{point.settle_time:%Y-%m-%d %H:%M}"), {})[point.venue] = point
+    for (market, settled), found in rows.items():
+        cells: list[str] = []
+        for name in names:
+            known = found.get(name)
+            cells += (
+                [formats.percent(known.hourly_rate, 5), formats.percent(known.yearly_rate, 2)] if known else ["", ""]
+            )
+        rates = [point.hourly_rate for point in found.values()]
+        spread = formats.percent(max(rates) - min(rates), 5) if len(rates) > 1 else formats.DASH
+        table.add_row(Text(market, style="bold"), settled, *cells, spread)
     return table
 
 

@@ -61,22 +61,30 @@ class CreateChallengeRequest(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     CHAIN_ID_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
+    BINDING_CHALLENGE_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """The address of the wallet: 0x and 40 hex digits. With letters of both cases, their checksum (EIP-55) must be right."""
     chain_id: _builtins.int
     """The chain of the wallet, such as 1 for Ethereum or 42161 for Arbitrum. It must be one that is configured."""
     purpose: Global___CreateChallengeRequest.Purpose.ValueType
-    """What the challenge is for. Unspecified: to sign in."""
+    """What the challenge is for. Unspecified: to sign in. To link or unlink, the call needs the user's access token, and
+    the text names the user.
+    """
+    binding_challenge: _builtins.str
+    """Ties the challenge to whoever asks for it: the SHA-256 of a secret, base64url without padding (43 characters). What
+    takes the challenge must then send the secret as `binding_verifier` (after RFC 7636). Empty: not tied.
+    """
     def __init__(
         self,
         *,
         address: _builtins.str = ...,
         chain_id: _builtins.int = ...,
         purpose: Global___CreateChallengeRequest.Purpose.ValueType = ...,
+        binding_challenge: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "chain_id", b"chain_id", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "binding_challenge", b"binding_challenge", "chain_id", b"chain_id", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -122,19 +130,23 @@ class CreateSessionRequest(_message.Message):
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    BINDING_VERIFIER_FIELD_NUMBER: _builtins.int
     message: _builtins.str
     """The text of the challenge, exactly as it was signed: at most 4,096 bytes."""
     signature: _builtins.str
     """The signature in hex with 0x: 65 bytes from a key, up to 4,096 from a contract."""
+    binding_verifier: _builtins.str
+    """The secret behind `binding_challenge`, 43 to 128 characters. Empty when the challenge was not tied."""
     def __init__(
         self,
         *,
         message: _builtins.str = ...,
         signature: _builtins.str = ...,
+        binding_verifier: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding_verifier", b"binding_verifier", "message", b"message", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,6 +99,20 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The caller is known and may not do this."""
     REASON_INTERNAL: _Reason.ValueType  # 20
     """A fault of ours. The request id in the metadata finds it in the logs; no further detail is given."""
+    REASON_SIGN_IN_REFUSED: _Reason.ValueType  # 30
+    """The signed message does not prove the wallet: the metadata entry `check` names what failed, such as `domain`, `nonce`,
+    `time` or `signature`.
+    """
+    REASON_WALLET_TAKEN: _Reason.ValueType  # 31
+    """The wallet belongs to another user."""
+    REASON_WALLET_LAST: _Reason.ValueType  # 32
+    """The last wallet of a user cannot be unlinked: nobody could sign in any more."""
+    REASON_WALLET_KIND_UNSUPPORTED: _Reason.ValueType  # 33
+    """The signature can only be a contract's, and this mesh has no way to ask that chain."""
+    REASON_REQUEST_ID_REUSED: _Reason.ValueType  # 34
+    """The request_id was used before with other content."""
+    REASON_RESOURCE_UNKNOWN: _Reason.ValueType  # 35
+    """What the request names does not exist, or is not the caller's; the two are not told apart."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Every machine-readable reason a call can fail for: the `reason` of the `google.rpc.ErrorInfo` that every error carries
@@ -147,6 +161,20 @@ REASON_PERMISSION_DENIED: Reason.ValueType  # 19
 """The caller is known and may not do this."""
 REASON_INTERNAL: Reason.ValueType  # 20
 """A fault of ours. The request id in the metadata finds it in the logs; no further detail is given."""
+REASON_SIGN_IN_REFUSED: Reason.ValueType  # 30
+"""The signed message does not prove the wallet: the metadata entry `check` names what failed, such as `domain`, `nonce`,
+`time` or `signature`.
+"""
+REASON_WALLET_TAKEN: Reason.ValueType  # 31
+"""The wallet belongs to another user."""
+REASON_WALLET_LAST: Reason.ValueType  # 32
+"""The last wallet of a user cannot be unlinked: nobody could sign in any more."""
+REASON_WALLET_KIND_UNSUPPORTED: Reason.ValueType  # 33
+"""The signature can only be a contract's, and this mesh has no way to ask that chain."""
+REASON_REQUEST_ID_REUSED: Reason.ValueType  # 34
+"""The request_id was used before with other content."""
+REASON_RESOURCE_UNKNOWN: Reason.ValueType  # 35
+"""What the request names does not exist, or is not the caller's; the two are not told apart."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final

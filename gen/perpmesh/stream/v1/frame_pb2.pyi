@@ -41,6 +41,7 @@ class ClientFrame(_message.Message):
     SUBSCRIBE_FIELD_NUMBER: _builtins.int
     UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
     PING_FIELD_NUMBER: _builtins.int
+    AUTHENTICATE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A number or text of the client's own, at most 64 characters, repeated in the answer."""
     @_builtins.property
@@ -55,6 +56,10 @@ class ClientFrame(_message.Message):
     def ping(self) -> Global___Ping:
         """Ask for a sign of life."""
 
+    @_builtins.property
+    def authenticate(self) -> Global___Authenticate:
+        """Say who calls."""
+
     def __init__(
         self,
         *,
@@ -62,16 +67,43 @@ class ClientFrame(_message.Message):
         subscribe: Global___Subscribe | None = ...,
         unsubscribe: Global___Unsubscribe | None = ...,
         ping: Global___Ping | None = ...,
+        authenticate: Global___Authenticate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ping", b"ping", "request", b"request", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authenticate", b"authenticate", "ping", b"ping", "request", b"request", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ping", b"ping", "request", b"request", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticate", b"authenticate", "id", b"id", "ping", b"ping", "request", b"request", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["subscribe", "unsubscribe", "ping"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["subscribe", "unsubscribe", "ping", "authenticate"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
 Global___ClientFrame: _TypeAlias = ClientFrame  # noqa: Y015
+
+@_typing.final
+class Authenticate(_message.Message):
+    """Says who calls: the first frame of a connection that follows private topics. The token never travels in the address.
+
+    Answered by `authenticated`, or by an `error` after which the connection is closed. Before the token ends, the client
+    sends a fresh one of the same user the same way; a connection whose token ended or was revoked is closed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
+    access_token: _builtins.str
+    """The access token, a JWT."""
+    def __init__(
+        self,
+        *,
+        access_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Authenticate: _TypeAlias = Authenticate  # noqa: Y015
 
 @_typing.final
 class Subscribe(_message.Message):
@@ -172,6 +204,7 @@ class ServerFrame(_message.Message):
     TRADE_FIELD_NUMBER: _builtins.int
     FUNDING_RATE_FIELD_NUMBER: _builtins.int
     CANDLE_FIELD_NUMBER: _builtins.int
+    AUTHENTICATED_FIELD_NUMBER: _builtins.int
     topic: _builtins.str
     """The topic this is about; empty for what concerns the connection."""
     id: _builtins.str
@@ -232,6 +265,10 @@ class ServerFrame(_message.Message):
     def candle(self) -> _candle_pb2.Candle:
         """A candle as it now stands."""
 
+    @_builtins.property
+    def authenticated(self) -> Global___Authenticated:
+        """The answer to `authenticate`: who calls is known."""
+
     def __init__(
         self,
         *,
@@ -251,12 +288,13 @@ class ServerFrame(_message.Message):
         trade: _trade_pb2.Trade | None = ...,
         funding_rate: _funding_pb2.FundingRate | None = ...,
         candle: _candle_pb2.Candle | None = ...,
+        authenticated: Global___Authenticated | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "book_delta", b"book_delta", "candle", b"candle", "end", b"end", "error", b"error", "event", b"event", "funding_rate", b"funding_rate", "gap", b"gap", "heartbeat", b"heartbeat", "live", b"live", "pong", b"pong", "price", b"price", "status", b"status", "trade", b"trade", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authenticated", b"authenticated", "book", b"book", "book_delta", b"book_delta", "candle", b"candle", "end", b"end", "error", b"error", "event", b"event", "funding_rate", b"funding_rate", "gap", b"gap", "heartbeat", b"heartbeat", "live", b"live", "pong", b"pong", "price", b"price", "status", b"status", "trade", b"trade", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "book_delta", b"book_delta", "candle", b"candle", "end", b"end", "error", b"error", "event", b"event", "funding_rate", b"funding_rate", "gap", b"gap", "heartbeat", b"heartbeat", "id", b"id", "live", b"live", "pong", b"pong", "price", b"price", "status", b"status", "topic", b"topic", "trade", b"trade", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated", b"authenticated", "book", b"book", "book_delta", b"book_delta", "candle", b"candle", "end", b"end", "error", b"error", "event", b"event", "funding_rate", b"funding_rate", "gap", b"gap", "heartbeat", b"heartbeat", "id", b"id", "live", b"live", "pong", b"pong", "price", b"price", "status", b"status", "topic", b"topic", "trade", b"trade", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["welcome", "status", "live", "heartbeat", "gap", "end", "pong", "error", "price", "book", "book_delta", "trade", "funding_rate", "candle"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["welcome", "status", "live", "heartbeat", "gap", "end", "pong", "error", "price", "book", "book_delta", "trade", "funding_rate", "candle", "authenticated"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -313,6 +351,34 @@ class Welcome(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
+
+@_typing.final
+class Authenticated(_message.Message):
+    """The answer to `authenticate`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the token ends; send a fresh one before."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Authenticated: _TypeAlias = Authenticated  # noqa: Y015
 
 @_typing.final
 class TopicStatus(_message.Message):

@@ -1,1 +1,1 @@
-"""Hyperliquid's public face: POST /info and the WebSocket at /ws."""
+"""Hyperliquid's faces: POST /info and /exchange, and the WebSocket at /ws."""

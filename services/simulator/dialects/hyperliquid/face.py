@@ -7,19 +7,28 @@ of all dexs every 13.6 s. `bbo` has no first frame: it speaks only when the touc
 
 from __future__ import annotations
 
-import base64
-import zlib
 from collections import defaultdict
 
 import msgspec
 from aiohttp import web
 
+from services.simulator.acks import Spoil
 from services.simulator.config import Config
 from services.simulator.connection import Connection, Rim
-from services.simulator.dialects.hyperliquid import accounts, printing
+from services.simulator.dialects.hyperliquid import printing
+from services.simulator.dialects.hyperliquid.frames import frame as _frame
+from services.simulator.dialects.hyperliquid.frames import number as _number
+from services.simulator.dialects.hyperliquid.frames import packed as _packed
 from services.simulator.dialects.hyperliquid.http import Http
 from services.simulator.dialects.hyperliquid.info import Info, ServerNullError, UnprocessableError
-from services.simulator.dialects.hyperliquid.subscriptions import FatalError, Subscription, UnparsableError, normal
+from services.simulator.dialects.hyperliquid.private import HyperliquidPrivate
+from services.simulator.dialects.hyperliquid.subscriptions import (
+    USER_KINDS,
+    FatalError,
+    Subscription,
+    UnparsableError,
+    normal,
+)
 from services.simulator.faults import Frame
 from services.simulator.limits import Window
 from services.simulator.market import Batch, Block, Event, Market
@@ -36,8 +45,6 @@ CANDLE_CLOCK_S = 0.5
 KILL_DELAY_S = 0.1
 BACKFILL_TRADES = 30
 POSTS_MAX = 100
-
-encode = msgspec.json.Encoder().encode
 
 
 class Client:
@@ -61,7 +68,8 @@ class HyperliquidFace:
     def __init__(self, market: Market, rim: Rim, config: Config) -> None:
         """Take the market to print and the limits to hold clients to."""
         self.rim = rim
-        self.info = Info(market)
+        self.private = HyperliquidPrivate(market, rim, config)
+        self.info = Info(market, self.private.info)
         self.sockets = Sockets(
             rim,
             self,
@@ -74,15 +82,16 @@ class HyperliquidFace:
         self._config = config
         self._clients: dict[int, Client] = {}
         self._topics: defaultdict[tuple[str, str], dict[int, Client]] = defaultdict(dict)
-        self._http = Http(self.info, rim, config)
+        self._http = Http(self.info, self.private, rim, config)
         self._messages = Window(config.hyperliquid_messages_max)
         self._cache: dict[tuple[object, ...], Frame] = {}
         self._due = {"mids": 0.0, "context": 0.0, "all": 0.0, "candle": 0.0}
         self._moving: set[str] = set()
+        self._delayed: list[tuple[float, Connection, Frame]] = []
         self._fast_sent: dict[str, dict[str, object]] = {}
 
     def routes(self, app: web.Application) -> None:
-        """Serve /info and /ws."""
+        """Serve /info, /exchange and /ws."""
         self._http.routes(app)
         app.router.add_get("/ws", self.sockets.handle)
 
@@ -144,6 +153,9 @@ class HyperliquidFace:
         if wanted == held:
             self._error(client, f"Already {'' if wanted else 'un'}subscribed: {subscription.text}")
             return
+        if wanted and self._strangers(client, subscription):
+            self._error(client, f"Cannot track more than {self._config.hyperliquid_users_max} total users.")
+            return
         if wanted and self._held_by(client.connection.remote) >= self._config.hyperliquid_subscriptions_max > 0:
             self._error(
                 client,
@@ -154,16 +166,30 @@ class HyperliquidFace:
         client.connection.send(_frame("subscriptionResponse", data, kind="ack"))
         if wanted:
             client.subscriptions[subscription.text] = subscription
+            if subscription.type in USER_KINDS:
+                self.private.channels.add(client.connection, subscription)
+                return
             self._topics[subscription.type, subscription.coin][client.connection.number] = client
             self._first(client, subscription)
         else:
             del client.subscriptions[subscription.text]
             self._drop(client, subscription)
 
+    def _strangers(self, client: Client, subscription: Subscription) -> bool:
+        """Say whether a subscription would be of one user more than an address may watch."""
+        most = self._config.hyperliquid_users_max
+        if not most or subscription.type not in USER_KINDS:
+            return False
+        users = self.private.channels.users_of(client.connection.remote)
+        return int(subscription.user, 16) not in users and len(users) >= most
+
     def _held_by(self, address: str) -> int:
         return sum(len(c.subscriptions) for c in self._clients.values() if c.connection.remote == address)
 
     def _drop(self, client: Client, subscription: Subscription) -> None:
+        if subscription.type in USER_KINDS:
+            self.private.channels.remove(client.connection, subscription)
+            return
         same = any(
             other.type == subscription.type and other.coin == subscription.coin
             for other in client.subscriptions.values()
@@ -182,6 +208,9 @@ class HyperliquidFace:
         if not isinstance(number, int) or not isinstance(request, dict):
             raise UnparsableError
         kind, payload = request["type"], request["payload"]
+        if kind == "action":
+            self._act(client, number, payload)
+            return
         if kind != "info" or not isinstance(payload, dict):
             raise UnparsableError
         try:
@@ -193,14 +222,38 @@ class HyperliquidFace:
             response = {"type": "error", "payload": "500 Internal Server Error"}
         client.connection.send(_frame("post", {"id": number, "response": response}))
 
+    def _act(self, client: Client, number: int, payload: object) -> None:
+        """Carry out a posted action; the answer is what /exchange would say."""
+        connection = client.connection
+        try:
+            signed = self.private.read(payload)
+        except UnprocessableError:
+            response: dict[str, object] = {"type": "error", "payload": "422 UnprocessableError Entity"}
+            connection.send(_frame("post", {"id": number, "response": response}))
+            return
+
+        def done(status: int, answer: object, spoiled: Spoil) -> None:
+            if spoiled.lost:
+                connection.cut("fault: ack_lost")
+                return
+            body = {"type": "action", "payload": answer}
+            if status != 200:
+                body = {"type": "error", "payload": f"{status} {spoiled.text}".strip()}
+            self._later(spoiled.delay_s, connection, _frame("post", {"id": number, "response": body}))
+
+        self.private.submit(signed, "ws", done)
+
+    def _later(self, delay_s: float, connection: Connection, frame: Frame) -> None:
+        if delay_s:
+            self._delayed.append((self.rim.clock.monotonic() + delay_s, connection, frame))
+        else:
+            connection.send(frame)
+
     def _first(self, client: Client, subscription: Subscription) -> None:
         """Send what a new subscription begins with."""
         connection, kind = client.connection, subscription.type
         if self.replays is not None:
             self.replays.start(connection, (kind, subscription.coin))
-            return
-        if kind in accounts.SNAPSHOTS:
-            connection.send(_frame(kind, accounts.SNAPSHOTS[kind](subscription.user, self._now_ms()), kind="snapshot"))
             return
         frame = self._current(subscription)
         if frame is not None:
@@ -236,6 +289,7 @@ class HyperliquidFace:
 
     def on_event(self, event: Event) -> None:
         """Print a block."""
+        self.private.on_event(event)
         if not isinstance(event, Block) or isinstance(event, Batch) or self.replays is not None:
             return
         self._cache.clear()
@@ -253,6 +307,12 @@ class HyperliquidFace:
 
     def tick(self, now: float) -> None:
         """Do what the clocks ask for; `now` is in monotonic seconds."""
+        self.private.tick(now)
+        if self._delayed:
+            due = [item for item in self._delayed if item[0] <= now]
+            self._delayed = [item for item in self._delayed if item[0] > now]
+            for _, connection, frame in due:
+                connection.send(frame)
         idle = self._config.hyperliquid_idle_s
         for client in list(self._clients.values()):
             if client.kill_due is not None and now >= client.kill_due:
@@ -383,17 +443,3 @@ class HyperliquidFace:
                     "midPx": printing.half(item.mid(), item.price_decimals),
                 }
         return rows
-
-
-def _frame(channel: str, data: object, market: str = "", kind: str = "data") -> Frame:
-    return Frame(encode({"channel": channel, "data": data}), channel, market, kind)
-
-
-def _packed(rows: dict[str, dict[str, object]]) -> Frame:
-    squeeze = zlib.compressobj(6, zlib.DEFLATED, -15)
-    raw = squeeze.compress(encode(rows)) + squeeze.flush()
-    return _frame("fastAssetCtxs", base64.b64encode(raw).decode())
-
-
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) else None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from services.simulator.catalog import DEXES, MARGIN_TABLES
-from services.simulator.dialects.hyperliquid import accounts, printing
+from services.simulator.dialects.hyperliquid import printing
+from services.simulator.dialects.hyperliquid.account_info import AUCTION, AccountInfo, BadBodyError
+from services.simulator.dialects.hyperliquid.accounts import is_address
 from services.simulator.dialects.hyperliquid.printing import Json
 from services.simulator.history import HOUR_MS, INTERVALS_MS
 from services.simulator.instrument import Instrument
@@ -28,9 +30,10 @@ class ServerNullError(Exception):
 class Info:
     """Answers questions about one market."""
 
-    def __init__(self, market: Market) -> None:
-        """Take the market to answer for."""
+    def __init__(self, market: Market, accounts: AccountInfo) -> None:
+        """Take the market to answer for, and who answers for accounts."""
         self.replaying = False
+        self._accounts = accounts
         self._market = market
         every = list(market.venues["hyperliquid"].values())
         self._spots = [item for item in every if printing.listing_of(item).spot_index is not None]
@@ -59,6 +62,9 @@ class Info:
             "candleSnapshot": self._candles,
             "fundingHistory": self._funding_history,
             "predictedFundings": lambda _body: self._predicted(),
+            "liquidatable": lambda _body: [],
+            "vaultDetails": lambda _body: None,
+            "perpDeployAuctionStatus": lambda _body: AUCTION,
             "spotMeta": lambda _body: self.spot_meta(),
             "spotMetaAndAssetCtxs": lambda _body: [self.spot_meta(), self.spot_contexts()],
             "exchangeStatus": lambda _body: {
@@ -75,15 +81,18 @@ class Info:
         answer = self._answers.get(kind)
         if answer is not None:
             return answer(body)
-        if kind in accounts.ANSWERS:
+        if kind in self._accounts.answers:
             user = _text(body, "user")
-            if not accounts.is_address(user):
+            if not is_address(user):
                 raise UnprocessableError
-            return accounts.ANSWERS[kind](body, self._market.now_ns // 1_000_000)
+            try:
+                return self._accounts.answers[kind](int(user, 16), body)
+            except BadBodyError:
+                raise UnprocessableError from None
         raise UnprocessableError
 
     def weight(self, body: object) -> int:
-        """Return what a request costs of the address's 1,200 a minute, items returned not counted."""
+        """Return what a request costs of the address's 1,200 a minute; `extra_weight` is what its answer adds."""
         kind = body.get("type") if isinstance(body, dict) else None
         if kind in {
             "l2Book",
@@ -258,6 +267,20 @@ class Info:
                      "fundingIntervalHours": 8}  # fmt: skip
             rows.append([item.key, [["BinPerp", other], ["HlPerp", own], ["BybitPerp", None]]])
         return rows
+
+
+_BY_ITEMS = frozenset({
+    "recentTrades", "historicalOrders", "userFills", "userFillsByTime", "fundingHistory", "userFunding",
+    "userNonFundingLedgerUpdates", "twapHistory", "userTwapSliceFills", "delegatorHistory", "delegatorRewards",
+})  # fmt: skip
+
+
+def extra_weight(body: object, answer: Json) -> int:
+    """Return what the length of an answer costs: one for twenty items, one for sixty candles."""
+    kind = body.get("type") if isinstance(body, dict) else None
+    if not isinstance(answer, list):
+        return 0
+    return len(answer) // 60 if kind == "candleSnapshot" else len(answer) // 20 if kind in _BY_ITEMS else 0
 
 
 def valid_aggregation(figures: object, mantissa: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.simulator.catalog import HyperliquidListing
+from services.simulator.exchange.values import Trade as UserTrade
 from services.simulator.history import INTERVALS_MS, Bar
 from services.simulator.instrument import Instrument, Settlement, Trade
 from services.simulator.rules import plain
@@ -104,7 +105,11 @@ def address_of(number: int) -> str:
 
 
 def trade(instrument: Instrument, item: Trade) -> dict[str, Json]:
-    """Print a public trade; `side` is the aggressor's."""
+    """Print a public trade; `side` is the aggressor's, the crowd's addresses are made up."""
+    users = [address_of(item.id % 997), address_of(item.id % 991 + 1000)]
+    if isinstance(item.tag, UserTrade):
+        for party in item.tag.parties():
+            users[0 if party.buy else 1] = f"0x{party.account:040x}"
     return {
         "coin": instrument.key,
         "side": "B" if item.buy else "A",
@@ -113,7 +118,7 @@ def trade(instrument: Instrument, item: Trade) -> dict[str, Json]:
         "time": item.time_us // 1000,
         "hash": hash_of(item.time_us),
         "tid": item.id,
-        "users": [address_of(item.id % 997), address_of(item.id % 991 + 1000)],
+        "users": users,
     }
 
 

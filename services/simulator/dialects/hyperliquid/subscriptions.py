@@ -7,11 +7,18 @@ from dataclasses import dataclass
 
 import msgspec
 
-from services.simulator.dialects.hyperliquid import accounts
+from services.simulator.dialects.hyperliquid.accounts import is_address
 from services.simulator.dialects.hyperliquid.info import valid_aggregation
 from services.simulator.history import INTERVALS_MS
 
 COINLESS = frozenset({"allDexsAssetCtxs", "fastAssetCtxs", "spotAssetCtxs", "outcomeMetaUpdates"})
+SNAPSHOTS = frozenset({
+    "userFills", "userFundings", "userNonFundingLedgerUpdates", "userHistoricalOrders", "userTwapSliceFills",
+    "userTwapHistory", "clearinghouseState", "openOrders", "spotState", "allDexsClearinghouseState", "twapStates",
+    "webData3",
+})  # fmt: skip
+"""User channels that begin with what is there; orderUpdates, userEvents and notification do not."""
+USER_KINDS = SNAPSHOTS | {"orderUpdates", "userEvents", "notification", "activeAssetData"}
 _BY_COIN = frozenset({"bbo", "trades", "activeAssetCtx"})
 
 
@@ -59,7 +66,7 @@ def normal(raw: object, known_coin: Callable[[str], bool], known_dex: Callable[[
         if not known_dex(dex or ""):
             raise FatalError
         return _made(kind, fields)
-    if kind in accounts.SNAPSHOTS or kind in accounts.WITHOUT_SNAPSHOT:
+    if kind in USER_KINDS and kind != "activeAssetData":
         return _made(kind, fields | _user_fields(raw, kind))
     if kind == "activeAssetData":
         fields |= _user_fields(raw, kind)
@@ -86,7 +93,7 @@ def _made(kind: str, fields: Mapping[str, object]) -> Subscription:
 
 def _user_fields(raw: Mapping[str, object], kind: str) -> dict[str, object]:
     user = raw.get("user")
-    if not accounts.is_address(user):
+    if not is_address(user):
         raise UnparsableError
     text = str(user).lower()
     fields: dict[str, object] = {"user": text if text.startswith("0x") else f"0x{text}"}

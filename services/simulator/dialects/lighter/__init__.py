@@ -1,1 +1,1 @@
-"""Lighter's public face: REST under /api/v1 and the WebSocket at /stream."""
+"""Lighter's faces: REST under /api/v1, transactions, and the WebSocket at /stream."""

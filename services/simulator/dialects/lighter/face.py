@@ -6,16 +6,20 @@ Requests name channels with `/`, replies with `:`. A book begins with its full d
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 
 import msgspec
 from aiohttp import web
 
 from services.chassis.ids import new_id
+from services.simulator.acks import spoil
 from services.simulator.config import Config
 from services.simulator.connection import Connection, Rim
 from services.simulator.dialects.lighter import printing
+from services.simulator.dialects.lighter.account_channels import CLOSED, OPEN, topic_of
+from services.simulator.dialects.lighter.account_rest import AccountRest
+from services.simulator.dialects.lighter.private import LighterPrivate
+from services.simulator.dialects.lighter.refusals import RefusedError
 from services.simulator.dialects.lighter.rest import RESOLUTIONS, Rest
 from services.simulator.faults import Frame
 from services.simulator.instrument import Instrument, Trade
@@ -32,24 +36,8 @@ Key = tuple[str, str]
 
 _BY_MARKET = frozenset({"order_book", "ticker", "trade"})
 _STATS = frozenset({"market_stats", "spot_market_stats"})
-_OPEN_ACCOUNTS = frozenset({"account_all", "user_stats", "account_all_trades", "account_all_positions"})
-_CLOSED_ACCOUNTS = frozenset(
-    {"account_all_orders", "account_orders", "account_market", "account_tx", "account_all_assets",
-     "account_spot_avg_entry_prices", "notification", "pool_data", "rfq"}
-)  # fmt: skip
-
-_ACCOUNT = re.compile(r"[0-9]{1,15}")
 
 encode = msgspec.json.Encoder().encode
-
-
-class RefusalError(Exception):
-    """An error frame; the socket stays open."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class Client:
@@ -72,7 +60,8 @@ class LighterFace:
     def __init__(self, market: Market, rim: Rim, config: Config) -> None:
         """Take the market to print and the limits to hold clients to."""
         self.rim = rim
-        self.rest = Rest(market, rim, config)
+        self.private = LighterPrivate(market, rim, config)
+        self.rest = Rest(market, AccountRest(self.private, rim), rim, config)
         self.sockets = Sockets(
             rim,
             self,
@@ -88,6 +77,7 @@ class LighterFace:
         self._messages = Window(config.lighter_messages_max)
         self._due = {"stats": 0.0, "all": 0.0, "candle": 0.0}
         self._moved: set[str] = set()
+        self._delayed: list[tuple[float, Connection, Frame]] = []
         self._stats_versions: dict[tuple[str, str], tuple[int, int, int]] = {}
 
     def routes(self, app: web.Application) -> None:
@@ -126,18 +116,18 @@ class LighterFace:
         now = self.rim.clock.monotonic()
         client.heard_at = now
         try:
-            if not self._messages.take(connection.remote, 1, now):
-                raise RefusalError(30009, "Too Many Websocket Messages!")
+            sending = text.startswith('{"type":"jsonapi/') or '"jsonapi/sendtx' in text[:200]
+            if not sending and not self._messages.take(connection.remote, 1, now):
+                raise RefusedError(30009, "Too Many Websocket Messages!")
             self._obey(client, text)
-        except RefusalError as refusal:
-            body = {"error": {"code": refusal.code, "message": refusal.message}}
-            connection.send(Frame(encode(body), "error", kind="error"))
+        except RefusedError as refusal:
+            connection.send(Frame(encode({"error": refusal.body()}), "error", kind="error"))
 
     def _obey(self, client: Client, text: str) -> None:
         try:
             frame = msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):
-            raise RefusalError(30000, "Invalid Json") from None
+            raise RefusedError(30000, "Invalid Json") from None
         kind = frame.get("type") if isinstance(frame, dict) else None
         if kind == "ping":
             client.connection.send(Frame(b'{"type":"pong"}', "pong", kind="pong"))
@@ -145,14 +135,52 @@ class LighterFace:
             self._subscribe(client, self._key(frame))
         elif kind == "unsubscribe":
             self._unsubscribe(client, self._key(frame))
+        elif kind in ("jsonapi/sendtx", "jsonapi/sendtxbatch"):
+            self._send_transactions(client, kind, frame)
         elif kind != "pong":
-            raise RefusalError(30001, "Invalid Type")
+            raise RefusedError(30001, "Invalid Type")
+
+    def _send_transactions(self, client: Client, kind: str, frame: dict[str, object]) -> None:
+        """Admit transactions; the answer carries the request's id and, on success, the body that REST gives."""
+        data, one = frame.get("data"), kind == "jsonapi/sendtx"
+        if not isinstance(data, dict):
+            raise RefusedError(30007, "Invalid Data")
+        try:
+            if one:
+                kinds, infos = [int(data["tx_type"])], [data["tx_info"]]
+            else:
+                kinds, infos = (
+                    msgspec.json.decode(raw) if isinstance(raw := data[name], str) else raw
+                    for name in ("tx_types", "tx_infos")
+                )
+            protected = data.get("price_protection") is not False
+            body = self.private.send(list(kinds), list(infos), "ws", protected=protected)
+        except (KeyError, ValueError, TypeError, msgspec.DecodeError):
+            raise RefusedError(30007, "Invalid Data") from None
+        spoiled = spoil(self.rim, "ws", str(kinds[0]))
+        if spoiled.lost:
+            client.connection.cut("fault: ack_lost")
+            return
+        if one and isinstance(body["tx_hash"], list):
+            body["tx_hash"] = body["tx_hash"][0]
+        named: dict[str, object] = {"id": data["id"]} if "id" in data else {}
+        if spoiled.error is not None:
+            body = {"error": {"code": 29500, "message": spoiled.text or "internal server error"}}
+        reply = Frame(encode({"type": kind} | named | body), kind, kind="ack")
+        self._delayed.append((self.rim.clock.monotonic() + spoiled.delay_s, client.connection, reply))
+        self._send_delayed(self.rim.clock.monotonic())
+
+    def _send_delayed(self, now: float) -> None:
+        due = [item for item in self._delayed if item[0] <= now]
+        self._delayed = [item for item in self._delayed if item[0] > now]
+        for _, connection, reply in due:
+            connection.send(reply)
 
     def _key(self, frame: dict[str, object]) -> Key:
-        """Return channel and market of a request. Raises RefusalError for what the venue does not have."""
+        """Return channel and market of a request. Raises RefusedError for what the venue does not have."""
         channel = frame.get("channel")
         if not isinstance(channel, str):
-            raise RefusalError(30005, "Invalid Channel")
+            raise RefusedError(30005, "Invalid Channel")
         name, _, rest = channel.partition("/")
         markets = self._market.venues["lighter"]
         if name in _BY_MARKET and rest in markets:
@@ -167,23 +195,35 @@ class LighterFace:
                 return name, f"{market}:{resolution}"
         if name == "height" and rest == "":
             return name, rest
-        if name in _OPEN_ACCOUNTS and _ACCOUNT.fullmatch(rest):
-            return name, rest
-        if name in _CLOSED_ACCOUNTS:
-            if not frame.get("auth"):
-                raise RefusalError(20001, f"invalid param : auth field is required: {channel.replace('/', ':')}")
-            raise RefusalError(20013, "invalid auth: invalid auth string")
+        if name in OPEN | CLOSED:
+            return self._account_key(name, rest, frame)
         if name in _BY_MARKET | _STATS | {"candle"}:
-            raise RefusalError(30005, "Invalid Channel:  (marketId)")
-        raise RefusalError(30005, "Invalid Channel:  (account)" if name in _OPEN_ACCOUNTS else "Invalid Channel")
+            raise RefusedError(30005, "Invalid Channel:  (marketId)")
+        raise RefusedError(30005, "Invalid Channel")
+
+    def _account_key(self, name: str, rest: str, frame: dict[str, object]) -> Key:
+        """Return the key of an account's channel, after its token was checked where one is needed."""
+        topic, token = topic_of(name, rest), frame.get("auth")
+        if topic is None:
+            raise RefusedError(30005, "Invalid Channel:  (account)")
+        if name in CLOSED and frame.get("type") == "subscribe":
+            if not token:
+                shown = f"{name}/{rest}".replace("/", ":")
+                raise RefusedError(20001, f"invalid param : auth field is required: {shown}")
+            self.private.holders.authorize(str(token), topic[2], self.private.now_s())
+        return name, rest
 
     def _subscribe(self, client: Client, key: Key) -> None:
         name = _name(key)
         if key in client.keys:
-            raise RefusalError(30003, f"Already Subscribed to : {name}")
+            raise RefusedError(30003, f"Already Subscribed to : {name}")
         if len(client.keys) >= self._config.lighter_subscriptions_max > 0:
-            raise RefusalError(23001, "Too Many Subscriptions!")
+            raise RefusedError(23001, "Too Many Subscriptions!")
         client.keys.add(key)
+        topic = topic_of(*key) if key[0] in OPEN | CLOSED else None
+        if topic is not None:
+            self.private.channels.add(client.connection, topic)
+            return
         self._topics[key][client.connection.number] = client
         if self.replays is not None:
             if not self.replays.start(client.connection, key) and key[0] == "order_book":
@@ -194,7 +234,7 @@ class LighterFace:
     def _unsubscribe(self, client: Client, key: Key) -> None:
         name = _name(key)
         if key not in client.keys:
-            raise RefusalError(30002, f"Not Subscribed to : {name}")
+            raise RefusedError(30002, f"Not Subscribed to : {name}")
         client.keys.discard(key)
         self._drop(client, key)
         if self.replays is not None:
@@ -203,6 +243,10 @@ class LighterFace:
         client.connection.send(Frame(body.encode(), "unsubscribed", kind="ack"))
 
     def _drop(self, client: Client | None, key: Key) -> None:
+        topic = topic_of(*key) if key[0] in OPEN | CLOSED else None
+        if topic is not None and client is not None:
+            self.private.channels.remove(client.connection, topic)
+            return
         clients = self._topics.get(key, {})
         if client is not None:
             clients.pop(client.connection.number, None)
@@ -215,8 +259,6 @@ class LighterFace:
         """Print the frame that a subscription begins with."""
         name, rest = key
         now_ms = self._market.now_ns // 1_000_000
-        if name in _OPEN_ACCOUNTS:
-            return _frame(_unknown_account(name, rest), key, "snapshot")
         if name == "height":
             return _frame(self._height(now_ms, "subscribed"), key, "snapshot")
         if name in _STATS and rest == "all":
@@ -292,6 +334,7 @@ class LighterFace:
 
     def on_event(self, event: Event) -> None:
         """Print a batch."""
+        self.private.on_event(event)
         if not isinstance(event, Batch) or isinstance(event, Figures) or self.replays is not None:
             return
         for delta in event.deltas:
@@ -314,6 +357,8 @@ class LighterFace:
 
     def tick(self, now: float) -> None:
         """Do what the clocks ask for; `now` is in monotonic seconds."""
+        self.private.tick(now)
+        self._send_delayed(now)
         for client in list(self._clients.values()):
             if self._config.lighter_idle_s and now - client.heard_at > self._config.lighter_idle_s:
                 client.connection.cut("the client said nothing for two minutes")
@@ -380,22 +425,3 @@ def _frame(body: object, key: Key, kind: str = "data", begin_nonce: int | None =
 def _send(clients: dict[int, Client], frame: Frame) -> None:
     for client in list(clients.values()):
         client.connection.send(frame)
-
-
-def _unknown_account(name: str, account: str) -> dict[str, object]:
-    """Print the first frame of an account that never traded."""
-    channel = f"{name}:{account}"
-    if name == "account_all":
-        spans = {
-            f"{span}_{what}": 0
-            for span in ("daily", "weekly", "monthly", "total")
-            for what in ("trades_count", "volume")
-        }
-        return {"account": int(account), "channel": channel, **spans, "funding_histories": {}, "positions": {},
-                "shares": [], "trades": {}, "type": "subscribed/account_all"}  # fmt: skip
-    if name == "account_all_positions":
-        return {"channel": channel, "positions": {}, "shares": [], "type": f"subscribed/{name}"}
-    if name == "account_all_trades":
-        return {"channel": channel, "daily_volume": 0, "monthly_volume": 0, "total_volume": 0, "trades": {},
-                "type": f"subscribed/{name}", "weekly_volume": 0}  # fmt: skip
-    return {"channel": channel, "stats": {}, "type": f"subscribed/{name}"}

@@ -7,6 +7,8 @@ candles, rates of `funding-rates`) are floats here too. Funding is in per cent a
 from __future__ import annotations
 
 from services.simulator.catalog import LighterListing
+from services.simulator.dialects.lighter.trades import user_trade
+from services.simulator.exchange.values import Trade as UserTrade
 from services.simulator.history import Bar
 from services.simulator.instrument import RATE_SCALE, Instrument, Settlement, Trade
 from services.simulator.rules import fixed
@@ -125,7 +127,9 @@ def ticker(instrument: Instrument, now_ms: int, kind: str) -> dict[str, Json]:
 
 
 def trade(instrument: Instrument, item: Trade, height: int) -> dict[str, Json]:
-    """Print a public trade; accounts and order ids are made up from the trade's id."""
+    """Print a public trade; accounts and order ids of the crowd are made up from the trade's id."""
+    if isinstance(item.tag, UserTrade):
+        return user_trade(item.tag, height, (instrument.price_decimals, instrument.size_decimals))
     market = int(instrument.key)
     ask = (market + 1) * ORDER_SPACE + item.id % 10_000_000 + 1_000_000
     bid = (market + 2) * ORDER_SPACE - item.id % 10_000_000 - 1_000_000

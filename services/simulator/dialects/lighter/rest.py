@@ -1,8 +1,7 @@
-"""Lighter's REST interface: the public reads of a market-data client."""
+"""Lighter's REST interface: the public reads of a market-data client, and the routes of everything else."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -10,8 +9,11 @@ from aiohttp import web
 
 from services.simulator.config import Config
 from services.simulator.connection import Rim
-from services.simulator.dialects.lighter import printing
+from services.simulator.dialects.lighter import nothing, printing
+from services.simulator.dialects.lighter.account_rest import AccountRest
 from services.simulator.dialects.lighter.printing import Json
+from services.simulator.dialects.lighter.query import Query
+from services.simulator.dialects.lighter.refusals import RefusedError
 from services.simulator.history import HOUR_MS, INTERVALS_MS
 from services.simulator.instrument import RATE_SCALE, Instrument
 from services.simulator.limits import Window
@@ -21,53 +23,16 @@ RESOLUTIONS = ("1m", "5m", "15m", "30m", "1h", "4h", "12h", "1d", "1w")
 CANDLES_MAX = 500
 ALL_MARKETS = 255
 TIME_MAX = 5_000_000_000_000
-_INTEGER = re.compile(r"-?[0-9]{1,16}")
 
 encode = msgspec.json.Encoder().encode
-
-
-class RefusedError(Exception):
-    """The venue answers with an application error."""
-
-    def __init__(self, code: int, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.status = status
-
-
-class Query:
-    """The parameters of a request, checked as they are read."""
-
-    def __init__(self, request: web.Request) -> None:
-        self._values = request.query
-
-    def text(self, name: str, default: str | None = None, among: tuple[str, ...] | None = None) -> str:
-        """Return a parameter. Raises RefusedError when it is missing or none of `among`."""
-        value = self._values.get(name, default)
-        if value is None:
-            raise RefusedError(20001, f"invalid param : field {name} is not set")
-        if among is not None and value not in among:
-            raise RefusedError(20001, f"invalid param : value of field {name} is not one of {', '.join(among)}")
-        return value
-
-    def number(self, name: str, low: int, high: int, default: int | None = None) -> int:
-        """Return a whole number. Raises RefusedError when it is missing or out of range."""
-        text = self._values.get(name)
-        if text is None and default is not None:
-            return default
-        if text is None:
-            raise RefusedError(20001, f"invalid param : field {name} is not set")
-        if _INTEGER.fullmatch(text) is None or not low <= int(text) <= high:
-            raise RefusedError(20001, f"invalid param : value of field {name} is not between {low} and {high}")
-        return int(text)
 
 
 class Rest:
     """Answers GET requests about one market."""
 
-    def __init__(self, market: Market, rim: Rim, config: Config) -> None:
-        """Take the market to answer for."""
+    def __init__(self, market: Market, accounts: AccountRest, rim: Rim, config: Config) -> None:
+        """Take the market to answer for, and who answers for accounts."""
+        self._accounts = accounts
         self.replaying = False
         self._market = market
         self._rim = rim
@@ -88,11 +53,18 @@ class Rest:
             "currentHeight": lambda _query: {"height": self._market.height},
             "assetDetails": self._assets,
             "systemConfig": self._system,
-            "account": self._account,
-            "accountsByL1Address": self._account,
         }
+        paths |= self._accounts.reads()
+        for path, body in nothing.READS.items():
+            paths.setdefault(path, lambda _query, body=body: dict(body))  # type: ignore[misc]
         for path, answer in paths.items():
             app.router.add_get(f"/api/v1/{path}", self._handler(answer))
+        for path in nothing.WRITES:
+            app.router.add_post(f"/api/v1/{path}", self._handler(_not_simulated))
+        for path, answer in self._accounts.writes().items():
+            app.router.add_post(f"/api/v1/{path}", self._handler(answer))
+        app.router.add_post("/api/v1/sendTx", self._accounts.send)
+        app.router.add_post("/api/v1/sendTxBatch", self._accounts.send_batch)
         app.router.add_route("*", "/api/v1/{path:.*}", _not_found)
         app.router.add_get("/", self._status)
         app.router.add_get("/info", self._info)
@@ -104,7 +76,10 @@ class Rest:
             if not self._requests.take(request.remote or "", 1, self._rim.clock.monotonic()):
                 return _json(429, {"code": 23000, "message": "Too Many Requests!"})
             try:
-                return _json(200, {"code": 200} | answer(Query(request)))
+                form = None
+                if request.method == "POST":
+                    form = {name: str(value) for name, value in (await request.post()).items()}
+                return _json(200, {"code": 200} | answer(Query(request, form)))
             except RefusedError as refusal:
                 return _json(refusal.status, {"code": refusal.code, "message": refusal.message})
 
@@ -171,6 +146,9 @@ class Rest:
 
     def _trades(self, query: Query) -> dict[str, Json]:
         query.text("sort_by", None, ("block_height", "timestamp", "trade_id"))
+        index = query.number("account_index", -1, 1 << 48, -1)
+        if index >= 0:
+            return {"next_cursor": "", "trades": self._accounts.trades(query, index)}
         return {"next_cursor": "", "trades": self._newest(self.traded(query), query.number("limit", 1, 100))}
 
     def _span(self, query: Query) -> tuple[int, int, int]:
@@ -262,8 +240,9 @@ class Rest:
             "max_integrator_spot_taker_fee": 10000, "fee_collector_account_index": 281474976710652,
         }  # fmt: skip
 
-    def _account(self, _query: Query) -> dict[str, Json]:
-        raise RefusedError(21100, "account not found")
+
+def _not_simulated(_query: Query) -> dict[str, Json]:
+    raise RefusedError(21515)
 
 
 async def _not_found(_request: web.Request) -> web.Response:

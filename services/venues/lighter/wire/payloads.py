@@ -60,6 +60,11 @@ class _Row(Struct):
     quote_multiplier: int = 1
 
 
+class _Marked(Struct):
+    mark_price: str = ""
+    last_trade_price: Decimal = Decimal(0)
+
+
 class _Order(Struct):
     price: str
     remaining_base_amount: str
@@ -172,6 +177,26 @@ def book_orders(data: bytes, market: WireMarket, *, limit: int) -> tuple[list[Le
     if bids and asks and bids[0][0] >= asks[0][0]:
         raise WireError("bids[0].price", "the best bid is not below the best ask")
     return bids, asks, depth
+
+
+def best_prices(data: bytes) -> tuple[Decimal | None, Decimal | None]:
+    """Return (best bid, best ask) of an answer of `orderBookOrders`, None for an empty side."""
+    answer = _decode(data, _Orders)
+    bid = amount(answer.bids[0].price, "bids[0].price") if answer.bids else None
+    return bid, amount(answer.asks[0].price, "asks[0].price") if answer.asks else None
+
+
+def mark_price(data: bytes) -> Decimal | None:
+    """Return the mark price of the one market of an answer of `orderBookDetails`; its last price where it has none."""
+    rows = _decode(data, _Books).order_book_details
+    if not rows:
+        return None
+    try:
+        row = msgspec.json.decode(rows[0], type=_Marked)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        name, problem = explain(error)
+        raise WireError(f"order_book_details[0].{name}", problem) from error
+    return amount(row.mark_price, "mark_price") or row.last_trade_price or None
 
 
 def depth(data: bytes, market: WireMarket) -> tuple[list[Level], list[Level], int]:

@@ -25,7 +25,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file perpmesh/stream/v1/frame.proto.
  */
 export const file_perpmesh_stream_v1_frame: GenFile = /*@__PURE__*/
-  fileDesc("Ch5wZXJwbWVzaC9zdHJlYW0vdjEvZnJhbWUucHJvdG8SEnBlcnBtZXNoLnN0cmVhbS52MSLAAQoLQ2xpZW50RnJhbWUSEAoCaWQYASABKAlCBOJBAQESMgoJc3Vic2NyaWJlGAIgASgLMh0ucGVycG1lc2guc3RyZWFtLnYxLlN1YnNjcmliZUgAEjYKC3Vuc3Vic2NyaWJlGAMgASgLMh8ucGVycG1lc2guc3RyZWFtLnYxLlVuc3Vic2NyaWJlSAASKAoEcGluZxgEIAEoCzIYLnBlcnBtZXNoLnN0cmVhbS52MS5QaW5nSABCCQoHcmVxdWVzdCJtCglTdWJzY3JpYmUSFAoGdG9waWNzGAEgAygJQgTiQQECEjUKDG1pbl9pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIE4kEBARITCgVkZXB0aBgDIAEoBUIE4kEBASIjCgtVbnN1YnNjcmliZRIUCgZ0b3BpY3MYASADKAlCBOJBAQIiBgoEUGluZyLLBQoLU2VydmVyRnJhbWUSDQoFdG9waWMYASABKAkSCgoCaWQYAiABKAkSLgoHd2VsY29tZRgDIAEoCzIbLnBlcnBtZXNoLnN0cmVhbS52MS5XZWxjb21lSAASMQoGc3RhdHVzGAQgASgLMh8ucGVycG1lc2guc3RyZWFtLnYxLlRvcGljU3RhdHVzSAASJgoEbGl2ZRgFIAEoCzIWLnBlcnBtZXNoLnR5cGUudjEuTGl2ZUgAEjAKCWhlYXJ0YmVhdBgGIAEoCzIbLnBlcnBtZXNoLnR5cGUudjEuSGVhcnRiZWF0SAASJAoDZ2FwGAcgASgLMhUucGVycG1lc2gudHlwZS52MS5HYXBIABIkCgNlbmQYCCABKAsyFS5wZXJwbWVzaC50eXBlLnYxLkVuZEgAEigKBHBvbmcYCSABKAsyGC5wZXJwbWVzaC5zdHJlYW0udjEuUG9uZ0gAEioKBWVycm9yGAogASgLMhkucGVycG1lc2guc3RyZWFtLnYxLkVycm9ySAASLgoFcHJpY2UYCyABKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlByaWNlSAASMQoEYm9vaxgMIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuT3JkZXJCb29rSAASNwoKYm9va19kZWx0YRgNIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuQm9va0RlbHRhSAASLgoFdHJhZGUYDiABKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlRyYWRlSAASOwoMZnVuZGluZ19yYXRlGA8gASgLMiMucGVycG1lc2gubWFya2V0ZGF0YS52MS5GdW5kaW5nUmF0ZUgAEjAKBmNhbmRsZRgQIAEoCzIeLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuQ2FuZGxlSABCBwoFZXZlbnQihwIKB1dlbGNvbWUSFQoNY29ubmVjdGlvbl9pZBgBIAEoCRISCgp0b3BpY3NfbWF4GAIgASgFEh0KFWZyYW1lc19wZXJfbWludXRlX21heBgDIAEoBRIXCg9mcmFtZV9ieXRlc19tYXgYBCABKAUSMQoOYmF0Y2hfaW50ZXJ2YWwYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNQoSaGVhcnRiZWF0X2ludGVydmFsGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi8KC3NlcnZlcl90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLcAQoLVG9waWNTdGF0dXMSNAoFc3RhdGUYASABKA4yJS5wZXJwbWVzaC5zdHJlYW0udjEuVG9waWNTdGF0dXMuU3RhdGUSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkidgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIUChBTVEFURV9TVUJTQ1JJQkVEEAESFgoSU1RBVEVfVU5TVUJTQ1JJQkVEEAISEQoNU1RBVEVfUkVGVVNFRBADEhUKEVNUQVRFX0lOVEVSUlVQVEVEEAQiNwoEUG9uZxIvCgtzZXJ2ZXJfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiNwoFRXJyb3ISDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSDQoFZmllbGQYAyABKAliBnByb3RvMw", [file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_perpmesh_marketdata_v1_book, file_perpmesh_marketdata_v1_candle, file_perpmesh_marketdata_v1_funding, file_perpmesh_marketdata_v1_price, file_perpmesh_marketdata_v1_trade, file_perpmesh_type_v1_stream]);
+  fileDesc("Ch5wZXJwbWVzaC9zdHJlYW0vdjEvZnJhbWUucHJvdG8SEnBlcnBtZXNoLnN0cmVhbS52MSL6AQoLQ2xpZW50RnJhbWUSEAoCaWQYASABKAlCBOJBAQESMgoJc3Vic2NyaWJlGAIgASgLMh0ucGVycG1lc2guc3RyZWFtLnYxLlN1YnNjcmliZUgAEjYKC3Vuc3Vic2NyaWJlGAMgASgLMh8ucGVycG1lc2guc3RyZWFtLnYxLlVuc3Vic2NyaWJlSAASKAoEcGluZxgEIAEoCzIYLnBlcnBtZXNoLnN0cmVhbS52MS5QaW5nSAASOAoMYXV0aGVudGljYXRlGAUgASgLMiAucGVycG1lc2guc3RyZWFtLnYxLkF1dGhlbnRpY2F0ZUgAQgkKB3JlcXVlc3QiLQoMQXV0aGVudGljYXRlEh0KDGFjY2Vzc190b2tlbhgBIAEoCUIHgAEB4kEBAiJtCglTdWJzY3JpYmUSFAoGdG9waWNzGAEgAygJQgTiQQECEjUKDG1pbl9pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIE4kEBARITCgVkZXB0aBgDIAEoBUIE4kEBASIjCgtVbnN1YnNjcmliZRIUCgZ0b3BpY3MYASADKAlCBOJBAQIiBgoEUGluZyKHBgoLU2VydmVyRnJhbWUSDQoFdG9waWMYASABKAkSCgoCaWQYAiABKAkSLgoHd2VsY29tZRgDIAEoCzIbLnBlcnBtZXNoLnN0cmVhbS52MS5XZWxjb21lSAASMQoGc3RhdHVzGAQgASgLMh8ucGVycG1lc2guc3RyZWFtLnYxLlRvcGljU3RhdHVzSAASJgoEbGl2ZRgFIAEoCzIWLnBlcnBtZXNoLnR5cGUudjEuTGl2ZUgAEjAKCWhlYXJ0YmVhdBgGIAEoCzIbLnBlcnBtZXNoLnR5cGUudjEuSGVhcnRiZWF0SAASJAoDZ2FwGAcgASgLMhUucGVycG1lc2gudHlwZS52MS5HYXBIABIkCgNlbmQYCCABKAsyFS5wZXJwbWVzaC50eXBlLnYxLkVuZEgAEigKBHBvbmcYCSABKAsyGC5wZXJwbWVzaC5zdHJlYW0udjEuUG9uZ0gAEioKBWVycm9yGAogASgLMhkucGVycG1lc2guc3RyZWFtLnYxLkVycm9ySAASLgoFcHJpY2UYCyABKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlByaWNlSAASMQoEYm9vaxgMIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuT3JkZXJCb29rSAASNwoKYm9va19kZWx0YRgNIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuQm9va0RlbHRhSAASLgoFdHJhZGUYDiABKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlRyYWRlSAASOwoMZnVuZGluZ19yYXRlGA8gASgLMiMucGVycG1lc2gubWFya2V0ZGF0YS52MS5GdW5kaW5nUmF0ZUgAEjAKBmNhbmRsZRgQIAEoCzIeLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuQ2FuZGxlSAASOgoNYXV0aGVudGljYXRlZBgRIAEoCzIhLnBlcnBtZXNoLnN0cmVhbS52MS5BdXRoZW50aWNhdGVkSABCBwoFZXZlbnQihwIKB1dlbGNvbWUSFQoNY29ubmVjdGlvbl9pZBgBIAEoCRISCgp0b3BpY3NfbWF4GAIgASgFEh0KFWZyYW1lc19wZXJfbWludXRlX21heBgDIAEoBRIXCg9mcmFtZV9ieXRlc19tYXgYBCABKAUSMQoOYmF0Y2hfaW50ZXJ2YWwYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNQoSaGVhcnRiZWF0X2ludGVydmFsGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi8KC3NlcnZlcl90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJRCg1BdXRoZW50aWNhdGVkEg8KB3VzZXJfaWQYASABKAkSLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wItwBCgtUb3BpY1N0YXR1cxI0CgVzdGF0ZRgBIAEoDjIlLnBlcnBtZXNoLnN0cmVhbS52MS5Ub3BpY1N0YXR1cy5TdGF0ZRIOCgZyZWFzb24YAiABKAkSDwoHbWVzc2FnZRgDIAEoCSJ2CgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEhQKEFNUQVRFX1NVQlNDUklCRUQQARIWChJTVEFURV9VTlNVQlNDUklCRUQQAhIRCg1TVEFURV9SRUZVU0VEEAMSFQoRU1RBVEVfSU5URVJSVVBURUQQBCI3CgRQb25nEi8KC3NlcnZlcl90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI3CgVFcnJvchIOCgZyZWFzb24YASABKAkSDwoHbWVzc2FnZRgCIAEoCRINCgVmaWVsZBgDIAEoCWIGcHJvdG8z", [file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_perpmesh_marketdata_v1_book, file_perpmesh_marketdata_v1_candle, file_perpmesh_marketdata_v1_funding, file_perpmesh_marketdata_v1_price, file_perpmesh_marketdata_v1_trade, file_perpmesh_type_v1_stream]);
 
 /**
  * What a client sends on the WebSocket `/v1/ws`: one JSON object per text frame, with the field names of this file.
@@ -72,6 +72,14 @@ export type ClientFrame = Message<"perpmesh.stream.v1.ClientFrame"> & {
      */
     value: Ping;
     case: "ping";
+  } | {
+    /**
+     * Say who calls.
+     *
+     * @generated from field: perpmesh.stream.v1.Authenticate authenticate = 5;
+     */
+    value: Authenticate;
+    case: "authenticate";
   } | { case: undefined; value?: undefined };
 };
 
@@ -81,6 +89,30 @@ export type ClientFrame = Message<"perpmesh.stream.v1.ClientFrame"> & {
  */
 export const ClientFrameSchema: GenMessage<ClientFrame> = /*@__PURE__*/
   messageDesc(file_perpmesh_stream_v1_frame, 0);
+
+/**
+ * Says who calls: the first frame of a connection that follows private topics. The token never travels in the address.
+ *
+ * Answered by `authenticated`, or by an `error` after which the connection is closed. Before the token ends, the client
+ * sends a fresh one of the same user the same way; a connection whose token ended or was revoked is closed.
+ *
+ * @generated from message perpmesh.stream.v1.Authenticate
+ */
+export type Authenticate = Message<"perpmesh.stream.v1.Authenticate"> & {
+  /**
+   * The access token, a JWT.
+   *
+   * @generated from field: string access_token = 1;
+   */
+  accessToken: string;
+};
+
+/**
+ * Describes the message perpmesh.stream.v1.Authenticate.
+ * Use `create(AuthenticateSchema)` to create a new message.
+ */
+export const AuthenticateSchema: GenMessage<Authenticate> = /*@__PURE__*/
+  messageDesc(file_perpmesh_stream_v1_frame, 1);
 
 /**
  * Follows topics; each is answered by a `status`, then by its present and a `live` mark, then by changes.
@@ -116,7 +148,7 @@ export type Subscribe = Message<"perpmesh.stream.v1.Subscribe"> & {
  * Use `create(SubscribeSchema)` to create a new message.
  */
 export const SubscribeSchema: GenMessage<Subscribe> = /*@__PURE__*/
-  messageDesc(file_perpmesh_stream_v1_frame, 1);
+  messageDesc(file_perpmesh_stream_v1_frame, 2);
 
 /**
  * Follows topics no longer; each is answered by a `status`.
@@ -137,7 +169,7 @@ export type Unsubscribe = Message<"perpmesh.stream.v1.Unsubscribe"> & {
  * Use `create(UnsubscribeSchema)` to create a new message.
  */
 export const UnsubscribeSchema: GenMessage<Unsubscribe> = /*@__PURE__*/
-  messageDesc(file_perpmesh_stream_v1_frame, 2);
+  messageDesc(file_perpmesh_stream_v1_frame, 3);
 
 /**
  * Asks for a sign of life; answered by `pong`.
@@ -152,7 +184,7 @@ export type Ping = Message<"perpmesh.stream.v1.Ping"> & {
  * Use `create(PingSchema)` to create a new message.
  */
 export const PingSchema: GenMessage<Ping> = /*@__PURE__*/
-  messageDesc(file_perpmesh_stream_v1_frame, 3);
+  messageDesc(file_perpmesh_stream_v1_frame, 4);
 
 /**
  * What the server sends on the WebSocket: one JSON object per text frame.
@@ -291,6 +323,14 @@ export type ServerFrame = Message<"perpmesh.stream.v1.ServerFrame"> & {
      */
     value: Candle;
     case: "candle";
+  } | {
+    /**
+     * The answer to `authenticate`: who calls is known.
+     *
+     * @generated from field: perpmesh.stream.v1.Authenticated authenticated = 17;
+     */
+    value: Authenticated;
+    case: "authenticated";
   } | { case: undefined; value?: undefined };
 };
 
@@ -299,7 +339,7 @@ export type ServerFrame = Message<"perpmesh.stream.v1.ServerFrame"> & {
  * Use `create(ServerFrameSchema)` to create a new message.
  */
 export const ServerFrameSchema: GenMessage<ServerFrame> = /*@__PURE__*/
-  messageDesc(file_perpmesh_stream_v1_frame, 4);
+  messageDesc(file_perpmesh_stream_v1_frame, 5);
 
 /**
  * The first frame of a connection.
@@ -362,7 +402,35 @@ export type Welcome = Message<"perpmesh.stream.v1.Welcome"> & {
  * Use `create(WelcomeSchema)` to create a new message.
  */
 export const WelcomeSchema: GenMessage<Welcome> = /*@__PURE__*/
-  messageDesc(file_perpmesh_stream_v1_frame, 5);
+  messageDesc(file_perpmesh_stream_v1_frame, 6);
+
+/**
+ * The answer to `authenticate`.
+ *
+ * @generated from message perpmesh.stream.v1.Authenticated
+ */
+export type Authenticated = Message<"perpmesh.stream.v1.Authenticated"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * When the token ends; send a fresh one before.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 2;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message perpmesh.stream.v1.Authenticated.
+ * Use `create(AuthenticatedSchema)` to create a new message.
+ */
+export const AuthenticatedSchema: GenMessage<Authenticated> = /*@__PURE__*/
+  messageDesc(file_perpmesh_stream_v1_frame, 7);
 
 /**
  * How a subscription stands.
@@ -397,7 +465,7 @@ export type TopicStatus = Message<"perpmesh.stream.v1.TopicStatus"> & {
  * Use `create(TopicStatusSchema)` to create a new message.
  */
 export const TopicStatusSchema: GenMessage<TopicStatus> = /*@__PURE__*/
-  messageDesc(file_perpmesh_stream_v1_frame, 6);
+  messageDesc(file_perpmesh_stream_v1_frame, 8);
 
 /**
  * Where it stands. Values are added over time.
@@ -445,7 +513,7 @@ export enum TopicStatus_State {
  * Describes the enum perpmesh.stream.v1.TopicStatus.State.
  */
 export const TopicStatus_StateSchema: GenEnum<TopicStatus_State> = /*@__PURE__*/
-  enumDesc(file_perpmesh_stream_v1_frame, 6, 0);
+  enumDesc(file_perpmesh_stream_v1_frame, 8, 0);
 
 /**
  * The answer to a ping.
@@ -466,7 +534,7 @@ export type Pong = Message<"perpmesh.stream.v1.Pong"> & {
  * Use `create(PongSchema)` to create a new message.
  */
 export const PongSchema: GenMessage<Pong> = /*@__PURE__*/
-  messageDesc(file_perpmesh_stream_v1_frame, 7);
+  messageDesc(file_perpmesh_stream_v1_frame, 9);
 
 /**
  * A client frame that could not be acted on.
@@ -501,5 +569,5 @@ export type Error = Message<"perpmesh.stream.v1.Error"> & {
  * Use `create(ErrorSchema)` to create a new message.
  */
 export const ErrorSchema: GenMessage<Error> = /*@__PURE__*/
-  messageDesc(file_perpmesh_stream_v1_frame, 8);
+  messageDesc(file_perpmesh_stream_v1_frame, 10);
 

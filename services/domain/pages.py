@@ -43,6 +43,14 @@ class Pager:
         return hmac.digest(self._secret, text, hashlib.sha256)[:_SIGNATURE_BYTES]
 
 
+def split_position(position: str, parts: int) -> list[str]:
+    """Return the parts of a position, the last of which may hold spaces. Raises CURSOR_INVALID for another number."""
+    found = position.split(" ", parts - 1)
+    if len(found) != parts or not found[0].isdecimal():
+        raise _invalid()
+    return found
+
+
 def page_size(asked: int, *, default: int, largest: int) -> int:
     """Return how many to return: zero means the default, too many means the largest."""
     return min(asked or default, largest)

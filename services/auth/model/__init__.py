@@ -1,0 +1,1 @@
+"""The pure rules of signing in: texts, times, families of refresh tokens, preferences, the schedule of keys."""

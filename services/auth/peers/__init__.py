@@ -1,0 +1,1 @@
+"""Whom the auth room asks: keys by arithmetic, contract wallets by their chain."""

@@ -1,0 +1,18 @@
+"""Who calls on a socket, for as long as the token that said so counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A user who has said so by a token."""
+
+    user: str
+    expire_time: datetime
+    """When the token ends; a fresh one must be sent before."""
+    forget: Callable[[], None]
+    """Stops following the token."""

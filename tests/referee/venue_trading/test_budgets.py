@@ -1,0 +1,118 @@
+"""The budgets: after many mixed actions our count is the venue's own, and not one request was refused for its rate.
+
+80 actions a venue, or PERPMESH_ACTIONS of them; the simulator enforces the limits that our budgets keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+
+from services.domain.market import HYPERLIQUID, LIGHTER
+from services.domain.refusal import RefusalReason
+from services.venues.actions import Action, Cancel, MarginMode, OrderReference, SetLeverage, Side
+from services.venues.hyperliquid.budgets import WEIGHT_PER_MINUTE
+from services.venues.hyperliquid.trader import HyperliquidTrader
+from services.venues.trading import Accepted, NonceFate, Refused, Submission, Unknown
+from tests.referee.venue_trading import desks
+from tests.referee.venue_trading.desks import MARKET, TESTNET, Desk, desk_at, place
+
+pytestmark = [pytest.mark.skipif(TESTNET, reason="would use the venue up"), pytest.mark.timeout(3_600)]
+COUNT = int(os.environ.get("PERPMESH_ACTIONS", "80"))
+SEED = 20261122
+WEIGHT = WEIGHT_PER_MINUTE * 10
+D = Decimal
+
+
+async def mixed(desk: Desk, rng: random.Random, resting: list[OrderReference], bid: Decimal) -> Action:
+    """Return a random action; most are fine, some are refused."""
+    kind = rng.random()
+    if kind < 0.45 or not resting:
+        terms = desk.terms(Side.BUY, bid * D(rng.randrange(800, 960)) / 1000, D("0.02"))
+        resting.append(OrderReference(market=MARKET, venue_market_id=terms.venue_market_id, client_id=terms.client_id))
+        return place(terms)
+    if kind < 0.55 and desk.name == HYPERLIQUID:
+        return place(*(desk.terms(Side.BUY, bid * D("0.9"), D("0.02")) for _ in range(rng.randrange(2, 60))))
+    if kind < 0.9:
+        count = rng.randrange(1, 5) if desk.name == HYPERLIQUID else 1
+        chosen = [resting.pop(rng.randrange(len(resting))) for _ in range(min(count, len(resting)))]
+        return Cancel(orders=tuple(chosen))
+    if kind < 0.95:
+        return SetLeverage(
+            market=MARKET,
+            venue_market_id=desk.listing.venue_market_id,
+            leverage=rng.randrange(1, 60),
+            margin_mode=MarginMode.CROSS,
+        )
+    return place(desk.terms(Side.BUY, bid * D("0.9"), desk.listing.lot))
+
+
+async def test_our_count_is_hyperliquids_own_after_many_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(desks.UNLIMITED, "hyperliquid_weight_max", WEIGHT)
+    rng = random.Random(SEED)
+    async with desk_at(HYPERLIQUID) as desk:
+        trader = desk.venue
+        assert isinstance(trader, HyperliquidTrader)
+        trader.budgets.weight._windows[0].limit = WEIGHT
+        await trader.count_requests(desk.account)
+        before = trader.budgets.address(desk.account.address).used
+        resting: list[OrderReference] = []
+        found: Counter[str] = Counter()
+        bid, _ = await desk.best()
+        turn = asyncio.Semaphore(12)
+
+        async def one(action: Action) -> None:
+            async with turn:
+                while True:
+                    made = await trader.submit(desk.account, await desk.sign(action))
+                    if made.nonce is not NonceFate.NOT_SENT:
+                        break
+                    await asyncio.sleep(0.5)  # our own budget said no, before the venue could
+                count(found, made)
+
+        async with asyncio.TaskGroup() as group:
+            for n in range(COUNT):
+                group.create_task(one(await mixed(desk, rng, resting, bid)))
+                if n % 25 == 0:
+                    await asyncio.sleep(0)
+        used = trader.budgets.address(desk.account.address).used
+        await trader.count_requests(desk.account)
+        theirs = trader.budgets.address(desk.account.address).used
+        print(f"seed {SEED}: {COUNT} actions, {dict(found)}; counted {used - before}, the venue {theirs - before}")
+        assert used == theirs
+        assert found["unknown"] == 0
+        assert found["VENUE_BUDGET"] == 0
+
+
+async def test_lighter_refuses_nothing_for_its_rate() -> None:
+    """What our own budget of the account lets through passes, and each nonce is used in its turn."""
+    rng = random.Random(SEED)
+    async with desk_at(LIGHTER) as desk:
+        resting: list[OrderReference] = []
+        found: Counter[str] = Counter()
+        bid, _ = await desk.best()
+        for _ in range(COUNT):
+            action = await mixed(desk, rng, resting, bid)
+            made = await desk.venue.submit(desk.account, await desk.sign(action))
+            count(found, made)
+        sends = next(limit for limit in desk.venue.limits() if "transactions" in limit.name)
+        print(f"seed {SEED}: {COUNT} actions, {dict(found)}; {sends.used} sends counted in the last minute")
+        assert found["unknown"] == 0
+        assert found["VENUE_BUDGET"] == 0
+        assert found["NONCE"] == 0
+
+
+def count(found: Counter[str], made: Submission) -> None:
+    for outcome in made.outcomes:
+        if isinstance(outcome, Accepted):
+            found["accepted"] += 1
+        elif isinstance(outcome, Unknown):
+            found["unknown"] += 1
+        elif isinstance(outcome, Refused):
+            found[outcome.refusal.reason.value] += 1
+            assert outcome.refusal.reason is not RefusalReason.SIGNATURE
