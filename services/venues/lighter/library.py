@@ -2,7 +2,7 @@
 
 The library is a Go program. It installs signal handlers (SIGSEGV, SIGPIPE and others), keeps keys in a table of its own
 for as long as it lives, asks the venue over HTTP when a nonce is negative, and ends the whole process when it panics.
-So it is loaded by `signer_child.py` alone, in a process of its own (`docs/decisions/0004`). It chooses `ExpiredAt`
+So it is loaded by `signer_child.py` alone, in a process of its own (`docs/decisions/0005`). It chooses `ExpiredAt`
 itself: now and 599 seconds. Struct layouts belong to one release: another file than the pinned ones is refused.
 Source: lighter-sdk 1.1.8, `signer_client.py` and the headers beside the libraries.
 """
