@@ -79,6 +79,10 @@ class Room:
     """Whether it tells keys and revocations on a private page, for the edge and for every room."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """The variable that takes a secret which outlives restarts, by the secret's name."""
+    listeners: Mapping[str, str] = field(default_factory=dict)
+    """The variable that takes the address of a further listener, by its name; a peer names it `room.listener`."""
+    keeps_master_keys: bool = False
+    """Whether it keeps master keys in a file of its own in the state folder, and gives test funds."""
 
 
 ROOMS = (
@@ -98,6 +102,16 @@ ROOMS = (
         uses_valkey=True,
         needs_postgres=True,
         secrets={"page": "PERPMESH_PAGE_SECRET", "auth_keys": "PERPMESH_AUTH_KEY_SECRET"},
+    ),
+    Room(
+        name="vault",
+        services=("perpmesh.vault.v1.VaultService",),
+        listeners={"signer": "PERPMESH_SIGNER_LISTEN"},
+        uses_venues=True,
+        uses_valkey=True,
+        needs_postgres=True,
+        keeps_master_keys=True,
+        secrets={"page": "PERPMESH_PAGE_SECRET"},
     ),
     Room(name="stream", web=True, uses_valkey=True, peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"}),
 )
@@ -147,7 +161,9 @@ class Ground:
 def built(rooms: Iterable[Room], checkout: Path) -> tuple[Room, ...]:
     """Return those of `rooms` that the checkout can start, their peers included."""
     here = {room.name for room in rooms if is_built(room.name, checkout)}
-    return tuple(room for room in rooms if room.name in here and here.issuperset(room.peers))
+    return tuple(
+        room for room in rooms if room.name in here and here.issuperset(peer.partition(".")[0] for peer in room.peers)
+    )
 
 
 def is_built(name: str, checkout: Path) -> bool:
@@ -164,7 +180,18 @@ def port_names(rooms: Iterable[Room], *, simulator: bool) -> tuple[str, ...]:
     """Return the names of the ports to reserve, beside the edge's two."""
     every = tuple(rooms)
     pages = (f"{room.name}.page" for room in every if room.has_page)
-    return (*(room.name for room in every), *pages, *(f"{SIMULATOR}.{face}" for face in FACES if simulator))
+    inner = (f"{room.name}.{listener}" for room in every for listener in room.listeners)
+    return (*(room.name for room in every), *pages, *inner, *(f"{SIMULATOR}.{face}" for face in FACES if simulator))
+
+
+SIGNER_CALLER = "execution"
+"""The one part that the vault signs for; it has a certificate wherever the vault runs."""
+
+
+def part_names(rooms: Iterable[Room]) -> tuple[str, ...]:
+    """Return the parts that get a certificate."""
+    names = [EDGE, *(room.name for room in rooms)]
+    return tuple(dict.fromkeys([*names, *([SIGNER_CALLER] if "vault" in names else [])]))
 
 
 def valkey_url(ground: Ground) -> str:
@@ -286,6 +313,11 @@ def _room(ground: Ground, room: Room) -> Process:
         else:
             env["PERPMESH_AUTH_URL"] = f"http://{LOOPBACK}:{ports[AUTH_PAGE]}"
     env |= {variable: ground.secrets[name] for name, variable in room.secrets.items()}
+    env |= {variable: f"{LOOPBACK}:{ports[f'{room.name}.{name}']}" for name, variable in room.listeners.items()}
+    if room.keeps_master_keys:
+        env["PERPMESH_VAULT_MASTER_KEY_STORE"] = str(ground.layout.master_keys)
+        if ground.simulator:
+            env["PERPMESH_SIMULATOR_CONTROL_URL"] = f"http://{LOOPBACK}:{ports[f'{SIMULATOR}.control']}"
     if room.answers_for_all:
         env["PERPMESH_DESCRIBED_SERVICES"] = ",".join(name for one in ground.rooms for name in one.services)
     if room.web:
