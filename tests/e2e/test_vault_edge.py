@@ -17,7 +17,7 @@ from perpmesh.vault.v1.signer_service_pb2_grpc import SignerServiceStub
 from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
 
 from services.domain.errors import Reason
-from tests.support.auth import refusal, sign_in
+from tests.support.auth import bearer, refusal, sign_in
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.vault import Owner, middle, new_id, order, own, post, report_request, sign_request
 from tests.support.wallet import Wallet
@@ -129,4 +129,7 @@ async def test_only_execution_reaches_the_signer(mesh: Mesh, edge: grpc.aio.Chan
             Reason.CALL_NOT_SERVED,
             Reason.CALL_UNKNOWN,
         )
-    assert (await refusal(SignerServiceStub(edge).Sign(request))).reason is Reason.CALL_UNKNOWN
+    assert (await refusal(SignerServiceStub(edge).Sign(request))).reason is Reason.TOKEN_MISSING
+    token = (await sign_in(AuthServiceStub(edge), Wallet())).access_token
+    outside = SignerServiceStub(edge).Sign(request, metadata=bearer(token))
+    assert (await refusal(outside)).reason is Reason.CALL_UNKNOWN
