@@ -20,8 +20,8 @@ help:  ## list these words
 
 setup: $(VENV)/.server  ## make .venv with what running needs (make up does it by itself)
 
-up: $(VENV)/.server  ## start the whole mesh here; Ctrl-C ends it
-	@exec $(PY) -m services.launcher up
+up: $(VENV)/.server  ## start the whole mesh here; Ctrl-C ends it (SCALE=2: two replicas of each room)
+	@$(if $(SCALE),PERPMESH_SCALE=$(SCALE)) exec $(PY) -m services.launcher up
 
 reset: $(VENV)/.server  ## empty the state folder (var/); refuses while the mesh runs
 	@$(PY) -m services.launcher reset

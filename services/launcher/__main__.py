@@ -157,11 +157,14 @@ def _with_database(
     """Run something that starts processes of the database, under the guard that ends them with us."""
     guard = Guard()
     try:
-        asyncio.run(
-            work(_ground(config, layout, dict.fromkeys(plan.port_names(plan.ROOMS, simulator=False), 0)), guard)
-        )
+        asyncio.run(work(_ground(config, layout, _no_ports(config)), guard))
     finally:
         guard.close()
+
+
+def _no_ports(config: Config) -> dict[str, int]:
+    """Return what stands for the ports where nothing listens on one."""
+    return dict.fromkeys(plan.port_names(plan.ROOMS, simulator=False, scale=config.scale), 0)
 
 
 def edge(folder: Path) -> int:
@@ -215,7 +218,7 @@ def _reserved(config: Config) -> Iterator[tuple[Config, dict[str, int]]]:
     with contextlib.ExitStack() as held:
         edge_port = _reserve(held, config.edge_host, config.edge_port, "PERPMESH_EDGE_PORT")
         admin_port = _reserve(held, plan.LOOPBACK, config.admin_port, "PERPMESH_ADMIN_PORT")
-        names = plan.port_names(plan.built(plan.ROOMS, CHECKOUT), simulator=simulator)
+        names = plan.port_names(plan.built(plan.ROOMS, CHECKOUT), simulator=simulator, scale=config.scale)
         ports = {name: _reserve(held, plan.LOOPBACK, 0, "") for name in names}
         yield dataclasses.replace(config, edge_port=edge_port, admin_port=admin_port), ports
 

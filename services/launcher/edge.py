@@ -183,6 +183,7 @@ def render(template: str, edge: Edge) -> str:
         "rest_services": list(cast("list[Json]", list(dict.fromkeys(call.service for call in calls)))),
         "requests_script": requests_script(contract.files, json.dumps(json_body(ERRORS[404]))),
         "web_cluster": _WEB,
+        "door_affinity": fragments["door_affinity"] if len(edge.web) > 1 else [],
         "sign_in_paths": "|".join(re.escape(call.path) for call in calls if _begins_session(call)),
         "sign_ins_per_minute": edge.sign_ins_per_minute,
         "sign_ins_per_second": max(1, edge.sign_ins_per_minute // 60),
@@ -267,8 +268,8 @@ def _cluster(fragments: Mapping[str, Json], kind: str, name: str, upstreams: tup
             "authority": str(edge.tls.authority),
         }
         cluster["transport_socket"] = _fill(fragments["upstream_tls"], values)
-    if len(upstreams) > 1 and kind == "grpc_cluster":
-        cluster |= cast("dict[str, Json]", fragments["replicas"])
+    if len(upstreams) > 1:
+        cluster |= cast("dict[str, Json]", fragments[f"{name if name in (_WEB, _KEYS) else 'grpc'}_replicas"])
     return cluster
 
 
