@@ -83,8 +83,8 @@ async def test_a_reader_signs_in_sees_the_session_and_signs_out(
     await page.until(f"{STATUS} === 'Signed out.'")
     assert await page.evaluate(KEPT) is None
     async with grpc.aio.insecure_channel(mesh.edge) as channel:
+        request = pb.RefreshSessionRequest(refresh_token=kept["refreshToken"])
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            request = pb.RefreshSessionRequest(refresh_token=kept["refreshToken"])
             await AuthServiceStub(channel).RefreshSession(request)
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     page.errors[:] = [error for error in page.errors if "401" not in error]
