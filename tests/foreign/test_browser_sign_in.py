@@ -94,8 +94,9 @@ async def test_a_session_outlives_a_reload_and_ends_where_it_is_ended_elsewhere(
     page: chromium.Page, wallet: InjectedWallet, mesh: Mesh
 ) -> None:
     kept = await sign_in(page)
+    await page.evaluate("void (window.before = true)")
     await page.command("Page.reload")
-    await page.until(f"document.readyState === 'complete' && {SIGNED_IN}")
+    await page.until(f"window.before === undefined && document.readyState === 'complete' && {SIGNED_IN}")
     await page.click("#views a[href='#account']")
     await page.until("document.querySelectorAll('#sessions tbody tr').length === 1")
     renewed = await page.evaluate(KEPT)
