@@ -35,7 +35,7 @@ async def roll(layout: Layout, say: Callable[[str], None]) -> None:
         began = SYSTEM.monotonic()
         os.kill(process["pid"], signal.SIGTERM)
         await _until(lambda name=name, pid=process["pid"]: _is_back(layout.mesh, name, pid), f"{name} is not back")  # type: ignore[misc]
-        await _until(lambda: _edge_sees_all(about["admin"]), f"the edge does not see {name}")
+        await _until(lambda: edge_sees_all(about["admin"]), f"the edge does not see {name}")
         say(f"  {name:<14} restarted in {SYSTEM.monotonic() - began:.1f} s")
 
 
@@ -55,7 +55,7 @@ def _is_back(mesh: Path, name: str, before: int) -> bool:
     return bool(now.get("ready")) and now.get("pid") != before
 
 
-def _edge_sees_all(admin: str) -> bool:
+def edge_sees_all(admin: str) -> bool:
     """Say whether every address of every cluster passes its health checks, where it has any."""
     try:
         with urllib.request.urlopen(f"http://{admin}/clusters?format=json", timeout=2) as answer:

@@ -45,6 +45,8 @@ from services.venues.port import FeedLevel, Venue
 
 SERVICE = "perpmesh.marketdata.v1.MarketDataService"
 OFF = "off"
+PAUSE_S = 3.0
+"""How long every venue may be away before the room says that it is not ready."""
 AGAIN_NS = 10_000_000_000
 """Prints this recent are recorded once more by a replica that begins to feed: they may have died with the last one."""
 
@@ -76,13 +78,7 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     backfills = [make_backfill(venue, recorder, history, gate, config, clock, engine) for venue in venues]
     service = make_service(config, clock, engine, publisher, sources, recorder, history)
 
-    def ready() -> str | None:
-        if relay is not None and relay.missing:
-            return "this replica has not heard yet what the one that feeds knows"
-        if any(venue.status().state is FeedState.LIVE for venue in venues):
-            return None
-        return "no venue is live, so there are no prices"
-
+    ready = Readiness(venues, clock, relay)
     feed = feed_of(config.auth, config.chassis.server.tls.callers)
     server = Server("market_data", config.chassis.server, ready=ready, verifier=feed.verifier if feed else None)
     server.add(SERVICE, service)
@@ -115,6 +111,27 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         await history.close()
         if probes is not None:
             await probes.close()
+
+
+class Readiness:
+    """Whether the room has prices. A pause of every venue, such as a change of the feeder, must last to count."""
+
+    def __init__(self, venues: list[Venue], clock: Clock, relay: Relay | None) -> None:
+        self._venues = venues
+        self._clock = clock
+        self._relay = relay
+        self._live_s = -PAUSE_S
+
+    def __call__(self) -> str | None:
+        """Return why there are no prices, or None."""
+        if self._relay is not None and self._relay.missing:
+            return "this replica has not heard yet what the one that feeds knows"
+        now_s = self._clock.monotonic()
+        if any(venue.status().state is FeedState.LIVE for venue in self._venues):
+            self._live_s = now_s
+        if now_s - self._live_s < PAUSE_S:
+            return None
+        return "no venue is live, so there are no prices"
 
 
 def make_recorder(

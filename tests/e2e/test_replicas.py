@@ -13,14 +13,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc
 import websockets
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from perpmesh.marketdata.v1 import market_data_service_pb2_grpc as stubs
 
 from services.launcher.config import Layout
-from services.launcher.rolling import roll
-from tests.support.load import Books, load
+from services.launcher.rolling import edge_sees_all, roll
+from tests.support.load import Books, holes, load
 from tests.support.mesh import Mesh, running_mesh
 
 BTC = "BTC-PERP"
@@ -28,6 +27,7 @@ CALLS_PER_S = float(os.environ.get("LOAD_CALLS_PER_S", "40"))
 STREAMS = int(os.environ.get("LOAD_STREAMS", "30"))
 SILENCE_MAX_S = float(os.environ.get("LOAD_SILENCE_MAX_S", "6"))
 """The goal is 2 s, which `make restarts` holds it to; here the machine may be busy with other tests."""
+FULL = STREAMS >= 200
 MARKET_DATA = ("market_data", "market_data.2")
 LIMITS = {"ip_requests_per_s": 100_000, "sign_ins_per_minute": 1_000_000}
 
@@ -64,7 +64,7 @@ async def feeder(mesh: Mesh) -> str:
     return str(await until(one, "one replica that feeds"))
 
 
-async def test_both_replicas_say_the_same_and_one_alone_asks_the_venues() -> None:
+async def test_both_replicas_say_the_same_one_alone_asks_the_venues_and_a_cookie_finds_its_door() -> None:
     async with running_mesh(simulator_seed=61, scale=2, markets="BTC-PERP,ETH-PERP") as mesh:
         leading = await feeder(mesh)
         channels = [mesh.channel(name) for name in MARKET_DATA]
@@ -97,45 +97,53 @@ async def test_both_replicas_say_the_same_and_one_alone_asks_the_venues() -> Non
         assert sorted(value > 0 for value in told) == [False, True]
         for channel in channels:
             await channel.close()
+        await find_the_door_again(mesh)
 
 
-async def test_a_replica_that_dies_costs_a_stream_a_moment_and_no_trade_without_a_word() -> None:
+async def test_a_replica_that_dies_costs_a_moment_and_a_rolling_restart_no_call_and_neither_a_trade_unsaid() -> None:
     async with running_mesh(simulator_seed=62, scale=2, **LIMITS) as mesh:
-        leading = await feeder(mesh)
-        other = next(name for name in MARKET_DATA if name != leading)
-        async with load(mesh.edge, calls_per_s=1, streams=STREAMS) as books:
-            await moving(books)
-            for name in (other, leading, "stream", "auth"):
-                books.longest_s = 0.0
-                pid = mesh.kill(name, signal.SIGKILL)
-                await mesh.restarted(name, than=pid, timeout_s=60)
-                if name in MARKET_DATA:
-                    await feeder(mesh)
-                await moving(books)
-                print(f"{name} killed: longest silence {books.longest_s:.2f} s, {books.gaps} gaps")
-                assert books.longest_s < SILENCE_MAX_S, name
-        assert books.holes == []
-        assert not books.errors
+        await kill_in_turn(mesh)
+        await roll_under_load(mesh)
 
 
-async def test_a_rolling_restart_of_every_room_loses_no_call() -> None:
-    async with running_mesh(simulator_seed=63, scale=2, **LIMITS) as mesh:
-        await feeder(mesh)
-        async with load(mesh.edge, calls_per_s=CALLS_PER_S, streams=STREAMS) as books:
+async def kill_in_turn(mesh: Mesh) -> None:
+    leading = await feeder(mesh)
+    other = next(name for name in MARKET_DATA if name != leading)
+    async with load(mesh.edge, calls_per_s=1, streams=STREAMS) as books:
+        await moving(books)
+        for name in (other, leading, "stream", "auth") if FULL else (leading, "stream"):
+            books.longest_s = 0.0
+            pid = mesh.kill(name, signal.SIGKILL)
+            await mesh.restarted(name, than=pid, timeout_s=60)
+            if name in MARKET_DATA:
+                await feeder(mesh)
             await moving(books)
-            before = {name: process["pid"] for name, process in mesh.about["processes"].items()}
-            await roll(Layout(state=mesh.state, sockets=mesh.state / "run"), print)
-            await moving(books)
-        after = {name: process["pid"] for name, process in mesh.about["processes"].items()}
-        rooms = {name for name in before if name.partition(".")[0] in ("market_data", "stream", "auth")}
-        assert len(rooms) == 6
-        assert all(before[name] != after[name] for name in rooms)
-        print(f"{books.calls} calls, {books.late} later than 2 s, {books.messages} messages of {STREAMS} streams, ")
-        print(f"{books.gaps} gaps, longest silence {books.longest_s:.2f} s; failed: {dict(books.failed)}")
-        assert not books.failed
-        assert books.holes == []
-        assert books.longest_s < SILENCE_MAX_S
-        assert not books.errors
+            await asyncio.sleep(2)  # streams still silent are counted where they belong
+            print(f"{name} killed: longest silence {books.longest_s:.2f} s, {books.gaps} gaps")
+            assert books.longest_s < SILENCE_MAX_S, name
+    assert await holes(books, mesh.about["postgres_url"]) == []
+    assert not books.doubles
+    assert not books.errors
+
+
+async def roll_under_load(mesh: Mesh) -> None:
+    await feeder(mesh)
+    async with load(mesh.edge, calls_per_s=CALLS_PER_S, streams=STREAMS) as books:
+        await moving(books)
+        before = {name: process["pid"] for name, process in mesh.about["processes"].items()}
+        await roll(Layout(state=mesh.state, sockets=mesh.state / "run"), print)
+        await moving(books)
+    after = {name: process["pid"] for name, process in mesh.about["processes"].items()}
+    rooms = {name for name in before if name.partition(".")[0] in ("market_data", "stream", "auth")}
+    assert len(rooms) == 6
+    assert all(before[name] != after[name] for name in rooms)
+    print(f"{books.calls} calls, {books.late} later than 2 s, {books.messages} messages of {STREAMS} streams, ")
+    print(f"{books.gaps} gaps, longest silence {books.longest_s:.2f} s; failed: {dict(books.failed)}")
+    assert not books.failed
+    assert await holes(books, mesh.about["postgres_url"]) == []
+    assert not books.doubles
+    assert books.longest_s < SILENCE_MAX_S
+    assert not books.errors
 
 
 async def moving(books: Books) -> None:
@@ -149,35 +157,29 @@ async def moving(books: Books) -> None:
     await until(more, "messages", 20)
 
 
-async def test_a_browser_that_keeps_its_cookie_finds_the_door_it_had() -> None:
-    async with running_mesh(simulator_seed=64, scale=2) as mesh:
-        url = f"ws://{mesh.edge}/v1/ws"
+async def find_the_door_again(mesh: Mesh) -> None:
+    """A browser that keeps its cookie finds the door it had; callers without one are spread."""
+    url = f"ws://{mesh.edge}/v1/ws"
 
-        def count(name: str) -> float:
-            return figures(mesh, name)["perpmesh_stream_connections"]
+    def count(name: str) -> float:
+        return figures(mesh, name)["perpmesh_stream_connections"]
 
-        async with websockets.connect(url) as socket:
-            await socket.recv()
-            assert socket.response is not None
-            cookie = socket.response.headers["set-cookie"].partition(";")[0]
-            door = next(name for name in ("stream", "stream.2") if count(name) == 1)
-        for _ in range(3):
-            async with websockets.connect(url, additional_headers={"cookie": cookie}) as socket:
-                assert "welcome" in json.loads(await socket.recv())
-                assert count(door) == 1
-        sockets = [await websockets.connect(url) for _ in range(24)]
-        for socket in sockets:
-            await socket.recv()
-        assert min(count("stream"), count("stream.2")) > 0, "callers without a cookie are spread"
-        for socket in sockets:
-            await socket.close()
+    async def settled() -> bool:
+        return edge_sees_all(mesh.about["admin"])
 
-
-async def test_health_at_the_edge_is_answered_while_replicas_change() -> None:
-    async with running_mesh(simulator_seed=65, scale=2) as mesh:
-        await feeder(mesh)
-        pid = mesh.kill("market_data", signal.SIGKILL)
-        async with grpc.aio.insecure_channel(mesh.edge) as channel:
-            check = channel.unary_unary("/grpc.health.v1.Health/Check")
-            assert await check(b"", timeout=10) == b"\x08\x01"
-        await mesh.restarted("market_data", than=pid)
+    await until(settled, "both doors seen by the edge")
+    async with websockets.connect(url) as socket:
+        await socket.recv()
+        assert socket.response is not None
+        cookie = socket.response.headers["set-cookie"].partition(";")[0]
+        door = next(name for name in ("stream", "stream.2") if count(name) == 1)
+    for _ in range(3):
+        async with websockets.connect(url, additional_headers={"cookie": cookie}) as socket:
+            assert "welcome" in json.loads(await socket.recv())
+            assert count(door) == 1
+    sockets = [await websockets.connect(url) for _ in range(24)]
+    for socket in sockets:
+        await socket.recv()
+    assert min(count("stream"), count("stream.2")) > 0, "callers without a cookie are spread"
+    for socket in sockets:
+        await socket.close()

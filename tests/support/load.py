@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
 import grpc
 from perpmesh.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from perpmesh.marketdata.v1 import market_data_service_pb2_grpc as stubs
-from perpmesh_client import Gap, Perpmesh
+from perpmesh_client import Gap, Perpmesh, Trade
 
 MARKETS = ("BTC-PERP", "ETH-PERP", "SOL-PERP", "HYPE-PERP", "XRP-PERP", "DOGE-PERP")
 WALLET = "0x52908400098527886E0F7030069857D2E4169EE7"
@@ -31,8 +32,11 @@ class Books:
     """Calls that took longer than two seconds."""
     messages: int = 0
     gaps: int = 0
-    holes: list[str] = field(default_factory=list)
-    """Numbers of trades that were left out, and not named by a gap."""
+    torn: set[str] = field(default_factory=set)
+    """Markets of whose trades some were reported missing."""
+    trades: dict[tuple[str, int], dict[tuple[str, str], Trade]] = field(default_factory=dict)
+    """What each reader of trades got, by venue and id."""
+    doubles: int = 0
     longest_s: float = 0.0
     """The longest silence of any stream of prices."""
     errors: Counter[str] = field(default_factory=Counter)
@@ -112,13 +116,33 @@ async def _prices(client: Perpmesh, market: str, books: Books) -> None:
 
 
 async def _trades(client: Perpmesh, market: str, books: Books) -> None:
-    number, excused = 0, False
     async for item in client.watch_trades(market, unfilled="yield"):
         books.messages += 1
         if isinstance(item, Gap):
             books.gaps += 1
-            excused = True
-            continue
-        if number and item.sequence != number + 1 and not excused:
-            books.holes.append(f"{market} {number} -> {item.sequence}")
-        number, excused = item.sequence, False
+            books.torn.add(market)
+        else:
+            key = (item.venue, item.trade_id)
+            seen = books.trades.setdefault((market, id(client)), {})
+            books.doubles += key in seen
+            seen[key] = item
+
+
+async def holes(books: Books, postgres_url: str) -> list[str]:
+    """Return the trades that were recorded within the time of a reader, and that it neither got nor was told of."""
+    connection = await asyncpg.connect(postgres_url)
+    found = []
+    try:
+        for (market, _), seen in books.trades.items():
+            times = [one.trade_time for one in seen.values() if one.trade_time is not None]
+            if market in books.torn or not times:
+                continue
+            rows = await connection.fetch(
+                "SELECT venue, trade_id FROM market_data.trades"
+                " WHERE market = $1 AND trade_time > $2 AND trade_time < $3",
+                *(market, min(times), max(times)),
+            )
+            found += [f"{market} {row[0]} {row[1]}" for row in rows if (row["venue"], row["trade_id"]) not in seen]
+    finally:
+        await connection.close()
+    return found

@@ -115,7 +115,7 @@ class Relay:
         """Hand the feeding over at once, and feed no more: what a replica does first when it stops."""
         self._leaving = True
         if self.leading:
-            self._flush()
+            self.flush()
             self._step(leading=False)
             await self._replicas.release()
 
@@ -191,6 +191,7 @@ class Relay:
                     self._demand.touch(market, level)
                 except DomainError:  # too much is fed already: the asker's caller sees a market without a feed
                     break
+        self._engine.send_demand()
         self._books[ask.asker] = frozenset(market for market, level in levels.items() if level >= FeedLevel.BOOK)
         self._books_told = frozenset().union(*self._books.values())
         now_s = self._clock.monotonic()
@@ -211,7 +212,7 @@ class Relay:
                 self._buffered.set()
 
     def _tell_whole(self, line: str) -> None:
-        self._flush()
+        self.flush()
         now_ns = self._clock.time_ns()
         self._tell(line, [], Part.WHOLE_BEGIN)
         for events in whole(line, self._engine.markets.values(), self._engine.trade_logs, now_ns):
@@ -221,7 +222,8 @@ class Relay:
     def _tell(self, line: str, events: list[Event], part: Part = Part.CHANGE) -> None:
         self._replicas.tell(Told(teller=self._me, line=line, part=part, events=events))
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Tell what has gathered."""
         for line, events in self._buffers.items():
             if events:
                 self._buffers[line] = []
@@ -233,7 +235,7 @@ class Relay:
             await self._buffered.wait()
             await self._clock.sleep(FLUSH_S)
             self._buffered.clear()
-            self._flush()
+            self.flush()
 
     async def _tell_status_forever(self) -> None:
         turn = 0
@@ -246,6 +248,7 @@ class Relay:
             if not (self.leading and self._askers):
                 continue
             turn += 1
+            self._tell(TRADES, [])  # so that a loss shows where no trade follows
             for name, venue in self._venues.items():
                 fed = _fed(venue, self._engine.markets) if turn % 4 == 1 else None
                 self._replicas.tell(Told(teller=self._me, line=name, events=[], status=venue.status(), fed=fed))
