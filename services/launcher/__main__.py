@@ -17,7 +17,7 @@ from pathlib import Path
 from services.chassis.clock import SYSTEM
 from services.chassis.config import ConfigError
 from services.chassis.tls import EDGE
-from services.launcher import certificates, database, embedded, plan
+from services.launcher import certificates, database, embedded, plan, rolling
 from services.launcher import config as settings
 from services.launcher.config import CHECKOUT, Config, Layout
 from services.launcher.edge import EdgeError
@@ -26,9 +26,10 @@ from services.launcher.process import Guard
 from services.launcher.screen import Screen
 from services.launcher.supervisor import MeshError, Supervisor
 
-USAGE = """Usage: python -m services.launcher up|reset|backup FILE|restore FILE|edge FOLDER
+USAGE = """Usage: python -m services.launcher up|roll|reset|backup FILE|restore FILE|edge FOLDER
 
   up      start the whole mesh in the foreground; Ctrl-C ends it
+  roll    restart every room of the running mesh, one replica after another
   reset   empty the state folder
   backup  write everything the rooms keep in PostgreSQL into FILE, while the mesh runs or not
   restore put back what `backup` wrote, in place of what is there; refuses while the mesh runs
@@ -43,6 +44,9 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case ["up"]:
                 return up(screen, started)
+            case ["roll"]:
+                asyncio.run(rolling.roll(Layout.at(settings.read(os.environ)), screen.say))
+                return 0
             case ["reset"]:
                 return reset(screen)
             case ["backup", file]:

@@ -47,6 +47,8 @@ class Room:
     """The variable that takes a secret which outlives restarts, by the secret's name."""
     scales: bool = False
     """Whether several of it may run side by side: as many as PERPMESH_SCALE says."""
+    relays: bool = False
+    """Whether one of several replicas feeds the others, over Valkey."""
     may_touch: tuple[str, ...] = ("~*", "&*")
     """The keys (`~`) and channels (`&`) of Valkey that it may touch, as patterns of Valkey's own."""
 
@@ -61,6 +63,7 @@ ROOMS = (
         uses_postgres=True,
         secrets={"page": "PERPMESH_PAGE_SECRET"},
         scales=True,
+        relays=True,
         may_touch=("~prices:*", "~market_data:*", "&market_data:*", "&auth:ended"),
     ),
     Room(
@@ -303,6 +306,8 @@ def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
         env["PERPMESH_VALKEY_URL"] = room_valkey_url(ground, room.name)
     if room.scales and config.scale > 1:
         env["PERPMESH_DRAIN_NOTICE_S"] = ground.environ.get("PERPMESH_DRAIN_NOTICE_S") or DRAIN_NOTICE_S
+    if room.relays and config.scale > 1:
+        env["PERPMESH_RELAY"] = "true"
     if room.uses_postgres or room.needs_postgres:
         env["PERPMESH_POSTGRES_URL"] = room_postgres_url(ground, room.name)
     if AUTH_PAGE in ports:
