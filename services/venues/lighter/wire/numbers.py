@@ -1,8 +1,8 @@
 """Lighter's numbers, exactly; and the error that names what is wrong with a message.
 
 Prices and sizes are texts with a fixed number of decimals. The same texts come again and again near the top of a book,
-so each scale remembers what it has converted, at most `REMEMBERED_MAX` texts, and starts anew when full. The thousands of
-texts of a snapshot are converted together instead (`Units.many`), at a third of the time, and displace nothing.
+so each scale remembers what it has converted, at most `REMEMBERED_MAX` texts, and starts anew when full. The thousands
+of texts of a snapshot are converted together instead (`Units.many`), at a third of the time, and displace nothing.
 """
 
 from __future__ import annotations
