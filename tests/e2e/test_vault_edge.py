@@ -40,7 +40,7 @@ async def edge(mesh: Mesh) -> AsyncIterator[grpc.aio.Channel]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def signer(mesh: Mesh) -> AsyncIterator[Any]:
-    async with mesh.channel("vault", part="execution", listener="vault.signer") as channel:
+    async with mesh.channel("vault.signer", part="execution") as channel:
         yield SignerServiceStub(channel)
 
 
@@ -122,7 +122,7 @@ async def test_freeze_is_felt_at_once(mesh: Mesh, edge: grpc.aio.Channel, signer
 async def test_only_execution_reaches_the_signer(mesh: Mesh, edge: grpc.aio.Channel) -> None:
     request = sign_request(new_id(), order("hyperliquid", price="1"))
     for part in ("edge", "market_data", "auth", "vault", "stream"):
-        async with mesh.channel("vault", part=part, listener="vault.signer") as channel:
+        async with mesh.channel("vault.signer", part=part) as channel:
             assert (await refusal(SignerServiceStub(channel).Sign(request))).reason is Reason.PERMISSION_DENIED
     async with mesh.channel("vault", part="execution") as channel:
         assert (await refusal(SignerServiceStub(channel).Sign(request))).reason in (

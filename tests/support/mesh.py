@@ -70,16 +70,16 @@ class Mesh:
         """Host and port of a room, or of a face of the simulator, such as `simulator.control`, past the edge."""
         return str(self.about["addresses"][name])
 
-    def channel(self, room: str, *, part: str = "edge", listener: str = "") -> grpc.aio.Channel:
-        """Return a channel to a room past the edge, or to its further listener, with the certificate of a part."""
+    def channel(self, room: str, *, part: str = "edge") -> grpc.aio.Channel:
+        """Return a channel to a room, or a replica such as `auth.2`, with the certificate of a part of the mesh."""
         folder = Path(self.about["certificates"])
         credentials = grpc.ssl_channel_credentials(
             (folder / "authority.pem").read_bytes(),
             (folder / f"{part}.key").read_bytes(),
             (folder / f"{part}.pem").read_bytes(),
         )
-        options = [("grpc.ssl_target_name_override", f"{room}.perpmesh")]
-        return grpc.aio.secure_channel(self.address(listener or room), credentials, options=options)
+        options = [("grpc.ssl_target_name_override", f"{room.partition('.')[0]}.perpmesh")]
+        return grpc.aio.secure_channel(self.address(room), credentials, options=options)
 
     def pid(self, name: str) -> int:
         """The process id of a process now."""
