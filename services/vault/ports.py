@@ -124,7 +124,7 @@ class Accounts(Protocol):
         ...
 
     async def delete(self, user_id: UUID, account_id: UUID) -> bool:
-        """Remove an account and destroy its secrets; say whether there was one. Raises STATE_FORBIDS."""
+        """Remove an account and destroy its secrets; say whether it lived. Raises STATE_FORBIDS, RESOURCE_UNKNOWN."""
         ...
 
     async def funded(self, account_id: UUID, request_id: UUID) -> tuple[Decimal, Decimal] | None:

@@ -172,10 +172,10 @@ class KeyDesk:
         account = await self._mine(principal, account_id)
         setup = await self._keys.setup(account_id, key_setup_id)
         if setup is None:
-            raise unknown("set-up", str(key_setup_id))
+            raise unknown("set-up")
         for step_id in (*signatures, *skipped):
             if setup.step(step_id) is None:
-                raise unknown("step", str(step_id))
+                raise unknown("step")
         setup = await self._skip(account, setup, skipped)
         key = None if setup.key_id is None else await self._keys.get(account_id, setup.key_id)
         while not setup.state.is_final and (step := setup.next_step()) is not None:
@@ -342,7 +342,7 @@ class KeyDesk:
         account = await self._mine(principal, account_id)
         key = await self._keys.get(account_id, key_id)
         if key is None:
-            raise unknown("key", str(key_id))
+            raise unknown("key")
         plans: tuple[Plan, ...] = ()
         venue = self._venue(account)
         at_venue = key.venue_revoke_time is None and key.state is not KeyState.PENDING

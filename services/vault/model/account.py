@@ -154,8 +154,10 @@ def forbids(message: str, **metadata: str) -> DomainError:
     return DomainError(Reason.STATE_FORBIDS, message, metadata=metadata)
 
 
-def unknown(kind: str, name: str) -> DomainError:
-    """Return the refusal of what does not exist, or is not the caller's."""
+def unknown(kind: str) -> DomainError:
+    """Return the refusal of what does not exist, or is not the caller's; the two are not told apart."""
     return DomainError(
-        Reason.RESOURCE_UNKNOWN, f"No {kind} {name} of yours is known.", metadata={"resource": kind, "id": name}
+        Reason.RESOURCE_UNKNOWN,
+        f"No {kind} of yours has this id: take it from the matching List call.",
+        metadata={"resource": kind},
     )

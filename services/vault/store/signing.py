@@ -99,7 +99,7 @@ class PostgresSigning:
                 account_id,
             )
             if row is None:
-                raise unknown("account", str(account_id))
+                raise unknown("account")
             account = account_of(row)
             found = await connection.fetchrow(
                 f"SELECT {KEY_COLUMNS} FROM keys WHERE account_id = $1 AND state = 'ACTIVE'",  # noqa: S608
