@@ -13,7 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up roll reset backup restore test referee integration e2e foreign restarts signatures bench lint type gen gen-check record lock ci moved venue-check
+.PHONY: help setup up roll reset backup restore test referee integration e2e foreign restarts signatures vault-crashes vault-nonces bench lint type gen gen-check record lock ci moved venue-check
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,13 @@ restarts: $(VENV)/.dev  ## kill and restart every replica under 200 calls/s and 
 
 signatures: $(VENV)/.dev  ## compare 100,000 random Hyperliquid signatures with the official SDK's
 	@PERPMESH_SIGNATURES=100000 $(PY) -m pytest tests/foreign/test_hyperliquid_signing.py -s --timeout 900 $(ARGS)
+
+vault-crashes: $(VENV)/.dev  ## kill -9 at every step of Sign and ReportOutcome
+	@PERPMESH_CRASH_STEPS=all $(PY) -m pytest tests/integration/vault/test_vault_crash.py -s $(ARGS)
+
+vault-nonces: $(VENV)/.dev  ## 10,000 signatures at once per venue; a vault stopped past its lease 1,000 times
+	@PERPMESH_VAULT_SIGNS=10000 PERPMESH_VAULT_STOPS=1000 \
+		$(PY) -m pytest tests/integration/vault/test_vault_nonces.py -s $(ARGS)
 
 bench: $(VENV)/.dev  ## measure every speed claim beside its peer
 	@$(PY) -m bench $(ARGS)

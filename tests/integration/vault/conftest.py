@@ -11,6 +11,9 @@ from tests.support.crash import CrashingRoom, crashing
 from tests.support.vault_room import Client, Grounds, client
 from tests.support.vault_room import grounds as make_grounds
 
+BUILDER = "0x" + "66" * 20
+INTEGRATOR = 777
+
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Grounds]:
@@ -21,7 +24,9 @@ async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Grou
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def room(ground: Grounds) -> AsyncIterator[CrashingRoom]:
     """One vault for the tests that do not break it."""
-    environ = ground.environ(ground.folder / "vault.json")
+    await ground.simulator.fund("lighter", "0x" + "77" * 20, "10", index=INTEGRATOR)
+    fees = {"hyperliquid_builder": BUILDER, "lighter_integrator": INTEGRATOR}
+    environ = ground.environ(ground.folder / "vault.json", **fees)
     with crashing("services.vault.__main__", "vault", environ, ground.folder / "vault.log") as made:
         made.start()
         yield made
