@@ -321,13 +321,16 @@ class DeskWorker:
             self._taken([job for jobs in line for job in jobs])
             wanted = [jobs[0].wanted for jobs in line if jobs[0].wanted is not None]
             answers, batch = await self._maker.make(desk, lane, wanted)
-            if batch.signed:
-                written = await self._signing.write(batch)
-                if written is None:
-                    self._desk = None
-                    await self._reline(line)
-                    continue
-                self._desk = written
+            written = await self._signing.write(batch) if batch.signed else desk
+            # A refusal is as good as what it was decided on: limits may have been raised since.
+            if written is None or (len(batch.signed) < len(line) and not await self._signing.is_current(written)):
+                kept = written is not None and bool(batch.signed)
+                self._desk = None
+                await self._reline(line)
+                if kept:
+                    return True
+                continue
+            self._desk = written
             for jobs, answer in zip(line, answers, strict=True):
                 self._waiting.pop(jobs[0].leg.name, None)
                 for job in jobs:

@@ -211,7 +211,9 @@ class KeyDesk:
                 return setup
             if not signature:
                 return None
-            made = await venue.body(account, key, step, signature, self._opener(key))
+            # A fee alone is signed for by the key that trades, where the venue asks for that.
+            signer = key if key is not None else await self._keys.active(account.account_id)
+            made = await venue.body(account, signer, step, signature, self._opener(signer))
             if isinstance(made, Refusal):
                 raise field_invalid("signatures", made.message)
             body = made
