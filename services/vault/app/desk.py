@@ -17,6 +17,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
+from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal
 from services.vault.app.maker import Maker
 from services.vault.model import signing as model
@@ -229,10 +230,17 @@ class DeskWorker:
 
     async def _answer(self, kept: Kept) -> SignedAction:
         """Return what was signed before; without its bytes where they were wiped."""
+        is_fresh = self._desk is None
         desk = await self._ready()
         body = b""
         if kept.sealed_body is not None:
-            body = await self._secrets.open_body(desk.account, kept.sealed_body, kept.about)
+            try:
+                body = await self._secrets.open_body(desk.account, kept.sealed_body, kept.about)
+            except DomainError:
+                if is_fresh:
+                    raise
+                self._desk = None
+                return await self._answer(kept)
         return SignedAction(kept=kept, venue=desk.account.venue, body=body)
 
     async def _ready(self) -> Desk:
@@ -252,10 +260,17 @@ class DeskWorker:
         jobs = [job for job, _ in (*settling, *accepting)]
         try:
             for _ in range(TRIES):
+                is_fresh = self._desk is None
                 desk = await self._ready()
-                made = [(job, await self._maker.accepted(desk, kept, job.signature)) for job, kept in accepting]
-                good = [(job, found) for job, found in made if isinstance(found, Kept)]
-                written = await self._signing.write(self._settled(desk, settling, [kept for _, kept in good]))
+                try:
+                    made = [(job, await self._maker.accepted(desk, kept, job.signature)) for job, kept in accepting]
+                    good = [(job, found) for job, found in made if isinstance(found, Kept)]
+                    written = await self._signing.write(self._settled(desk, settling, [kept for _, kept in good]))
+                except DomainError as error:
+                    if is_fresh or error.reason is not Reason.KEY_SEALED:
+                        raise
+                    self._desk = None
+                    continue
                 self._desk = written
                 if written is None:
                     continue
@@ -308,6 +323,7 @@ class DeskWorker:
         if not self._waiting:
             return False
         for _ in range(TRIES):
+            is_fresh = self._desk is None
             desk = await self._ready()
             if self._refuse_all(desk):
                 return True
@@ -320,8 +336,14 @@ class DeskWorker:
             line = [jobs for _, jobs in zip(range(count), list(self._waiting.values()), strict=False)]
             self._taken([job for jobs in line for job in jobs])
             wanted = [jobs[0].wanted for jobs in line if jobs[0].wanted is not None]
-            answers, batch = await self._maker.make(desk, lane, wanted)
-            written = await self._signing.write(batch) if batch.signed else desk
+            try:
+                answers, batch = await self._maker.make(desk, lane, wanted)
+                written = await self._signing.write(batch) if batch.signed else desk
+            except DomainError as error:
+                if is_fresh or error.reason is not Reason.KEY_SEALED:
+                    raise
+                self._desk = None  # master keys were rotated since it was read
+                continue
             # A refusal is as good as what it was decided on: limits may have been raised since.
             if written is None or (len(batch.signed) < len(line) and not await self._signing.is_current(written)):
                 kept = written is not None and bool(batch.signed)
