@@ -7,6 +7,7 @@ often a vault is stopped past its lease and continued (1,000 there).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -19,17 +20,20 @@ import pytest
 import pytest_asyncio
 from perpmesh.vault.v1 import account_pb2
 from perpmesh.vault.v1 import vault_service_pb2 as pb
+from perpmesh.vault.v1.signer_service_pb2 import BatchGetSigningAccountsRequest
+from perpmesh.vault.v1.signer_service_pb2_grpc import SignerServiceStub
 
 from services.chassis import errors
 from services.domain.errors import DomainError, Reason
 from tests.support.auth import refusal
 from tests.support.crash import CrashingRoom, crashing
 from tests.support.vault import Owner, middle, order, post, report_request, sign_request
-from tests.support.vault_room import Client, Grounds, client
+from tests.support.vault_room import Client, Grounds, client, facts
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SIGNS = int(os.environ.get("PERPMESH_VAULT_SIGNS", "150"))
 STOPS = int(os.environ.get("PERPMESH_VAULT_STOPS", "3"))
+CONNECTION_CALLS = 1_000
 BOTH = pytest.mark.parametrize("venue", ["hyperliquid", "lighter"])
 LONG = pytest.mark.timeout(7200)
 
@@ -38,27 +42,35 @@ async def bid_far(ground: Grounds, venue: str, percent: int = 95) -> str:
     return str(int(await middle(ground.http, ground.face(venue), venue)) * percent // 100)
 
 
-async def traded(mesh: Client, owner: Owner, price: str, *, at_once: asyncio.Semaphore) -> tuple[int, Any]:
+async def traded(mesh: Client, stub: Any, owner: Owner, price: str) -> tuple[int, Any]:
     """Sign, post and report one order, as execution does; return its nonce and the venue's answer."""
     venue = owner.account.venue
     request = sign_request(owner.account_id, order(venue, price=price, size="0.001"))
-    async with at_once:
-        answer = await _patiently(mesh, request)
+    answer = await _patiently(stub, request)
     assert answer.HasField("signed_action"), answer
     signed = answer.signed_action
     said = await post(mesh.grounds.http, mesh.grounds.face(venue), signed)
     outcome = "ACCEPTED" if said.get("code", 200) == 200 and said.get("status", "ok") == "ok" else "REFUSED_NONCE_FREE"
     if venue == "hyperliquid" and outcome != "ACCEPTED":
         outcome = "REFUSED_NONCE_USED"
-    await mesh.signer.ReportOutcome(report_request(request, outcome), timeout=30)
+    await stub.ReportOutcome(report_request(request, outcome), timeout=30)
     return signed.nonce, said
 
 
-async def _patiently(mesh: Client, request: Any) -> Any:
+async def _connected(mesh: Client, held: contextlib.AsyncExitStack) -> Any:
+    """Return execution's calls on a connection of their own, which knows by a first call how many it may carry."""
+    port = int((await facts(mesh.grounds.folder / "vault.json"))["signer_port"])
+    channel = await held.enter_async_context(mesh.grounds.channel(port, part="execution"))
+    stub = SignerServiceStub(channel)
+    await stub.BatchGetSigningAccounts(BatchGetSigningAccountsRequest(page_size=1))
+    return stub
+
+
+async def _patiently(stub: Any, request: Any) -> Any:
     """Sign, and ask again where there was no room in time: nothing was allocated then."""
     while True:
         try:
-            return await mesh.signer.Sign(request, timeout=25)
+            return await stub.Sign(request, timeout=25)
         except grpc.aio.AioRpcError as error:
             if errors.from_rpc_error(error).reason is not Reason.LIMIT_REACHED:
                 raise
@@ -80,9 +92,10 @@ async def test_many_requests_at_once_meet_no_nonce_error(mesh: Client, venue: st
         ),
         metadata=owner.metadata,
     )
-    at_once = asyncio.Semaphore(SIGNS)
-    began = time.monotonic()
-    done = await asyncio.gather(*(traded(mesh, owner, price, at_once=at_once) for _ in range(SIGNS)))
+    async with contextlib.AsyncExitStack() as held:
+        stubs = [await _connected(mesh, held) for _ in range(1 + SIGNS // CONNECTION_CALLS)]
+        began = time.monotonic()
+        done = await asyncio.gather(*(traded(mesh, stubs[n % len(stubs)], owner, price) for n in range(SIGNS)))
     seconds = time.monotonic() - began
     nonces, answers = [nonce for nonce, _ in done], [answer for _, answer in done]
     assert nonce_errors(answers) == []
