@@ -90,7 +90,9 @@ class DeskWorker:
     async def ask(self, job: Job, patience_s: float) -> Answer:
         """Do a job and return its answer; raises LIMIT_REACHED where it finds no room in time."""
         if len(self._arrived) + len(self._waiting) >= JOBS_MAX:
-            raise model.waited(1.0)
+            self._next(JOBS_MAX)
+            if len(self._arrived) + len(self._waiting) >= JOBS_MAX:
+                raise model.waited(1.0)
         self.used = self._clock.monotonic()
         self._arrived.append(job)
         self._wake.set()
@@ -319,8 +321,7 @@ class DeskWorker:
 
     async def _sign_waiting(self) -> bool:
         """Sign as many of those in line as there is room for; say whether anything moved."""
-        self._drop_left()
-        if not self._waiting:
+        if not self._next(1):
             return False
         for _ in range(TRIES):
             is_fresh = self._desk is None
@@ -331,9 +332,9 @@ class DeskWorker:
             if lane is None:
                 continue
             count = min(lane.room(self._maker.now_ms()), BATCH_MAX)
-            if count <= 0:
+            line = self._next(count)
+            if not line:
                 return False
-            line = [jobs for _, jobs in zip(range(count), list(self._waiting.values()), strict=False)]
             self._taken([job for jobs in line for job in jobs])
             wanted = [jobs[0].wanted for jobs in line if jobs[0].wanted is not None]
             try:
@@ -370,16 +371,25 @@ class DeskWorker:
         await self._sort(jobs)
         self._waiting.update(later)
 
-    def _drop_left(self) -> None:
-        for name in [name for name, jobs in self._waiting.items() if all(job.answer.done() for job in jobs)]:
-            del self._waiting[name]
-        for jobs in self._waiting.values():
-            if jobs[0].answer.done():  # the first left, another still waits for the same
-                jobs[:] = [job for job in jobs if not job.answer.done()]
-            newest = self._newest.get(jobs[0].leg.leg_id, 0)
+    def _next(self, count: int) -> list[list[Job]]:
+        """Return the first `count` in line for whom somebody still waits, and forget those before them who left."""
+        line: list[list[Job]] = []
+        gone = []
+        for name, jobs in self._waiting.items():
+            if len(line) >= count:
+                break
+            newest = self._newest.get(name[0], 0)
             for job in jobs:
                 if job.leg.fence < newest:
                     job.fail(model.fenced(job.leg, newest))
+            jobs[:] = [job for job in jobs if not job.answer.done()]
+            if jobs:
+                line.append(jobs)
+            else:
+                gone.append(name)
+        for name in gone:
+            del self._waiting[name]
+        return line
 
     def _refuse_all(self, desk: Desk) -> bool:
         """Refuse everything in line where nothing can be signed at all; say whether that was so."""
