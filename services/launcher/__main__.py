@@ -174,6 +174,7 @@ def _no_ports(config: Config) -> dict[str, int]:
 def edge(folder: Path) -> int:
     """Write what an Envoy elsewhere is given, with the rooms where PERPMESH_EDGE_UPSTREAMS says."""
     from services.launcher import edge as renderer
+    from services.launcher import reference
 
     config = settings.read(os.environ)
     upstreams = plan.upstreams_of(config)
@@ -187,7 +188,8 @@ def edge(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     descriptors = folder / "perpmesh.binpb"
     shutil.copyfile(CHECKOUT / "gen" / "perpmesh.binpb", descriptors)
-    told = plan.edge_for(config, upstreams, descriptors=descriptors, access_log=Path("/dev/stdout"))
+    told = plan.edge_for(config, upstreams, descriptors=descriptors, access_log=Path("/dev/stdout"), reference=folder)
+    reference.write(CHECKOUT / "gen", folder, told.services)
     (folder / "edge.json").write_text(renderer.render((CHECKOUT / "envoy" / "edge.yaml").read_text(), told))
     return 0
 

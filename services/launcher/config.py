@@ -200,7 +200,18 @@ class Layout:
 
     def owned(self) -> tuple[Path, ...]:
         """Return all that the mesh may have written: what a reset removes, and nothing else."""
-        names = ("log", "run", "postgres", "tls", "secrets.json", "mesh.json", "edge.json", "valkey.conf")
+        names = (
+            "log",
+            "run",
+            "postgres",
+            "tls",
+            "secrets.json",
+            "mesh.json",
+            "edge.json",
+            "openapi.json",
+            "reference.html",
+            "valkey.conf",
+        )
         return (*(self.state / name for name in names), *self.state.glob("*.json.part"), self.sockets)
 
     def prepare(self) -> None:

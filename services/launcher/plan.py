@@ -235,6 +235,7 @@ def edge_of(ground: Ground) -> Edge:
         here,
         descriptors=descriptors,
         access_log=ground.layout.logs / "access.log",
+        reference=ground.layout.state,
         tls=EdgeTls(
             cert=certificates.cert_of(tls, EDGE),
             key=certificates.key_of(tls, EDGE),
@@ -261,6 +262,7 @@ def edge_for(
     *,
     descriptors: Path,
     access_log: Path,
+    reference: Path | None = None,
     tls: EdgeTls | None = None,
 ) -> Edge:
     """Return what an edge is rendered from whose rooms are at `upstreams`."""
@@ -271,6 +273,7 @@ def edge_for(
         admin_port=config.admin_port,
         descriptors=descriptors,
         access_log=access_log,
+        reference=reference,
         services={service: upstreams[room.name] for room in rooms for service in room.services},
         answers_for_all=next((upstreams[room.name] for room in rooms if room.answers_for_all), ()),
         web=next((upstreams[room.name] for room in rooms if room.web), ()),

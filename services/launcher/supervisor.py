@@ -66,11 +66,13 @@ class Supervisor:
             embedded.configure_valkey(self._ground)
 
         async def envoy() -> None:
-            from services.launcher import edge
+            from services.launcher import edge, reference
 
             process.rotate(self._ground.layout.logs / "access.log")
             template = (self._ground.checkout / "envoy" / "edge.yaml").read_text()
-            self._ground.layout.edge.write_text(edge.render(template, plan.edge_of(self._ground)))
+            told = plan.edge_of(self._ground)
+            reference.write(self._ground.checkout / "gen", self._ground.layout.state, told.services)
+            self._ground.layout.edge.write_text(edge.render(template, told))
 
         async def postgres() -> None:
             await embedded.prepare_postgres(self._ground, self._guard)
