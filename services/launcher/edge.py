@@ -69,6 +69,10 @@ class Edge:
     """The clusters that are each room's, by its name, which its certificate must carry."""
     reference: Path | None = None
     """The folder with the reference that is served (`reference.py`); None serves none."""
+    traces: Upstream | None = None
+    """Where traces go (OTLP over gRPC); None for none."""
+    traces_ratio: float = 0.1
+    """The share of calls that are traced."""
     issuer: str = "perpmesh"
     audience: str = "perpmesh"
     """The `iss` and `aud` of access tokens."""
@@ -191,6 +195,7 @@ def render(template: str, edge: Edge) -> str:
         "sign_ins_per_minute": edge.sign_ins_per_minute,
         "sign_ins_per_second": max(1, edge.sign_ins_per_minute // 60),
         "sign_ins_interval": f"{60 * max(1, edge.sign_ins_per_minute // 60) // edge.sign_ins_per_minute or 1}s",
+        "tracing": _fill(fragments["tracing"], {"percent": 100 * edge.traces_ratio}) if edge.traces else None,
         "reference": list(_reference(fragments, edge)),
         "token_filters": list(_token_filters(fragments, calls, edge)),
         "errors": list(_error_mappers(fragments)),
@@ -259,6 +264,8 @@ def _clusters(fragments: Mapping[str, Json], edge: Edge) -> Iterator[Json]:
     yield _cluster(fragments, "http_cluster", _WEB, edge.web, edge)
     if edge.keys:
         yield _cluster(fragments, "http_cluster", _KEYS, edge.keys, edge)
+    if edge.traces:
+        yield _cluster(fragments, "grpc_cluster", "traces", (edge.traces,), edge)
 
 
 def _cluster(fragments: Mapping[str, Json], kind: str, name: str, upstreams: tuple[Upstream, ...], edge: Edge) -> Json:

@@ -246,14 +246,32 @@ def edge_of(ground: Ground) -> Edge:
     )
 
 
+def targets(ground: Ground) -> list[dict[str, object]]:
+    """Return what Prometheus reads of this mesh, as its file-based discovery has it (`deploy/prometheus`)."""
+    rooms: list[dict[str, object]] = [
+        {
+            "targets": [f"{LOOPBACK}:{ground.ports[f'{name}.metrics']}"],
+            "labels": {"room": room.name, "replica": name},
+        }
+        for room in ground.rooms
+        for name in instances(room, ground.config.scale)
+    ]
+    edge = {"__metrics_path__": "/stats/prometheus", "room": "edge", "replica": "edge"}
+    return [*rooms, {"targets": [f"{LOOPBACK}:{ground.config.admin_port}"], "labels": edge}]
+
+
 def upstreams_of(config: Config) -> dict[str, tuple[Upstream, ...]]:
     """Return the addresses of rooms that run elsewhere, as the settings name them."""
     found: dict[str, tuple[Upstream, ...]] = {}
     for upstream in config.edge_upstreams:
         room, _, address = upstream.partition("=")
-        host, _, port = address.rpartition(":")
-        found[room] = (*found.get(room, ()), Upstream(host=host, port=int(port)))
+        found[room] = (*found.get(room, ()), _address(address))
     return found
+
+
+def _address(text: str) -> Upstream:
+    host, _, port = text.rpartition(":")
+    return Upstream(host=host, port=int(port))
 
 
 def edge_for(
@@ -274,6 +292,8 @@ def edge_for(
         descriptors=descriptors,
         access_log=access_log,
         reference=reference,
+        traces=_address(config.traces_endpoint) if config.traces_endpoint else None,
+        traces_ratio=config.traces_ratio,
         services={service: upstreams[room.name] for room in rooms for service in room.services},
         answers_for_all=next((upstreams[room.name] for room in rooms if room.answers_for_all), ()),
         web=next((upstreams[room.name] for room in rooms if room.web), ()),
@@ -300,6 +320,8 @@ def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
         "PERPMESH_LISTEN": f"{LOOPBACK}:{ports[name]}",
         "PERPMESH_METRICS_PORT": str(ports[f"{name}.metrics"]),
     }
+    if config.traces_endpoint:
+        env |= {"PERPMESH_TRACES_ENDPOINT": config.traces_endpoint, "PERPMESH_TRACES_RATIO": str(config.traces_ratio)}
     env |= _identity(ground, room)
     others = {one.name: one for one in ground.rooms}
     env |= {

@@ -209,6 +209,7 @@ class Supervisor:
         }
         try:
             embedded.write_private(ground.layout.mesh, json.dumps(about, indent=1))
+            (ground.layout.state / "targets.json").write_text(json.dumps(plan.targets(ground), indent=1))
         except OSError as error:
             self._screen.say(f"  {ground.layout.mesh} could not be written: {error.strerror}")
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import websockets
@@ -23,6 +25,7 @@ from tests.support.load import Books, holes, load
 from tests.support.mesh import Mesh, running_mesh
 
 BTC = "BTC-PERP"
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 CALLS_PER_S = float(os.environ.get("LOAD_CALLS_PER_S", "40"))
 STREAMS = int(os.environ.get("LOAD_STREAMS", "30"))
 SILENCE_MAX_S = float(os.environ.get("LOAD_SILENCE_MAX_S", "6"))
@@ -95,6 +98,7 @@ async def test_both_replicas_say_the_same_one_alone_asks_the_venues_and_a_cookie
         assert [one.state for one in venues[0]] == [one.state for one in venues[1]]
         told = [figures(mesh, name)['perpmesh_relay_bytes_total{way="told"}'] for name in MARKET_DATA]
         assert sorted(value > 0 for value in told) == [False, True]
+        every_figure_is_there(mesh)
         for channel in channels:
             await channel.close()
         await find_the_door_again(mesh)
@@ -155,6 +159,16 @@ async def moving(books: Books) -> None:
         return books.messages >= seen + 20
 
     await until(more, "messages", 20)
+
+
+def every_figure_is_there(mesh: Mesh) -> None:
+    """What alerts and the dashboard ask for, some room shows."""
+    asked = "".join(
+        path.read_text() for path in (*DEPLOY.glob("prometheus/alerts.yml"), *DEPLOY.glob("grafana/*.json"))
+    )
+    names = set(re.findall(r"\bperpmesh_[a-z_]+", asked))
+    shown = {name.partition("{")[0] for room in ("market_data", "stream", "auth") for name in figures(mesh, room)}
+    assert names - shown == set()
 
 
 async def find_the_door_again(mesh: Mesh) -> None:
