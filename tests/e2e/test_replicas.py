@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,15 @@ async def until(condition: Callable[[], Awaitable[Any]], what: str, timeout_s: f
         await asyncio.sleep(0.02)
 
 
+def page(mesh: Mesh, name: str) -> list[str]:
+    """A room's page of metrics."""
+    with urllib.request.urlopen(f"http://{mesh.address(f'{name}.metrics')}/metrics", timeout=5) as answer:
+        return list(answer.read().decode().splitlines())
+
+
 def figures(mesh: Mesh, name: str) -> dict[str, float]:
     """What a room's page of metrics says."""
-    import urllib.request
-
-    with urllib.request.urlopen(f"http://{mesh.address(f'{name}.metrics')}/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
+    lines = page(mesh, name)
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
@@ -167,7 +171,9 @@ def every_figure_is_there(mesh: Mesh) -> None:
         path.read_text() for path in (*DEPLOY.glob("prometheus/alerts.yml"), *DEPLOY.glob("grafana/*.json"))
     )
     names = set(re.findall(r"\bperpmesh_[a-z_]+", asked))
-    shown = {name.partition("{")[0] for room in ("market_data", "stream", "auth") for name in figures(mesh, room)}
+    lines = [line.split() for room in ("market_data", "stream", "auth") for line in page(mesh, room)]
+    kinds = {line[2]: line[3] for line in lines if line[:2] == ["#", "TYPE"]}
+    shown = set(kinds) | {f"{name}_bucket" for name, kind in kinds.items() if kind == "histogram"}
     assert names - shown == set()
 
 
