@@ -16,8 +16,7 @@ from pathlib import Path
 
 from services.chassis.clock import SYSTEM
 from services.chassis.config import ConfigError
-from services.chassis.tls import EDGE
-from services.launcher import certificates, database, embedded, plan, rolling
+from services.launcher import certificates, database, edge_plan, embedded, plan, rolling
 from services.launcher import config as settings
 from services.launcher.config import CHECKOUT, Config, Layout
 from services.launcher.edge import EdgeError
@@ -83,7 +82,7 @@ def up(screen: Screen, started: float) -> int:
             with _reserved(config) as (config_with_ports, ports):
                 screen.starting(layout, config)
                 ground = _ground(config_with_ports, layout, ports)
-                certificates.make(layout.certificates, (EDGE, *(room.name for room in ground.rooms)))
+                certificates.make(layout.certificates, plan.part_names(ground.rooms))
                 _raise_file_limit()
                 supervisor = asyncio.run(_supervise(ground, guard, screen, started))
         finally:
@@ -177,7 +176,7 @@ def edge(folder: Path) -> int:
     from services.launcher import reference
 
     config = settings.read(os.environ)
-    upstreams = plan.upstreams_of(config)
+    upstreams = edge_plan.upstreams_of(config)
     if not upstreams:
         raise ConfigError("Set PERPMESH_EDGE_UPSTREAMS to where the rooms are, such as market_data=market-data:7001.")
     if unknown := set(upstreams) - {room.name for room in plan.ROOMS} - {plan.AUTH_PAGE}:
@@ -188,7 +187,9 @@ def edge(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     descriptors = folder / "perpmesh.binpb"
     shutil.copyfile(CHECKOUT / "gen" / "perpmesh.binpb", descriptors)
-    told = plan.edge_for(config, upstreams, descriptors=descriptors, access_log=Path("/dev/stdout"), reference=folder)
+    told = edge_plan.edge_for(
+        config, upstreams, descriptors=descriptors, access_log=Path("/dev/stdout"), reference=folder
+    )
     reference.write(CHECKOUT / "gen", folder, told.services)
     (folder / "edge.json").write_text(renderer.render((CHECKOUT / "envoy" / "edge.yaml").read_text(), told))
     return 0

@@ -199,6 +199,11 @@ class Layout:
         return self.state / "secrets.json"
 
     @property
+    def master_keys(self) -> Path:
+        """The vault's master keys, made by it on first start; only their owner may read them."""
+        return self.state / "master-keys"
+
+    @property
     def certificates(self) -> Path:
         """The certificates and keys of the mesh's parts, made at every start; only their owner may read them."""
         return self.state / "tls"
@@ -221,6 +226,7 @@ class Layout:
             "postgres",
             "tls",
             "secrets.json",
+            "master-keys",
             "mesh.json",
             "targets.json",
             "edge.json",

@@ -15,7 +15,7 @@ from pathlib import Path
 from services.chassis.tls import EDGE
 from services.launcher import certificates, servers
 from services.launcher.config import Config, Layout
-from services.launcher.edge import Edge, EdgeTls, Upstream
+from services.launcher.edge import Upstream
 from services.launcher.process import Kind, Process
 
 LOOPBACK = "127.0.0.1"
@@ -45,6 +45,10 @@ class Room:
     """Whether it tells keys and revocations on a private page, for the edge and for every room."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """The variable that takes a secret which outlives restarts, by the secret's name."""
+    listeners: Mapping[str, str] = field(default_factory=dict)
+    """The variable that takes the address of a further listener, by its name; a peer names it `room.listener`."""
+    keeps_master_keys: bool = False
+    """Whether it keeps master keys in a file of its own in the state folder, and gives test funds."""
     scales: bool = False
     """Whether several of it may run side by side: as many as PERPMESH_SCALE says."""
     relays: bool = False
@@ -83,6 +87,17 @@ ROOMS = (
         peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"},
         scales=True,
         may_touch=("~connections:*", "&auth:ended"),
+    ),
+    Room(
+        name="vault",
+        services=("perpmesh.vault.v1.VaultService",),
+        listeners={"signer": "PERPMESH_SIGNER_LISTEN"},
+        uses_venues=True,
+        uses_valkey=True,
+        needs_postgres=True,
+        keeps_master_keys=True,
+        secrets={"page": "PERPMESH_PAGE_SECRET"},
+        may_touch=("&auth:ended",),
     ),
 )
 """Every room the launcher can start; those that are not built are left out."""
@@ -131,7 +146,9 @@ class Ground:
 def built(rooms: Iterable[Room], checkout: Path) -> tuple[Room, ...]:
     """Return those of `rooms` that the checkout can start, their peers included."""
     here = {room.name for room in rooms if is_built(room.name, checkout)}
-    return tuple(room for room in rooms if room.name in here and here.issuperset(room.peers))
+    return tuple(
+        room for room in rooms if room.name in here and here.issuperset(peer.partition(".")[0] for peer in room.peers)
+    )
 
 
 def is_built(name: str, checkout: Path) -> bool:
@@ -153,9 +170,20 @@ def port_names(rooms: Iterable[Room], *, simulator: bool, scale: int = 1) -> tup
     """Return the names of the ports to reserve, beside the edge's two."""
     every = [(room, name) for room in rooms for name in instances(room, scale)]
     pages = (f"{name}.page" for room, name in every if room.has_page)
+    inner = (f"{name}.{listener}" for room, name in every for listener in room.listeners)
     metrics = (f"{name}.metrics" for _, name in every)
     faces = (f"{SIMULATOR}.{face}" for face in FACES if simulator)
-    return (*(name for _, name in every), *pages, *metrics, *faces)
+    return (*(name for _, name in every), *pages, *inner, *metrics, *faces)
+
+
+SIGNER_CALLER = "execution"
+"""The one part that the vault signs for; it has a certificate wherever the vault runs."""
+
+
+def part_names(rooms: Iterable[Room]) -> tuple[str, ...]:
+    """Return the parts that get a certificate."""
+    names = [EDGE, *(room.name for room in rooms)]
+    return tuple(dict.fromkeys([*names, *([SIGNER_CALLER] if "vault" in names else [])]))
 
 
 def valkey_url(ground: Ground) -> str:
@@ -219,98 +247,10 @@ def plan(ground: Ground) -> tuple[Process, ...]:
     )
 
 
-def _upstreams(ground: Ground, room: Room, suffix: str = "") -> tuple[Upstream, ...]:
+def upstreams(ground: Ground, room: Room, suffix: str = "") -> tuple[Upstream, ...]:
+    """Return where the replicas of a room are, or their further listeners of a name (`suffix`)."""
     names = (f"{name}{suffix}" for name in instances(room, ground.config.scale))
     return tuple(Upstream(host=LOOPBACK, port=ground.ports[name]) for name in names)
-
-
-def edge_of(ground: Ground) -> Edge:
-    """Return what the edge of this mesh is rendered from."""
-    here = {room.name: _upstreams(ground, room) for room in ground.rooms}
-    here |= {f"{room.name}.page": _upstreams(ground, room, ".page") for room in ground.rooms if room.has_page}
-    descriptors = ground.checkout / "gen" / "perpmesh.binpb"
-    tls = ground.layout.certificates
-    return edge_for(
-        ground.config,
-        here,
-        descriptors=descriptors,
-        access_log=ground.layout.logs / "access.log",
-        reference=ground.layout.state,
-        tls=EdgeTls(
-            cert=certificates.cert_of(tls, EDGE),
-            key=certificates.key_of(tls, EDGE),
-            authority=tls / certificates.AUTHORITY,
-        )
-        if ground.config.mesh_tls
-        else None,
-    )
-
-
-def targets(ground: Ground) -> list[dict[str, object]]:
-    """Return what Prometheus reads of this mesh, as its file-based discovery has it (`deploy/prometheus`)."""
-    rooms: list[dict[str, object]] = [
-        {
-            "targets": [f"{LOOPBACK}:{ground.ports[f'{name}.metrics']}"],
-            "labels": {"room": room.name, "replica": name},
-        }
-        for room in ground.rooms
-        for name in instances(room, ground.config.scale)
-    ]
-    edge = {"__metrics_path__": "/stats/prometheus", "room": "edge", "replica": "edge"}
-    return [*rooms, {"targets": [f"{LOOPBACK}:{ground.config.admin_port}"], "labels": edge}]
-
-
-def upstreams_of(config: Config) -> dict[str, tuple[Upstream, ...]]:
-    """Return the addresses of rooms that run elsewhere, as the settings name them."""
-    found: dict[str, tuple[Upstream, ...]] = {}
-    for upstream in config.edge_upstreams:
-        room, _, address = upstream.partition("=")
-        found[room] = (*found.get(room, ()), _address(address))
-    return found
-
-
-def _address(text: str) -> Upstream:
-    host, _, port = text.rpartition(":")
-    return Upstream(host=host, port=int(port))
-
-
-def edge_for(
-    config: Config,
-    upstreams: Mapping[str, tuple[Upstream, ...]],
-    *,
-    descriptors: Path,
-    access_log: Path,
-    reference: Path | None = None,
-    tls: EdgeTls | None = None,
-) -> Edge:
-    """Return what an edge is rendered from whose rooms are at `upstreams`."""
-    rooms = [room for room in ROOMS if room.name in upstreams]
-    return Edge(
-        host=config.edge_host,
-        port=config.edge_port,
-        admin_port=config.admin_port,
-        descriptors=descriptors,
-        access_log=access_log,
-        reference=reference,
-        traces=_address(config.traces_endpoint) if config.traces_endpoint else None,
-        traces_ratio=config.traces_ratio,
-        services={service: upstreams[room.name] for room in rooms for service in room.services},
-        answers_for_all=next((upstreams[room.name] for room in rooms if room.answers_for_all), ()),
-        web=next((upstreams[room.name] for room in rooms if room.web), ()),
-        keys=upstreams.get(AUTH_PAGE, ()),
-        tls=tls,
-        parts={
-            room.name: (*room.services, *(["mesh"] if room.answers_for_all else []), *(["web"] if room.web else []))
-            for room in rooms
-        },
-        issuer=config.auth_issuer,
-        audience=config.auth_audience,
-        sign_ins_per_minute=config.sign_ins_per_minute,
-        user_requests_per_s=config.user_requests_per_s,
-        cors_origins=config.cors_origins,
-        ip_requests_per_s=config.ip_requests_per_s,
-        streams_per_connection_max=config.streams_per_connection_max,
-    )
 
 
 def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
@@ -344,6 +284,11 @@ def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
             pages = [port for page, port in ports.items() if page.startswith("auth.") and page.endswith(".page")]
             env["PERPMESH_AUTH_URL"] = f"http://{LOOPBACK}:{pages[number % len(pages)]}"
     env |= {variable: ground.secrets[name] for name, variable in room.secrets.items()}
+    env |= {variable: f"{LOOPBACK}:{ports[f'{name}.{inner}']}" for inner, variable in room.listeners.items()}
+    if room.keeps_master_keys:
+        env["PERPMESH_VAULT_MASTER_KEY_STORE"] = str(ground.layout.master_keys)
+        if ground.simulator:
+            env["PERPMESH_SIMULATOR_CONTROL_URL"] = f"http://{LOOPBACK}:{ports[f'{SIMULATOR}.control']}"
     if room.answers_for_all:
         env["PERPMESH_DESCRIBED_SERVICES"] = ",".join(name for one in ground.rooms for name in one.services)
     if room.web:
@@ -361,7 +306,7 @@ def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
 
 def _addresses(ground: Ground, peer: Room, number: int) -> str:
     """Return where a peer's replicas are, each caller's own first: one is called, the next when that one goes."""
-    found = [f"{one.host}:{one.port}" for one in _upstreams(ground, peer)]
+    found = [f"{one.host}:{one.port}" for one in upstreams(ground, peer)]
     at = number % len(found)
     return ",".join(itertools.chain(found[at:], found[:at]))
 
