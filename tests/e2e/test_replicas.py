@@ -98,8 +98,13 @@ async def test_both_replicas_say_the_same_one_alone_asks_the_venues_and_a_cookie
         fed = second if leading == MARKET_DATA[0] else first
         book = (await fed.GetOrderBook(pb.GetOrderBookRequest(market="SOL-PERP", depth=5), timeout=10)).book
         assert len(book.bids) == len(book.asks) == 5
-        venues = [(await stub.ListVenues(pb.ListVenuesRequest())).venues for stub in (first, second)]
-        assert [one.state for one in venues[0]] == [one.state for one in venues[1]]
+
+        async def same_venues() -> bool:
+            venues = [(await stub.ListVenues(pb.ListVenuesRequest())).venues for stub in (first, second)]
+            states = [[one.state for one in found] for found in venues]
+            return states[0] == states[1] and len(states[0]) == 2
+
+        await until(same_venues, "the same of every venue")
         told = [figures(mesh, name)['perpmesh_relay_bytes_total{way="told"}'] for name in MARKET_DATA]
         assert sorted(value > 0 for value in told) == [False, True]
         every_figure_is_there(mesh)

@@ -1,6 +1,6 @@
 """Several replicas of the room on one set of sockets: one feeds, the others are fed by what it tells over the bus.
 
-Who feeds is a lease of 0.8 s. The replica that has it runs the venues; the others run the same engine on the same
+Who feeds is a lease of 1.2 s. The replica that has it runs the venues; the others run the same engine on the same
 events, so that every call and stream is answered alike, trades under the same numbers. When the feeder goes, another
 takes the lease and opens its own sockets; meanwhile its markets are RECOVERING. Where the lease cannot be asked for
 (the bus is away) the feeder goes on, and after `ALONE_S` every replica feeds itself: twice the sockets, no silence.
@@ -24,7 +24,7 @@ from services.market_data.ports import Clock, Lease, Replicas
 from services.venues.port import FeedLevel
 
 LEASE_S: Final = 0.2
-"""How often the lease is taken or kept; it lapses after 0.8 s."""
+"""How often the lease is taken or kept; it lapses after 1.2 s."""
 ALONE_S: Final = 2.0
 """How long a replica waits for a bus that does not answer before it feeds itself."""
 PATIENCE_S: Final = 1.0

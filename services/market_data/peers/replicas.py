@@ -30,7 +30,8 @@ from services.market_data.ports import Lease
 from services.venues.port import VenueStatus
 
 LEASE_KEY: Final = tagged("market_data", "feeder")
-LEASE_MS: Final = 800
+LEASE_MS: Final = 1_200
+"""Longer than a busy machine keeps the feeder waiting, and short enough that prices are back within two seconds."""
 ASKS: Final = "market_data:asks"
 BUFFER_MAX: Final = 10_000
 """Messages that may wait to be taken; beyond it the oldest are dropped, which shows as missed."""
