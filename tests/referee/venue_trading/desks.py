@@ -3,7 +3,9 @@
 On the simulator by default. `PERPMESH_VENUES=testnet` takes the venues' testnets instead, with keys from the
 environment: PERPMESH_HYPERLIQUID_SECRET (32 bytes in hex, of a funded account or its agent) and
 PERPMESH_HYPERLIQUID_ADDRESS; PERPMESH_LIGHTER_SECRET (40 bytes in hex), PERPMESH_LIGHTER_ACCOUNT and
-PERPMESH_LIGHTER_KEY (numbers). What needs the simulator's own hands is skipped there.
+PERPMESH_LIGHTER_KEY (numbers). Without a venue's keys its tests are skipped, and so is what needs the simulator's own
+hands. Each account needs 500 test dollars and is left as it was found: no orders and no position in ETH, before and
+after each test, so it must be an account for tests alone.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
+
+import pytest
 
 from services.chassis.clock import SYSTEM
 from services.domain.decimals import Price, Size
@@ -53,6 +57,10 @@ from tests.support.simulator import Simulator, running_simulator
 
 MARKET = "ETH-PERP"
 TESTNET = os.environ.get("PERPMESH_VENUES") == "testnet"
+KEYS = {
+    HYPERLIQUID: ("PERPMESH_HYPERLIQUID_SECRET", "PERPMESH_HYPERLIQUID_ADDRESS"),
+    LIGHTER: ("PERPMESH_LIGHTER_SECRET", "PERPMESH_LIGHTER_ACCOUNT", "PERPMESH_LIGHTER_KEY"),
+}
 DEPOSIT = "100000"
 EXPIRES_MS = 60_000
 D = Decimal
@@ -194,8 +202,15 @@ class LighterDesk(Desk):
 async def desk_at(name: str, **options: object) -> AsyncIterator[Desk]:
     """Open an account with money at a venue, and trade there."""
     if TESTNET:
+        missing = [variable for variable in KEYS[name] if not os.environ.get(variable)]
+        if missing:
+            pytest.skip(f"PERPMESH_VENUES=testnet trades on {name}'s testnet only with {', '.join(missing)} set.")
         async with _desk(name, HYPERLIQUID_TESTNET if name == HYPERLIQUID else LIGHTER_TESTNET, None) as desk:
-            yield desk
+            await leave_nothing(desk)
+            try:
+                yield desk
+            finally:
+                await leave_nothing(desk)
         return
     async with running_simulator(**(UNLIMITED | options)) as simulator:
         url = simulator.hyperliquid_http if name == HYPERLIQUID else simulator.lighter_http
@@ -284,6 +299,22 @@ async def _lighter_desk(url: str, simulator: Simulator | None) -> AsyncIterator[
             yield desk
         finally:
             await trader.close()
+
+
+async def leave_nothing(desk: Desk) -> None:
+    """Cancel every order and close the position in `MARKET`."""
+    for action in await desk.venue.plan_cancel_all(desk.account):
+        await desk.settled(await desk.sign(action))
+    for position in (await desk.venue.state(desk.account)).positions:
+        if position.market == MARKET and position.size:
+            side = Side.SELL if position.size > 0 else Side.BUY
+            closing = await desk.taking(side, str(abs(position.size)), reduce_only=True)
+            await desk.settled(await desk.sign(place(closing)))
+    for _ in range(100):
+        if not await desk.venue.open_orders(desk.account):
+            return
+        await SYSTEM.sleep(0.1)
+    raise AssertionError("orders stay open")
 
 
 def place(*orders: OrderTerms) -> Place:
