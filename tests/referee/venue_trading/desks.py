@@ -199,13 +199,15 @@ class LighterDesk(Desk):
 
 
 @asynccontextmanager
-async def desk_at(name: str, **options: object) -> AsyncIterator[Desk]:
+async def desk_at(name: str, *, reconcile_every_s: float = 5.0, **options: object) -> AsyncIterator[Desk]:
     """Open an account with money at a venue, and trade there."""
     if TESTNET:
         missing = [variable for variable in KEYS[name] if not os.environ.get(variable)]
         if missing:
             pytest.skip(f"PERPMESH_VENUES=testnet trades on {name}'s testnet only with {', '.join(missing)} set.")
-        async with _desk(name, HYPERLIQUID_TESTNET if name == HYPERLIQUID else LIGHTER_TESTNET, None) as desk:
+        async with _desk(
+            name, HYPERLIQUID_TESTNET if name == HYPERLIQUID else LIGHTER_TESTNET, None, reconcile_every_s
+        ) as desk:
             await leave_nothing(desk)
             try:
                 yield desk
@@ -214,12 +216,12 @@ async def desk_at(name: str, **options: object) -> AsyncIterator[Desk]:
         return
     async with running_simulator(**(UNLIMITED | options)) as simulator:
         url = simulator.hyperliquid_http if name == HYPERLIQUID else simulator.lighter_http
-        async with _desk(name, url, simulator) as desk:
+        async with _desk(name, url, simulator, reconcile_every_s) as desk:
             yield desk
 
 
 @asynccontextmanager
-async def _desk(name: str, url: str, simulator: Simulator | None) -> AsyncIterator[Desk]:
+async def _desk(name: str, url: str, simulator: Simulator | None, every_s: float) -> AsyncIterator[Desk]:
     if name == HYPERLIQUID:
         secret = bytes.fromhex(os.environ["PERPMESH_HYPERLIQUID_SECRET"]) if TESTNET else b"\x11" * 32
         key = Key(secret)
@@ -228,7 +230,7 @@ async def _desk(name: str, url: str, simulator: Simulator | None) -> AsyncIterat
             body = {"venue": HYPERLIQUID, "address": address, "usdc": DEPOSIT, "volume": "2000000"}
             await simulator.call("POST", "accounts", body)
         trader = HyperliquidTrader(
-            HyperliquidConfig(base_url=url, reconcile_every_s=5.0),
+            HyperliquidConfig(base_url=url, reconcile_every_s=every_s),
             clock=SYSTEM,
             rng=random.Random(1),
             rest_breaker=Circuit(HYPERLIQUID, REST, clock=SYSTEM),
@@ -246,12 +248,12 @@ async def _desk(name: str, url: str, simulator: Simulator | None) -> AsyncIterat
         finally:
             await trader.close()
         return
-    async with _lighter_desk(url, simulator) as desk_:
+    async with _lighter_desk(url, simulator, every_s) as desk_:
         yield desk_
 
 
 @asynccontextmanager
-async def _lighter_desk(url: str, simulator: Simulator | None) -> AsyncIterator[Desk]:
+async def _lighter_desk(url: str, simulator: Simulator | None, every_s: float) -> AsyncIterator[Desk]:
     secret = os.environ["PERPMESH_LIGHTER_SECRET"] if TESTNET else "0b" * 39 + "00"
     index = int(os.environ.get("PERPMESH_LIGHTER_ACCOUNT", "1234"))
     slot = int(os.environ.get("PERPMESH_LIGHTER_KEY", "5"))
@@ -279,7 +281,7 @@ async def _lighter_desk(url: str, simulator: Simulator | None) -> AsyncIterator[
             return VenueToken(await signer.token(key, deadline_s), deadline_s)
 
         trader = LighterTrader(
-            LighterConfig(base_url=url, reconcile_every_s=5.0),
+            LighterConfig(base_url=url, reconcile_every_s=every_s),
             clock=SYSTEM,
             rng=random.Random(1),
             rest_breaker=Circuit(LIGHTER, REST, clock=SYSTEM),
