@@ -7,7 +7,6 @@ belonged to: memory stays bounded, and nothing wrong is ever shown as current.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Final
 
 from services.domain.feed import Event
@@ -21,14 +20,14 @@ class Intake:
 
     def __init__(self, *, queue_events_max: int = QUEUE_EVENTS_MAX) -> None:
         self._queue_events_max = queue_events_max
-        self._queues: dict[str, deque[Event]] = {}
+        self._queues: dict[str, list[Event]] = {}
         self._arrived = asyncio.Event()
         self._is_set = False
         self.dropped: dict[str, int] = {}
 
     def open(self, venue: str) -> None:
         """Make the queue of a venue."""
-        self._queues[venue] = deque()
+        self._queues[venue] = []
         self.dropped[venue] = 0
 
     def emit(self, event: Event) -> bool:
@@ -51,9 +50,9 @@ class Intake:
         """Return all that waits, venue by venue, each in order of arrival."""
         self._arrived.clear()
         self._is_set = False
-        taken: list[Event] = []
-        for queue in self._queues.values():
+        taken: list[Event] | None = None
+        for venue, queue in self._queues.items():
             if queue:
-                taken.extend(queue)
-                queue.clear()
-        return taken
+                self._queues[venue] = []
+                taken = queue if taken is None else taken + queue
+        return taken if taken is not None else []

@@ -360,12 +360,13 @@ def _bad_level(book: shapes.WireBook, known: WireMarket) -> WireError:
 
 def _check_snapshot(bids: list[Level], asks: list[Level]) -> None:
     """Raise `WireError` for a snapshot that is no book: an empty level, a price twice, or a crossed top."""
+    found = {"bids": dict(bids), "asks": dict(asks)}
     for name, levels in (("bids", bids), ("asks", asks)):
-        if any(size == 0 for _, size in levels):
+        if 0 in found[name].values():
             raise WireError(f"order_book.{name}", "a snapshot with a level of nothing")
-        if len({price for price, _ in levels}) != len(levels):
+        if len(found[name]) != len(levels):
             raise WireError(f"order_book.{name}", "a snapshot with the same price twice")
-    if bids and asks and max(bids)[0] >= min(asks)[0]:
+    if bids and asks and max(found["bids"]) >= min(found["asks"]):
         raise WireError("order_book", "a snapshot whose best bid is not below its best ask")
 
 
