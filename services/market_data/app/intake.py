@@ -7,6 +7,7 @@ belonged to: memory stays bounded, and nothing wrong is ever shown as current.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Final
 
 from services.domain.feed import Event
@@ -20,21 +21,25 @@ class Intake:
 
     def __init__(self, *, queue_events_max: int = QUEUE_EVENTS_MAX) -> None:
         self._queue_events_max = queue_events_max
-        self._queues: dict[str, list[Event]] = {}
+        self._queues: dict[str, deque[Event]] = {}
         self._arrived = asyncio.Event()
         self._is_set = False
         self.dropped: dict[str, int] = {}
 
     def open(self, venue: str) -> None:
-        """Make the queue of a venue."""
-        self._queues[venue] = []
+        """Make the queue of a venue, or of another line; they are taken in the order in which they were made."""
+        self._queues[venue] = deque()
         self.dropped[venue] = 0
 
     def emit(self, event: Event) -> bool:
         """Take one event without waiting; False when the venue's queue is full."""
-        queue = self._queues[event.venue]
+        return self.put(event.venue, event)
+
+    def put(self, line: str, event: Event) -> bool:
+        """Take one event into a queue that need not be its venue's; False when that is full."""
+        queue = self._queues[line]
         if len(queue) >= self._queue_events_max:
-            self.dropped[event.venue] += 1
+            self.dropped[line] += 1
             return False
         queue.append(event)
         if not self._is_set:
@@ -50,9 +55,9 @@ class Intake:
         """Return all that waits, venue by venue, each in order of arrival."""
         self._arrived.clear()
         self._is_set = False
-        taken: list[Event] | None = None
-        for venue, queue in self._queues.items():
+        taken: list[Event] = []
+        for queue in self._queues.values():
             if queue:
-                self._queues[venue] = []
-                taken = queue if taken is None else taken + queue
-        return taken if taken is not None else []
+                taken.extend(queue)
+                queue.clear()
+        return taken
