@@ -12,6 +12,8 @@ from perpmesh.execution.v1 import account_observed_pb2 as _account_observed_pb2
 from perpmesh.execution.v1 import fill_pb2 as _fill_pb2
 from perpmesh.execution.v1 import order_pb2 as _order_pb2
 from perpmesh.execution.v1 import report_pb2 as _report_pb2
+from perpmesh.type.v1 import environment_pb2 as _environment_pb2
+from perpmesh.type.v1 import side_pb2 as _side_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -144,6 +146,22 @@ class ExecutionReported(_message.Message):
 
     REPORT_FIELD_NUMBER: _builtins.int
     SINGLE_VENUE_COSTS_FIELD_NUMBER: _builtins.int
+    MARKET_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    market: _builtins.str
+    """The market."""
+    side: _side_pb2.Side.ValueType
+    """The side."""
+    size: _builtins.str
+    """The size ordered, a decimal in units of the base asset."""
+    account_id: _builtins.str
+    """The account of its first leg. Empty for an order without legs."""
+    environment: _environment_pb2.Environment.ValueType
+    """Where that account lives."""
     @_builtins.property
     def report(self) -> _report_pb2.ExecutionReport:
         """The report."""
@@ -154,15 +172,25 @@ class ExecutionReported(_message.Message):
         empty when the order was not routed.
         """
 
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the order was placed."""
+
     def __init__(
         self,
         *,
         report: _report_pb2.ExecutionReport | None = ...,
         single_venue_costs: _abc.Iterable[Global___SingleVenueCost] | None = ...,
+        market: _builtins.str = ...,
+        side: _side_pb2.Side.ValueType = ...,
+        size: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        environment: _environment_pb2.Environment.ValueType = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "single_venue_costs", b"single_venue_costs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "create_time", b"create_time", "environment", b"environment", "market", b"market", "report", b"report", "side", b"side", "single_venue_costs", b"single_venue_costs", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
