@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -82,6 +83,15 @@ class Account:
             found = self.balances[asset] = Balance(asset=asset)
         return found
 
+    def snapshot(self) -> Account:
+        """Return a copy that stands still, to be shown."""
+        return replace(
+            self,
+            balances={asset: replace(balance) for asset, balance in self.balances.items()},
+            reports=dict(self.reports),
+            lives={market: life.snapshot() for market, life in self.lives.items()},
+        )
+
 
 @dataclass(slots=True)
 class Known:
@@ -108,8 +118,10 @@ class Changes:
     legs: dict[UUID, OpenLeg | None] = field(default_factory=dict)
     """Open legs by id; None for one that is open no more."""
     order_reports: list[tuple[UUID, OrderReport]] = field(default_factory=list)
-    told: list[tuple[UUID, UUID, UUID]] = field(default_factory=list)
-    """(user, account, position) of every change that watchers are told of, in order."""
+    watched: Callable[[UUID], bool] = lambda _: False
+    """Whether somebody watches a user's positions: then every change of one is kept as it then stood."""
+    told: list[tuple[Account, Life]] = field(default_factory=list)
+    """Every change that watchers are told of, in order; copies."""
     traded: set[UUID] = field(default_factory=set)
     """Users with new fills, payments or transfers, whose analytics are made anew."""
 
@@ -118,7 +130,8 @@ class Changes:
         life.sequence = sequence
         self.lives[life.position_id] = (account, life)
         self.events.extend((account, life, event) for event in events if event.position_id == life.position_id)
-        self.told.append((account.user_id, account.account_id, life.position_id))
+        if self.watched(account.user_id):
+            self.told.append((account, life.snapshot()))
 
     def touch_balance(self, account: Account, balance: Balance) -> None:
         """Note that a balance changed."""

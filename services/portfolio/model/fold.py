@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from services.portfolio.model.account import Account, Changes, Known
+from services.portfolio.model.account import Account, Changes, Known, Report
 from services.portfolio.model.life import Life, apply_fill, apply_payment
 from services.portfolio.model.margin import LIGHTER
 from services.portfolio.model.reconcile import take_positions
@@ -44,14 +44,10 @@ def fold(entry: LogEntry, accounts: dict[UUID, Account], known: Known, changes: 
             changes.traded.add(entry.user_id)
 
 
-def _account(
-    accounts: dict[UUID, Account], entry: LogEntry, account_id: UUID, venue: str, time: datetime
-) -> Account:
+def _account(accounts: dict[UUID, Account], entry: LogEntry, account_id: UUID, venue: str, time: datetime) -> Account:
     found = accounts.get(account_id)
     if found is None:
-        found = accounts[account_id] = Account(
-            account_id=account_id, user_id=entry.user_id, venue=venue, updated=time
-        )
+        found = accounts[account_id] = Account(account_id=account_id, user_id=entry.user_id, venue=venue, updated=time)
     return found
 
 
@@ -80,13 +76,11 @@ def _keep_open(account: Account, life: Life) -> None:
         return
     account.lives.pop(life.market, None)
     report = account.reports.get(life.market)
-    if report is not None:
-        report.since.pop("size", None)
+    if report is not None and report.since:
+        account.reports[life.market] = Report(position=report.position)  # a report is never changed: views hold it
 
 
-def _fold_observation(
-    account: Account, seen: Observation, entry: LogEntry, known: Known, changes: Changes
-) -> None:
+def _fold_observation(account: Account, seen: Observation, entry: LogEntry, known: Known, changes: Changes) -> None:
     if seen.environment is not Environment.UNSPECIFIED:
         account.environment = seen.environment
     if seen.margin is not None and (account.margin is None or seen.margin.received >= account.margin.received):
@@ -121,10 +115,11 @@ def _life_at(account: Account, market: str, time: datetime, known: Known, change
     open_now = account.lives.get(market)
     if open_now is not None and open_now.opened <= time:
         return open_now
-    here = [
+    here: list[Life] = [
         life for owner, life in changes.lives.values() if owner is account and life.market == market and life.closed
     ]
-    for life in (*here, *known.past.get((account.account_id, market), ())):
+    past: list[Life] = known.past.get((account.account_id, market), [])
+    for life in here + past:
         if life.opened <= time and (life.closed is None or time <= life.closed):
             return life
     return None

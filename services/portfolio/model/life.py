@@ -8,6 +8,7 @@ A fill that turns a position ends its life and opens another; its fees are share
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -79,6 +80,8 @@ class Life:
     cost: Decimal = ZERO
     """What the open size cost, by average."""
     lots: deque[Lot] = field(default_factory=deque)
+    fifo_cost: Decimal = ZERO
+    """What the lots still open cost."""
     realized: Decimal = ZERO
     fifo_realized: Decimal = ZERO
     funding_paid: Decimal = ZERO
@@ -110,7 +113,7 @@ class Life:
     @property
     def fifo_entry_price(self) -> Decimal | None:
         """Return what the lots still open cost on average when the oldest are closed first, None when flat."""
-        return ratio_half_even(sum((lot.cost for lot in self.lots), ZERO), self.size) if self.size else None
+        return ratio_half_even(self.fifo_cost, self.size) if self.size else None
 
     @property
     def opened_price(self) -> Decimal | None:
@@ -127,13 +130,18 @@ class Life:
         """Return the realized profit less fees and funding."""
         return self.realized - self.fees - self.funding_paid
 
+    def snapshot(self) -> Life:
+        """Return a copy that stands still, to be shown; it has no lots and is not to be traded on."""
+        copied = copy.copy(self)
+        copied.lots = deque()
+        copied.costs = dict(self.costs)
+        return copied
+
     def unrealized(self, mark: Decimal) -> Decimal:
         """Return the profit that closing at `mark` would realize, by average cost."""
         return self.side * (mark * self.size - self.cost)
 
-    def note(
-        self, kind: EventKind, time: datetime, explanation: str = "", *, funding: Decimal = ZERO
-    ) -> LifeEvent:
+    def note(self, kind: EventKind, time: datetime, explanation: str = "", *, funding: Decimal = ZERO) -> LifeEvent:
         """Record something that changes no size."""
         self.events += 1
         return LifeEvent(
@@ -194,6 +202,7 @@ def _add(life: Life, size: Decimal, fill: Fill, costs: tuple[tuple[int, Decimal]
     cost = fill.price * size
     life.size += size
     life.cost += cost
+    life.fifo_cost += cost
     life.opened_size += size
     life.opened_cost += cost
     life.max_size = max(life.max_size, life.size)
@@ -215,7 +224,9 @@ def _reduce(life: Life, size: Decimal, fill: Fill, costs: tuple[tuple[int, Decim
     proceeds = fill.price * size
     given_up = life.cost if size == life.size else share_half_even(life.cost, size, life.size)
     realized = life.side * (proceeds - given_up)
-    life.fifo_realized += life.side * (proceeds - _take_lots(life.lots, size))
+    taken = _take_lots(life.lots, size)
+    life.fifo_cost -= taken
+    life.fifo_realized += life.side * (proceeds - taken)
     life.size -= size
     life.cost -= given_up
     life.realized += realized
@@ -223,7 +234,6 @@ def _reduce(life: Life, size: Decimal, fill: Fill, costs: tuple[tuple[int, Decim
     life.closed_proceeds += proceeds
     if not life.size:
         life.closed = fill.time
-        life.lots.clear()
     return _traded(life, -size, fill, costs, realized)
 
 

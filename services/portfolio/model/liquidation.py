@@ -115,16 +115,14 @@ def traded(held: Holding, trades: Sequence[Trade]) -> tuple[Holding, Decimal]:
 def judge(
     held: Holding, others: Sequence[Holding], rules: Mapping[str, MarketRules], cash: Decimal, trades: Sequence[Trade]
 ) -> Case:
-    """Return what a market's position comes to after trades; for an isolated one, the added margin comes from the cash."""
+    """Return what a market's position comes to after trades; what an isolated one needs more comes from the cash."""
     after, realized = traded(held, trades)
     if after.mode is MarginMode.ISOLATED:
         with rounding():
             added = max(ZERO, (after.cost - held.cost) / after.leverage)
         after = replace(after, collateral=held.collateral + added)
         standing = stand([*others, after], rules, cash + realized - added)
-        suffices = (
-            after.value >= rules[after.market].maintenance(after.notional) and standing.value >= standing.initial
-        )
+        suffices = after.value >= rules[after.market].maintenance(after.notional) and standing.value >= standing.initial
     else:
         standing = stand([*others, after], rules, cash + realized)
         suffices = standing.value >= standing.initial

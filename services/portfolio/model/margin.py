@@ -1,9 +1,9 @@
 """How the venues count margin: tiers, initial and maintenance margin, what is free. Pure; sources in docs/portfolio.md.
 
-One shape for both venues. Hyperliquid's maintenance rate is half the initial rate of the tier's greatest leverage, less
-a deduction that makes it continuous; Lighter has one fraction a market. An account is counted with `cash`: what it holds
-with every open entry put back, so that `cash` plus unrealized profit is its value. An isolated position counts alone,
-with the collateral set aside for it; it is no part of the cross account.
+One shape for both venues. Hyperliquid's maintenance rate is half the initial rate of the tier's greatest leverage,
+less a deduction that makes it continuous; Lighter has one fraction a market. An account is counted with `cash`: what it
+holds with every open entry put back, so that `cash` plus unrealized profit is its value. An isolated position counts
+alone, with the collateral set aside for it; it is no part of the cross account.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TENTH: Final = Decimal("0.1")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """From a notional on: the greatest leverage, the maintenance rate, and what is deducted from rate times notional."""
+    """From a notional on: the greatest leverage, the maintenance rate, and the deduction from rate times notional."""
 
     lower: Decimal
     max_leverage: int
@@ -165,8 +165,8 @@ def available(standing: Standing, orders_margin: Decimal = ZERO) -> Decimal:
 def withdrawable(venue: str, standing: Standing, orders_margin: Decimal = ZERO, *, tenth: bool = True) -> Decimal:
     """Return what may leave the account.
 
-    Hyperliquid: value less the larger of initial margin, orders included, and a tenth of the notional (`tenth`; captures
-    of 2023 do without). Lighter: value less initial margin, and no more than the cash.
+    Hyperliquid: value less the larger of initial margin, orders included, and a tenth of the notional (`tenth`;
+    captures of 2023 do without). Lighter: value less initial margin, and no more than the cash.
     """
     with rounding():
         if venue == LIGHTER:

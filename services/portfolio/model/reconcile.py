@@ -68,9 +68,7 @@ def take_positions(account: Account, seen: Observation, sequence: int, changes: 
         _take(account, position, sequence, changes, complete=seen.complete)
 
 
-def _take(
-    account: Account, position: ReportedPosition, sequence: int, changes: Changes, *, complete: bool
-) -> None:
+def _take(account: Account, position: ReportedPosition, sequence: int, changes: Changes, *, complete: bool) -> None:
     life, before = account.lives.get(position.market), account.reports.get(position.market)
     if before is not None and position.as_of < before.position.as_of:
         return  # an older word that came later
@@ -122,7 +120,7 @@ def _sentence(computed: Decimal, reported: Decimal) -> str:
 
 def _settings_changed(life: Life, before: ReportedPosition, now: ReportedPosition) -> list[LifeEvent]:
     """Return events for leverage, margin mode and isolated collateral that were changed while it was open."""
-    events = []
+    events: list[LifeEvent] = []
     if not (before.size and now.size):
         return events
     if before.leverage and now.leverage and before.leverage != now.leverage:

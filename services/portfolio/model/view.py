@@ -10,7 +10,7 @@ from decimal import Decimal
 from services.domain.decimals import rounding
 from services.portfolio.model.account import Account, Report
 from services.portfolio.model.life import Life
-from services.portfolio.model.liquidation import distance, liquidation_price
+from services.portfolio.model.liquidation import distance, solve
 from services.portfolio.model.margin import Holding, MarketRules, Standing, available, stand, withdrawable
 from services.portfolio.model.reconcile import differences
 from services.portfolio.model.rounding import ZERO
@@ -120,7 +120,7 @@ def account_view(account: Account, marks: Marks, rules_of: RulesOf) -> AccountVi
     cash = cash_of(account, holdings) if whole else None
     standing = stand(holdings, rules, cash) if cash is not None else None
     positions = tuple(
-        _position(account, life, marks.of(venue, market), known.get(market), holdings, rules, cash)
+        _position(account, life, marks.of(venue, market), known.get(market), rules, standing)
         for market, life in sorted(account.lives.items())
     )
     profits = [one.unrealized for one in positions]
@@ -142,15 +142,17 @@ def _position(
     life: Life,
     mark: Mark | None,
     held: Holding | None,
-    holdings: tuple[Holding, ...],
     rules: Mapping[str, MarketRules],
-    cash: Decimal | None,
+    standing: Standing | None,
 ) -> PositionView:
     report = account.reports.get(life.market)
     said = report.position if report is not None else None
     liquidation = None
-    if held is not None and held.size and (cash is not None or held.mode is MarginMode.ISOLATED):
-        liquidation = liquidation_price(held, holdings, rules, cash or ZERO)
+    if held is not None and held.mode is MarginMode.ISOLATED:
+        liquidation = solve(rules[held.market], held.size, held.mark, held.value, ZERO)
+    elif held is not None and standing is not None:
+        own = rules[held.market].maintenance(held.notional)
+        liquidation = solve(rules[held.market], held.size, held.mark, standing.value, standing.maintenance - own)
     hourly = mark.funding_hourly if mark is not None else None
     return PositionView(
         account=account,
@@ -175,6 +177,4 @@ def _differences(life: Life, report: Report | None) -> dict[str, tuple[Decimal, 
         return {}
     with rounding():
         found = differences(life, report.position)
-    return {
-        name: (ours, theirs, report.since[name]) for name, (ours, theirs) in found.items() if name in report.since
-    }
+    return {name: (ours, theirs, report.since[name]) for name, (ours, theirs) in found.items() if name in report.since}
