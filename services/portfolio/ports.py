@@ -11,8 +11,8 @@ from uuid import UUID
 from services.portfolio.model.account import Account, Changes, Known
 from services.portfolio.model.life import Life, LifeEvent
 from services.portfolio.model.margin import MarketRules
-from services.portfolio.model.view import Marks
 from services.portfolio.model.values import Environment, LogEntry, OpenLeg, Payment, Transfer
+from services.portfolio.model.view import Marks
 
 
 class Clock(Protocol):
@@ -117,6 +117,10 @@ class Ledger(Protocol):
         self, user_id: UUID, wanted: LifeFilter, *, after: tuple[datetime, UUID] | None, limit: int
     ) -> Sequence[Held]:
         """Return lives, the last opened first."""
+        ...
+
+    async def closed_since(self, user_id: UUID, sequence: int, *, limit: int) -> Sequence[Held]:
+        """Return the lives that ended by log events after `sequence`, each with its account."""
         ...
 
     async def events(self, position_ids: Collection[UUID], *, each_max: int) -> Mapping[UUID, Sequence[LifeEvent]]:

@@ -1,6 +1,6 @@
 -- How far the log has been applied: one row, written in the transaction of what was applied.
 CREATE TABLE log_cursor (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     sequence bigint NOT NULL CHECK (sequence >= 0),
     write_time timestamptz
 );
@@ -76,6 +76,7 @@ CREATE INDEX positions_open_of_user ON positions (user_id, market, venue, accoun
 CREATE INDEX positions_of_user ON positions (user_id, open_time DESC, position_id);
 CREATE INDEX positions_past ON positions (account_id, market, open_time);
 CREATE INDEX positions_closed_of_user ON positions (user_id, close_time) WHERE close_time IS NOT NULL;
+CREATE INDEX positions_changed_of_user ON positions (user_id, log_sequence) WHERE close_time IS NOT NULL;
 
 -- What happened to positions. Numbers count up within a life.
 CREATE TABLE position_events (

@@ -91,7 +91,7 @@ def _fill(said: fill_pb2.Fill) -> Fill:
         price=parse_decimal(said.price),
         costs=tuple((int(cost.kind), parse_decimal(cost.amount)) for cost in said.costs if cost.amount),
         cost_asset=assets.pop() if len(assets) == 1 else SETTLEMENT_ASSET,
-        cause=Cause(said.cause) if said.cause in set(Cause) else Cause.UNSPECIFIED,
+        cause=Cause(int(said.cause)) if int(said.cause) in {*Cause} else Cause.UNSPECIFIED,
         time=_time(said.fill_time),
     )
 
@@ -155,9 +155,7 @@ def _margin(said: account_observed_pb2.ObservedMargin, received: datetime) -> Re
     )
 
 
-def _transfer(
-    said: account_observed_pb2.ObservedTransfer, seen: account_observed_pb2.AccountObserved
-) -> Transfer:
+def _transfer(said: account_observed_pb2.ObservedTransfer, seen: account_observed_pb2.AccountObserved) -> Transfer:
     word = "".join(letter for letter in said.venue_kind.lower() if letter.isalpha())
     return Transfer(
         transfer_id=derived_id("transfer", seen.venue, seen.account_id, said.venue_transfer_id),
@@ -213,9 +211,7 @@ def _report(said: log_event_pb2.ExecutionReported) -> OrderReport:
         (parse_decimal(line.achieved_amount) for line in report.lines if line.kind == cost_pb2.COST_KIND_BOOK), ZERO
     )
     last = [
-        phase.duration
-        for phase in report.phases
-        if phase.kind == report_pb2.Phase.KIND_LAST_FILL and not phase.leg_id
+        phase.duration for phase in report.phases if phase.kind == report_pb2.Phase.KIND_LAST_FILL and not phase.leg_id
     ]
     venues = {leg.venue for leg in report.legs}
     return OrderReport(

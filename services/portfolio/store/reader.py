@@ -7,13 +7,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.chassis.postgres import Database
 from services.portfolio.model.account import Account
 from services.portfolio.model.life import LifeEvent
 from services.portfolio.model.values import Environment, OpenLeg, Payment, Transfer
 from services.portfolio.ports import FlowFilter, Held, LifeFilter
 from services.portfolio.store import rows
 from services.portfolio.store.ledger import PostgresLedger, load_accounts
+
+CLOSED_SINCE = (
+    f"SELECT {rows.POSITION} FROM positions WHERE user_id = $1 AND log_sequence > $2 "  # noqa: S608
+    "AND close_time IS NOT NULL ORDER BY log_sequence LIMIT $3"
+)
 
 
 class Conditions:
@@ -113,6 +117,13 @@ class PostgresReader(PostgresLedger):
                     list({row["account_id"] for row in found}),
                 )
             }
+        return [Held(account=accounts[row["account_id"]], life=rows.life_of(row)) for row in found]
+
+    async def closed_since(self, user_id: UUID, sequence: int, *, limit: int) -> Sequence[Held]:
+        """Return the lives that ended by log events after `sequence`, each with its account."""
+        async with self._database.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+            found = await connection.fetch(CLOSED_SINCE, user_id, sequence, limit)
+            accounts = await load_accounts(connection, {row["account_id"] for row in found})
         return [Held(account=accounts[row["account_id"]], life=rows.life_of(row)) for row in found]
 
     async def events(self, position_ids: Collection[UUID], *, each_max: int) -> Mapping[UUID, Sequence[LifeEvent]]:
@@ -238,5 +249,3 @@ def transfers_query(user_id: UUID, wanted: FlowFilter, *, after: tuple[datetime,
         f"ORDER BY transfer_time DESC, transfer_id LIMIT {where.place(limit)}",
         where.arguments,
     )
-
-

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import asyncpg
 
 from services.portfolio.model.account import Account, Balance, Report
 from services.portfolio.model.life import Life, LifeEvent, Lot
+from services.portfolio.model.rounding import ZERO
 from services.portfolio.model.values import (
     Environment,
     EventKind,
@@ -53,7 +56,7 @@ ORDER_REPORT = (
     "arrival_notional, quoted_cost, achieved_cost, slippage, single_venues, single_costs, place_time, time_to_fill_us"
 )
 
-Row = Mapping[str, Any]
+Row: TypeAlias = "asyncpg.Record"
 
 
 def columns(names: str) -> list[str]:
@@ -138,6 +141,7 @@ def position_row(account: Account, one: Life) -> tuple[object, ...]:
 def life_of(row: Row) -> Life:
     """Return the life of a row with POSITION."""
     flat = iter(row["lots"])
+    lots = deque(Lot(size, cost) for size, cost in zip(flat, flat, strict=True))
     return Life(
         position_id=row["position_id"],
         account_id=row["account_id"],
@@ -148,7 +152,8 @@ def life_of(row: Row) -> Life:
         closed=row["close_time"],
         size=row["size"],
         cost=row["cost"],
-        lots=deque(Lot(size, cost) for size, cost in zip(flat, flat, strict=True)),
+        lots=lots,
+        fifo_cost=sum((lot.cost for lot in lots), ZERO),
         realized=row["realized"],
         fifo_realized=row["fifo_realized"],
         funding_paid=row["funding_paid"],
