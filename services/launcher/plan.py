@@ -70,6 +70,8 @@ class Room:
     """Whether it serves the page and the WebSocket door over HTTP/1.1."""
     peers: Mapping[str, str] = field(default_factory=dict)
     """The variable that takes the address of a peer, by the peer's name."""
+    optional_peers: frozenset[str] = frozenset()
+    """Those of the peers that it can start and serve without."""
     uses_venues: bool = False
     uses_valkey: bool = False
     uses_postgres: bool = False
@@ -98,6 +100,15 @@ ROOMS = (
         uses_valkey=True,
         needs_postgres=True,
         secrets={"page": "PERPMESH_PAGE_SECRET", "auth_keys": "PERPMESH_AUTH_KEY_SECRET"},
+    ),
+    Room(
+        name="portfolio",
+        services=("perpmesh.portfolio.v1.PortfolioService",),
+        uses_valkey=True,
+        needs_postgres=True,
+        peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS", "execution": "PERPMESH_EXECUTION_ADDRESS"},
+        optional_peers=frozenset({"execution"}),
+        secrets={"page": "PERPMESH_PAGE_SECRET"},
     ),
     Room(name="stream", web=True, uses_valkey=True, peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"}),
 )
@@ -147,7 +158,9 @@ class Ground:
 def built(rooms: Iterable[Room], checkout: Path) -> tuple[Room, ...]:
     """Return those of `rooms` that the checkout can start, their peers included."""
     here = {room.name for room in rooms if is_built(room.name, checkout)}
-    return tuple(room for room in rooms if room.name in here and here.issuperset(room.peers))
+    return tuple(
+        room for room in rooms if room.name in here and here.issuperset(room.peers.keys() - room.optional_peers)
+    )
 
 
 def is_built(name: str, checkout: Path) -> bool:
