@@ -64,8 +64,13 @@ class Peer:
         tls: TlsConfig | None = None,
         part: str = "",
     ) -> None:
-        """Connect lazily to `address`, such as `127.0.0.1:50051`; with certificates, to `part` of the mesh alone."""
+        """Connect lazily to `address`, such as `127.0.0.1:50051`; with certificates, to `part` of the mesh alone.
+
+        Of several IPv4 addresses, split by commas, one is called until its connection ends, then the next that answers.
+        A target of gRPC's own, such as `dns:///market-data:7001`, passes through.
+        """
         self.address = address
+        target = f"ipv4:{address}" if "," in address else address
         self.policy = policy or PeerPolicy()
         self._clock = clock
         self._rng = rng or ids.seeded_random()
@@ -75,9 +80,9 @@ class Peer:
             if not part:
                 raise ValueError("a peer with certificates needs the name of the part that is called")
             options.append(("grpc.ssl_target_name_override", server_name(part)))
-            self._channel = grpc.aio.secure_channel(address, channel_credentials(tls), options=options)
+            self._channel = grpc.aio.secure_channel(target, channel_credentials(tls), options=options)
         else:
-            self._channel = grpc.aio.insecure_channel(address, options=options)
+            self._channel = grpc.aio.insecure_channel(target, options=options)
 
     async def close(self) -> None:
         """Close the connection; calls under way fail."""

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from services.chassis.clock import SYSTEM
 from services.chassis.config import ConfigError
-from services.chassis.tls import EDGE
-from services.launcher import certificates, database, embedded, plan
+from services.launcher import certificates, database, embedded, plan, rolling
 from services.launcher import config as settings
 from services.launcher.config import CHECKOUT, Config, Layout
 from services.launcher.edge import EdgeError
@@ -26,9 +25,10 @@ from services.launcher.process import Guard
 from services.launcher.screen import Screen
 from services.launcher.supervisor import MeshError, Supervisor
 
-USAGE = """Usage: python -m services.launcher up|reset|backup FILE|restore FILE|edge FOLDER
+USAGE = """Usage: python -m services.launcher up|roll|reset|backup FILE|restore FILE|edge FOLDER
 
   up      start the whole mesh in the foreground; Ctrl-C ends it
+  roll    restart every room of the running mesh, one replica after another
   reset   empty the state folder
   backup  write everything the rooms keep in PostgreSQL into FILE, while the mesh runs or not
   restore put back what `backup` wrote, in place of what is there; refuses while the mesh runs
@@ -43,6 +43,9 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case ["up"]:
                 return up(screen, started)
+            case ["roll"]:
+                asyncio.run(rolling.roll(Layout.at(settings.read(os.environ)), screen.say))
+                return 0
             case ["reset"]:
                 return reset(screen)
             case ["backup", file]:
@@ -79,7 +82,7 @@ def up(screen: Screen, started: float) -> int:
             with _reserved(config) as (config_with_ports, ports):
                 screen.starting(layout, config)
                 ground = _ground(config_with_ports, layout, ports)
-                certificates.make(layout.certificates, (EDGE, *(room.name for room in ground.rooms)))
+                certificates.make(layout.certificates, plan.part_names(ground.rooms))
                 _raise_file_limit()
                 supervisor = asyncio.run(_supervise(ground, guard, screen, started))
         finally:
@@ -157,11 +160,14 @@ def _with_database(
     """Run something that starts processes of the database, under the guard that ends them with us."""
     guard = Guard()
     try:
-        asyncio.run(
-            work(_ground(config, layout, dict.fromkeys(plan.port_names(plan.ROOMS, simulator=False), 0)), guard)
-        )
+        asyncio.run(work(_ground(config, layout, _no_ports(config)), guard))
     finally:
         guard.close()
+
+
+def _no_ports(config: Config) -> dict[str, int]:
+    """Return what stands for the ports where nothing listens on one."""
+    return dict.fromkeys(plan.port_names(plan.ROOMS, simulator=False, scale=config.scale), 0)
 
 
 def edge(folder: Path) -> int:
@@ -215,7 +221,7 @@ def _reserved(config: Config) -> Iterator[tuple[Config, dict[str, int]]]:
     with contextlib.ExitStack() as held:
         edge_port = _reserve(held, config.edge_host, config.edge_port, "PERPMESH_EDGE_PORT")
         admin_port = _reserve(held, plan.LOOPBACK, config.admin_port, "PERPMESH_ADMIN_PORT")
-        names = plan.port_names(plan.built(plan.ROOMS, CHECKOUT), simulator=simulator)
+        names = plan.port_names(plan.built(plan.ROOMS, CHECKOUT), simulator=simulator, scale=config.scale)
         ports = {name: _reserve(held, plan.LOOPBACK, 0, "") for name in names}
         yield dataclasses.replace(config, edge_port=edge_port, admin_port=admin_port), ports
 

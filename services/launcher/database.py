@@ -18,8 +18,8 @@ from services.chassis.clock import SYSTEM
 from services.chassis.config import ConfigError
 from services.launcher import plan, process
 from services.launcher.embedded import unprivileged_user, write_private
-from services.launcher.plan import Ground, Process, Room
-from services.launcher.process import Guard, last_line, run_once
+from services.launcher.plan import Ground, Room
+from services.launcher.process import Guard, Process, last_line, run_once
 
 HIDDEN_PORT = 5433
 """Names the socket while rooms must not connect; theirs is 5432."""

@@ -13,10 +13,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from services.chassis.tls import server_name
 from services.launcher.edge_errors import ERRORS, TOKEN_ERRORS, EdgeReason, Json, json_body, status_details
+from services.launcher.edge_requests import requests_script
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 
 class EdgeError(Exception):
@@ -116,8 +120,7 @@ class Contract:
 
     calls: tuple[Call, ...]
     """Every public call, in the order of the descriptor set."""
-    enums: Mapping[str, tuple[str, ...]]
-    """Full name of each enum of ours, with the names that say something."""
+    files: FileDescriptorSet
 
 
 def read_contract(descriptors: Path) -> Contract:
@@ -131,7 +134,7 @@ def read_contract(descriptors: Path) -> Contract:
     from perpmesh.type.v1 import access_pb2
 
     try:
-        files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes()).file
+        files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
     except (OSError, DecodeError) as error:
         raise EdgeError(f"The descriptor set {descriptors} cannot be read ({error}): run `make gen`.") from error
     calls = tuple(
@@ -142,22 +145,12 @@ def read_contract(descriptors: Path) -> Contract:
             reads=method.options.idempotency_level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS,
             open=method.options.Extensions[access_pb2.access] == access_pb2.ACCESS_PUBLIC,
         )
-        for file in files
+        for file in files.file
         for service in file.service
         for method in service.method
         if method.options.HasExtension(annotations_pb2.http)
     )
-    ours = [file for file in files if file.package.startswith("perpmesh.")]
-    named = [(f"{file.package}.{enum.name}", enum) for file in ours for enum in file.enum_type]
-    named += [
-        (f"{file.package}.{message.name}.{enum.name}", enum)
-        for file in ours
-        for message in file.message_type
-        for enum in message.enum_type
-    ]
-    return Contract(
-        calls=calls, enums={name: tuple(v.name for v in enum.value if v.number != 0) for name, enum in named}
-    )
+    return Contract(calls=calls, files=files)
 
 
 def render(template: str, edge: Edge) -> str:
@@ -188,13 +181,13 @@ def render(template: str, edge: Edge) -> str:
         "ip_burst": 2 * edge.ip_requests_per_s,
         "cors_origins": [{"exact": origin} for origin in edge.cors_origins],
         "rest_services": list(cast("list[Json]", list(dict.fromkeys(call.service for call in calls)))),
-        "passing_values": _passing_values(contract),
+        "requests_script": requests_script(contract.files, json.dumps(json_body(ERRORS[404]))),
         "web_cluster": _WEB,
+        "door_affinity": fragments["door_affinity"] if len(edge.web) > 1 else [],
         "sign_in_paths": "|".join(re.escape(call.path) for call in calls if _begins_session(call)),
         "sign_ins_per_minute": edge.sign_ins_per_minute,
         "sign_ins_per_second": max(1, edge.sign_ins_per_minute // 60),
         "sign_ins_interval": f"{60 * max(1, edge.sign_ins_per_minute // 60) // edge.sign_ins_per_minute or 1}s",
-        "unknown_path": "'" + json.dumps(json_body(ERRORS[404])) + "'",
         "token_filters": list(_token_filters(fragments, calls, edge)),
         "errors": list(_error_mappers(fragments)),
         "calls": list(_routes(fragments, calls, edge)),
@@ -226,27 +219,6 @@ def _token_filters(fragments: Mapping[str, Json], calls: Iterable[Call], edge: E
     }
     yield from cast("list[Json]", _fill(fragments["token_filters"], values))
     yield _fill(fragments["user_limit"], values)
-
-
-_PASSES = {
-    "TYPE_STRING": "a text in quotes; decimals are texts too",
-    "TYPE_BOOL": "true or false",
-    "TYPE_INT32": "a whole number from -2147483648 to 2147483647",
-    "TYPE_UINT32": "a whole number from 0 to 4294967295",
-    "TYPE_INT64": "a whole number of 64 bits",
-    "TYPE_UINT64": "a whole number of 64 bits, not negative",
-    "TYPE_DOUBLE": "a number",
-    "TYPE_BYTES": "a text in base64",
-    "type.googleapis.com/google.protobuf.Duration": "a span in seconds, such as 1.5s",
-    "type.googleapis.com/google.protobuf.Timestamp": "a time, such as 2026-01-31T12:00:00Z",
-}
-"""What passes for each type, by the name the transcoder gives it."""
-
-
-def _passing_values(contract: Contract) -> str:
-    """Return the rows of the Lua table that says what passes for each type."""
-    enums = {f"type.googleapis.com/{name}": "one of " + ", ".join(values) for name, values in contract.enums.items()}
-    return "\n".join(f"['{kind}'] = '{words}'," for kind, words in (_PASSES | enums).items())
 
 
 def _routes(fragments: Mapping[str, Json], calls: Iterable[Call], edge: Edge) -> Iterator[Json]:
@@ -296,8 +268,8 @@ def _cluster(fragments: Mapping[str, Json], kind: str, name: str, upstreams: tup
             "authority": str(edge.tls.authority),
         }
         cluster["transport_socket"] = _fill(fragments["upstream_tls"], values)
-    if len(upstreams) > 1 and kind == "grpc_cluster":
-        cluster |= cast("dict[str, Json]", fragments["replicas"])
+    if len(upstreams) > 1:
+        cluster |= cast("dict[str, Json]", fragments[f"{name if name in (_WEB, _KEYS) else 'grpc'}_replicas"])
     return cluster
 
 
@@ -311,7 +283,7 @@ def _is_address(host: str) -> bool:
 
 def _error_mappers(fragments: Mapping[str, Json]) -> Iterator[Json]:
     """Give, for each status, the answer to a gRPC caller and then the answer to everyone else."""
-    yield fragments["unreadable_error"]
+    yield from (fragments["unreadable_error"], fragments["refused_error"])
     for expression, status, reason in TOKEN_ERRORS:
         for kind in ("grpc_web_error", "grpc_error", "http_error"):
             yield _token_mapper(fragments, kind, expression, status, reason)

@@ -14,13 +14,14 @@ import pwd
 import shutil
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from services.chassis.config import ConfigError
 from services.launcher.config import Layout
 from services.launcher.plan import Ground, Programs
 from services.launcher.process import Guard, last_line, run_once
+from services.launcher.servers import VALKEY_ADMIN
 
 FREE_BYTES_MIN = 200 << 20
 """A start needs this much free space; a fresh database takes 40 MB."""
@@ -98,7 +99,6 @@ def configure_valkey(ground: Ground) -> None:
         "port": "0",
         "unixsocket": str(ground.layout.sockets / "valkey.sock"),
         "unixsocketperm": "700",
-        "requirepass": ground.secrets["valkey"],
         "dir": str(ground.layout.state),
         "save": '""',
         "appendonly": "no",
@@ -107,8 +107,22 @@ def configure_valkey(ground: Ground) -> None:
         "loglevel": "notice",
         "daemonize": "no",
     }
-    write_private(ground.layout.state / "valkey.conf", "".join(f"{name} {value}\n" for name, value in lines.items()))
+    text = "".join(f"{name} {value}\n" for name, value in lines.items()) + "".join(valkey_users(ground))
+    write_private(ground.layout.state / "valkey.conf", text)
     (ground.layout.sockets / "valkey.sock").unlink(missing_ok=True)
+
+
+def valkey_users(ground: Ground) -> Iterator[str]:
+    """Yield the lines of Valkey's configuration that say who may do what: each room its own keys, no room all.
+
+    A room may use every command but those that Valkey calls dangerous (FLUSHALL, KEYS, CONFIG and their like).
+    """
+    yield "user default off\n"
+    yield f"user {VALKEY_ADMIN} on >{ground.secrets['valkey']} ~* &* +@all\n"
+    for room in ground.rooms:
+        if room.uses_valkey:
+            keys = " ".join(room.may_touch)
+            yield f"user {room.name} on >{ground.secrets[f'valkey.{room.name}']} {keys} +@all -@admin -@dangerous\n"
 
 
 def unprivileged_user() -> tuple[int, int] | None:

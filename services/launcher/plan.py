@@ -7,54 +7,20 @@ process starts, so that all start at once and a room that is restarted comes bac
 
 from __future__ import annotations
 
-import enum
-import signal
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.chassis.tls import EDGE
-from services.launcher import certificates
+from services.launcher import certificates, servers
 from services.launcher.config import Config, Layout
 from services.launcher.edge import Edge, EdgeTls, Upstream
+from services.launcher.process import Kind, Process
 
 LOOPBACK = "127.0.0.1"
-
-
-class Kind(enum.Enum):
-    """How a process is treated when it dies."""
-
-    SERVER = "server"
-    """Somebody else's program: three deaths in a row end the mesh."""
-    ROOM = "room"
-    """One of ours: restarted with backoff for as long as it was ready once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """One process of the mesh."""
-
-    name: str
-    kind: Kind
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    ready: Path | Upstream
-    """Ready when this file holds the answer (a run file, a socket, a pid file) or this address answers /healthz."""
-    ready_text: str = ""
-    """What the file must contain; empty for its mere presence. A socket must accept."""
-    ready_names_pid: bool = False
-    """Whether the file's first line must be the process's own id, since an earlier one may have left the file."""
-    holds_up: bool = True
-    """Whether the mesh counts as ready only with it."""
-    stop_signal: signal.Signals = signal.SIGTERM
-    hurry_signal: signal.Signals = signal.SIGKILL
-    """What ends it at the second Ctrl-C."""
-    stop_round: int = 0
-    """Processes of a lower round are ended before those of a higher one."""
-    unprivileged: bool = False
-    """Whether it must not run as root; as root it runs as `nobody`."""
-    cwd: Path
-    log: Path
+DRAIN_NOTICE_S = "1.5"
+"""How long a replica that stops goes on taking calls: the edge's health checks have seen it by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +47,16 @@ class Room:
     """Whether it tells keys and revocations on a private page, for the edge and for every room."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """The variable that takes a secret which outlives restarts, by the secret's name."""
+    listeners: Mapping[str, str] = field(default_factory=dict)
+    """The variable that takes the address of a further listener, by its name; a peer names it `room.listener`."""
+    keeps_master_keys: bool = False
+    """Whether it keeps master keys in a file of its own in the state folder, and gives test funds."""
+    scales: bool = False
+    """Whether several of it may run side by side: as many as PERPMESH_SCALE says."""
+    relays: bool = False
+    """Whether one of several replicas feeds the others, over Valkey."""
+    may_touch: tuple[str, ...] = ("~*", "&*")
+    """The keys (`~`) and channels (`&`) of Valkey that it may touch, as patterns of Valkey's own."""
 
 
 ROOMS = (
@@ -92,6 +68,9 @@ ROOMS = (
         uses_valkey=True,
         uses_postgres=True,
         secrets={"page": "PERPMESH_PAGE_SECRET"},
+        scales=True,
+        relays=True,
+        may_touch=("~prices:*", "~market_data:*", "&market_data:*", "&auth:ended"),
     ),
     Room(
         name="auth",
@@ -100,6 +79,27 @@ ROOMS = (
         uses_valkey=True,
         needs_postgres=True,
         secrets={"page": "PERPMESH_PAGE_SECRET", "auth_keys": "PERPMESH_AUTH_KEY_SECRET"},
+        scales=True,
+        may_touch=("~auth:*", "&auth:ended"),
+    ),
+    Room(
+        name="stream",
+        web=True,
+        uses_valkey=True,
+        peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"},
+        scales=True,
+        may_touch=("~connections:*", "&auth:ended"),
+    ),
+    Room(
+        name="vault",
+        services=("perpmesh.vault.v1.VaultService",),
+        listeners={"signer": "PERPMESH_SIGNER_LISTEN"},
+        uses_venues=True,
+        uses_valkey=True,
+        needs_postgres=True,
+        keeps_master_keys=True,
+        secrets={"page": "PERPMESH_PAGE_SECRET"},
+        may_touch=("&auth:ended",),
     ),
     Room(
         name="portfolio",
@@ -109,12 +109,12 @@ ROOMS = (
         peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS", "execution": "PERPMESH_EXECUTION_ADDRESS"},
         optional_peers=frozenset({"execution"}),
         secrets={"page": "PERPMESH_PAGE_SECRET"},
+        may_touch=("~log:execution", "&auth:ended"),
     ),
-    Room(name="stream", web=True, uses_valkey=True, peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"}),
 )
 """Every room the launcher can start; those that are not built are left out."""
 AUTH_PAGE = "auth.page"
-"""The port of auth's page."""
+"""The name of auth's page at the edge, and of its first replica's port."""
 SIMULATOR = "simulator"
 FACES = ("hyperliquid", "lighter", "control")
 """What the simulator listens as: each venue, and its own control page."""
@@ -159,7 +159,10 @@ def built(rooms: Iterable[Room], checkout: Path) -> tuple[Room, ...]:
     """Return those of `rooms` that the checkout can start, their peers included."""
     here = {room.name for room in rooms if is_built(room.name, checkout)}
     return tuple(
-        room for room in rooms if room.name in here and here.issuperset(room.peers.keys() - room.optional_peers)
+        room
+        for room in rooms
+        if room.name in here
+        and here.issuperset(peer.partition(".")[0] for peer in room.peers.keys() - room.optional_peers)
     )
 
 
@@ -173,16 +176,43 @@ def wants_simulator(config: Config) -> bool:
     return config.venues == "simulated" and not (config.hyperliquid_url and config.lighter_url)
 
 
-def port_names(rooms: Iterable[Room], *, simulator: bool) -> tuple[str, ...]:
+def instances(room: Room, scale: int) -> tuple[str, ...]:
+    """Return the names of a room's replicas: its own for the first, `<room>.2` and so on for the others."""
+    return (room.name, *(f"{room.name}.{number}" for number in range(2, scale + 1) if room.scales))
+
+
+def port_names(rooms: Iterable[Room], *, simulator: bool, scale: int = 1) -> tuple[str, ...]:
     """Return the names of the ports to reserve, beside the edge's two."""
-    every = tuple(rooms)
-    pages = (f"{room.name}.page" for room in every if room.has_page)
-    return (*(room.name for room in every), *pages, *(f"{SIMULATOR}.{face}" for face in FACES if simulator))
+    every = [(room, name) for room in rooms for name in instances(room, scale)]
+    pages = (f"{name}.page" for room, name in every if room.has_page)
+    inner = (f"{name}.{listener}" for room, name in every for listener in room.listeners)
+    metrics = (f"{name}.metrics" for _, name in every)
+    faces = (f"{SIMULATOR}.{face}" for face in FACES if simulator)
+    return (*(name for _, name in every), *pages, *inner, *metrics, *faces)
+
+
+SIGNER_CALLER = "execution"
+"""The one part that the vault signs for; it has a certificate wherever the vault runs."""
+
+
+def part_names(rooms: Iterable[Room]) -> tuple[str, ...]:
+    """Return the parts that get a certificate."""
+    names = [EDGE, *(room.name for room in rooms)]
+    return tuple(dict.fromkeys([*names, *([SIGNER_CALLER] if "vault" in names else [])]))
 
 
 def valkey_url(ground: Ground) -> str:
-    """Return the address of Valkey for redis-py: a Unix socket, so that no port is taken."""
-    return f"unix://:{ground.secrets['valkey']}@{ground.layout.sockets / 'valkey.sock'}"
+    """Return the address of Valkey for its administrator, for redis-py: a Unix socket, so that no port is taken."""
+    return _valkey_url(ground, servers.VALKEY_ADMIN, ground.secrets["valkey"])
+
+
+def room_valkey_url(ground: Ground, room: str) -> str:
+    """Return the address of Valkey for a room, which is a user of its own there and touches its own keys alone."""
+    return _valkey_url(ground, room, ground.secrets[f"valkey.{room}"])
+
+
+def _valkey_url(ground: Ground, user: str, password: str) -> str:
+    return f"unix://{user}:{password}@{ground.layout.sockets / 'valkey.sock'}"
 
 
 def postgres_url(ground: Ground) -> str:
@@ -204,21 +234,43 @@ def secret_names(rooms: Iterable[Room]) -> tuple[str, ...]:
     """Return the names of all secrets that a mesh of `rooms` needs."""
     every = tuple(rooms)
     roles = (f"postgres.{room.name}" for room in every if room.uses_postgres or room.needs_postgres)
-    return ("valkey", "postgres", *roles, *dict.fromkeys(name for room in every for name in room.secrets))
+    users = (f"valkey.{room.name}" for room in every if room.uses_valkey)
+    return ("valkey", "postgres", *roles, *users, *dict.fromkeys(name for room in every for name in room.secrets))
 
 
 def plan(ground: Ground) -> tuple[Process, ...]:
     """Return the processes in the order in which they are spawned: what takes longest to come up goes first."""
-    rooms = [_room(ground, room) for room in ground.rooms]
+    scale = ground.config.scale
+    rooms = [
+        _room(ground, room, name, number) for room in ground.rooms for number, name in enumerate(instances(room, scale))
+    ]
     simulator = [_simulator(ground)] if ground.simulator else []
-    return (*simulator, *rooms, _valkey(ground), _envoy(ground), _postgres(ground))
+    keepers = [room for room in ground.rooms if room.uses_postgres or room.needs_postgres]
+    return (
+        *simulator,
+        *rooms,
+        servers.valkey(ground.programs.valkey, ground.layout),
+        servers.envoy(ground.programs.envoy, ground.layout, ground.config),
+        servers.postgres(
+            ground.programs.postgres,
+            ground.layout,
+            home=ground.postgres_home,
+            sockets=ground.postgres_sockets,
+            sessions_max=servers.POSTGRES_SESSIONS * sum(len(instances(room, scale)) for room in keepers),
+            holds_up=any(room.needs_postgres for room in keepers),
+        ),
+    )
+
+
+def _upstreams(ground: Ground, room: Room, suffix: str = "") -> tuple[Upstream, ...]:
+    names = (f"{name}{suffix}" for name in instances(room, ground.config.scale))
+    return tuple(Upstream(host=LOOPBACK, port=ground.ports[name]) for name in names)
 
 
 def edge_of(ground: Ground) -> Edge:
     """Return what the edge of this mesh is rendered from."""
-    here = {room.name: (Upstream(host=LOOPBACK, port=ground.ports[room.name]),) for room in ground.rooms}
-    if AUTH_PAGE in ground.ports:
-        here[AUTH_PAGE] = (Upstream(host=LOOPBACK, port=ground.ports[AUTH_PAGE]),)
+    here = {room.name: _upstreams(ground, room) for room in ground.rooms}
+    here |= {f"{room.name}.page": _upstreams(ground, room, ".page") for room in ground.rooms if room.has_page}
     descriptors = ground.checkout / "gen" / "perpmesh.binpb"
     tls = ground.layout.certificates
     return edge_for(
@@ -281,24 +333,40 @@ def edge_for(
     )
 
 
-def _room(ground: Ground, room: Room) -> Process:
-    """Give a room what it reads, and nothing it would refuse as unknown to it."""
+def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
+    """Give a replica of a room what it reads, and nothing it would refuse as unknown to it."""
     config, ports = ground.config, ground.ports
-    env = {"PERPMESH_LISTEN": f"{LOOPBACK}:{ports[room.name]}"}
+    env = {
+        "PERPMESH_LISTEN": f"{LOOPBACK}:{ports[name]}",
+        "PERPMESH_METRICS_PORT": str(ports[f"{name}.metrics"]),
+    }
     env |= _identity(ground, room)
-    env |= {variable: f"{LOOPBACK}:{ports[peer]}" for peer, variable in room.peers.items() if peer in ports}
+    others = {one.name: one for one in ground.rooms}
+    env |= {
+        variable: _addresses(ground, others[peer], number) for peer, variable in room.peers.items() if peer in others
+    }
     if room.uses_valkey:
-        env["PERPMESH_VALKEY_URL"] = valkey_url(ground)
+        env["PERPMESH_VALKEY_URL"] = room_valkey_url(ground, room.name)
+    if room.scales and config.scale > 1:
+        env["PERPMESH_DRAIN_NOTICE_S"] = ground.environ.get("PERPMESH_DRAIN_NOTICE_S") or DRAIN_NOTICE_S
+    if room.relays and config.scale > 1:
+        env["PERPMESH_RELAY"] = "true"
     if room.uses_postgres or room.needs_postgres:
         env["PERPMESH_POSTGRES_URL"] = room_postgres_url(ground, room.name)
     if AUTH_PAGE in ports:
         env |= {"PERPMESH_AUTH_ISSUER": config.auth_issuer, "PERPMESH_AUTH_AUDIENCE": config.auth_audience}
         if room.has_page:
-            env["PERPMESH_AUTH_PAGE_LISTEN"] = f"{LOOPBACK}:{ports[AUTH_PAGE]}"
+            env["PERPMESH_AUTH_PAGE_LISTEN"] = f"{LOOPBACK}:{ports[f'{name}.page']}"
             env["PERPMESH_AUTH_ORIGINS"] = ground.environ.get("PERPMESH_AUTH_ORIGINS") or _origins(config)
         else:
-            env["PERPMESH_AUTH_URL"] = f"http://{LOOPBACK}:{ports[AUTH_PAGE]}"
+            pages = [port for page, port in ports.items() if page.startswith("auth.") and page.endswith(".page")]
+            env["PERPMESH_AUTH_URL"] = f"http://{LOOPBACK}:{pages[number % len(pages)]}"
     env |= {variable: ground.secrets[name] for name, variable in room.secrets.items()}
+    env |= {variable: f"{LOOPBACK}:{ports[f'{name}.{inner}']}" for inner, variable in room.listeners.items()}
+    if room.keeps_master_keys:
+        env["PERPMESH_VAULT_MASTER_KEY_STORE"] = str(ground.layout.master_keys)
+        if ground.simulator:
+            env["PERPMESH_SIMULATOR_CONTROL_URL"] = f"http://{LOOPBACK}:{ports[f'{SIMULATOR}.control']}"
     if room.answers_for_all:
         env["PERPMESH_DESCRIBED_SERVICES"] = ",".join(name for one in ground.rooms for name in one.services)
     if room.web:
@@ -311,7 +379,14 @@ def _room(ground: Ground, room: Room) -> Process:
                 env[f"PERPMESH_{venue.upper()}_URL"] = url
             elif ground.simulator:
                 env[f"PERPMESH_{venue.upper()}_URL"] = f"http://{LOOPBACK}:{ports[f'{SIMULATOR}.{venue}']}"
-    return _python_process(ground, room.name, env, stop_round=0)
+    return _python_process(ground, name, env, module=room.name, stop_round=0)
+
+
+def _addresses(ground: Ground, peer: Room, number: int) -> str:
+    """Return where a peer's replicas are, each caller's own first: one is called, the next when that one goes."""
+    found = [f"{one.host}:{one.port}" for one in _upstreams(ground, peer)]
+    at = number % len(found)
+    return ",".join(itertools.chain(found[at:], found[:at]))
 
 
 def _identity(ground: Ground, room: Room) -> dict[str, str]:
@@ -335,10 +410,10 @@ def _origins(config: Config) -> str:
 
 def _simulator(ground: Ground) -> Process:
     env = {f"PERPMESH_SIMULATOR_{face.upper()}_PORT": str(ground.ports[f"{SIMULATOR}.{face}"]) for face in FACES}
-    return _python_process(ground, SIMULATOR, env, stop_round=1)
+    return _python_process(ground, SIMULATOR, env, module=SIMULATOR, stop_round=1)
 
 
-def _python_process(ground: Ground, name: str, env: Mapping[str, str], *, stop_round: int) -> Process:
+def _python_process(ground: Ground, name: str, env: Mapping[str, str], *, module: str, stop_round: int) -> Process:
     checkout = ground.checkout
     roots = (checkout, checkout / "gen", checkout / "clients" / "python")
     shared = {
@@ -349,7 +424,7 @@ def _python_process(ground: Ground, name: str, env: Mapping[str, str], *, stop_r
     return Process(
         name=name,
         kind=Kind.ROOM,
-        argv=(str(ground.programs.python), "-m", f"services.{name}"),
+        argv=(str(ground.programs.python), "-m", f"services.{module}"),
         env={**ground.environ, **shared, **env},
         ready=_run_file(ground, name),
         ready_text="}",
@@ -361,61 +436,3 @@ def _python_process(ground: Ground, name: str, env: Mapping[str, str], *, stop_r
 
 def _run_file(ground: Ground, name: str) -> Path:
     return ground.layout.sockets / f"{name}.json"
-
-
-def _valkey(ground: Ground) -> Process:
-    return Process(
-        name="valkey",
-        kind=Kind.SERVER,
-        argv=(str(ground.programs.valkey), str(ground.layout.state / "valkey.conf")),
-        env={"PATH": "/usr/bin:/bin"},
-        ready=ground.layout.sockets / "valkey.sock",
-        stop_round=2,
-        cwd=ground.layout.state,
-        log=ground.layout.logs / "valkey.log",
-    )
-
-
-def _envoy(ground: Ground) -> Process:
-    config = ground.config
-    host = LOOPBACK if config.edge_host in ("0.0.0.0", "") else config.edge_host
-    flags = ("--disable-hot-restart", "--log-level", "warning", "--concurrency", str(config.edge_workers))
-    return Process(
-        name="envoy",
-        kind=Kind.SERVER,
-        argv=(str(ground.programs.envoy), "-c", str(ground.layout.edge), *flags),
-        env={"PATH": "/usr/bin:/bin"},
-        ready=Upstream(host=host, port=config.edge_port),
-        stop_round=1,
-        cwd=ground.layout.state,
-        log=ground.layout.logs / "envoy.log",
-    )
-
-
-def _postgres(ground: Ground) -> Process:
-    home = ground.postgres_home
-    settings = {
-        "listen_addresses": "",
-        "unix_socket_directories": str(ground.postgres_sockets),
-        "shared_buffers": "128MB",
-        "max_connections": "60",
-        "dynamic_shared_memory_type": "posix",
-        "timezone": "UTC",
-    }
-    flags = tuple(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
-    return Process(
-        name="postgres",
-        kind=Kind.SERVER,
-        argv=(str(ground.programs.postgres / "bin" / "postgres"), "-D", str(home / "data"), *flags),
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
-        ready=home / "data" / "postmaster.pid",
-        ready_text="ready",
-        ready_names_pid=True,
-        holds_up=any(room.needs_postgres for room in ground.rooms),
-        stop_signal=signal.SIGINT,  # ends sessions; SIGTERM would wait for clients to leave
-        hurry_signal=signal.SIGQUIT,
-        stop_round=2,
-        unprivileged=True,
-        cwd=Path("/"),
-        log=ground.layout.logs / "postgres.log",
-    )

@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import enum
 import os
 import select
 import signal
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from services.launcher.plan import Process
+from services.launcher.edge import Upstream
 
 LOG_BYTES_MAX = 16 << 20
 """A log beyond this is moved aside while its process goes on writing."""
@@ -30,6 +32,42 @@ GUARD_GRACE_S = 4.0
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Kind(enum.Enum):
+    """How a process is treated when it dies."""
+
+    SERVER = "server"
+    """Somebody else's program: three deaths in a row end the mesh."""
+    ROOM = "room"
+    """One of ours: restarted with backoff for as long as it was ready once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process of the mesh."""
+
+    name: str
+    kind: Kind
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    ready: Path | Upstream
+    """Ready when this file holds the answer (a run file, a socket, a pid file) or this address answers /healthz."""
+    ready_text: str = ""
+    """What the file must contain; empty for its mere presence. A socket must accept."""
+    ready_names_pid: bool = False
+    """Whether the file's first line must be the process's own id, since an earlier one may have left the file."""
+    holds_up: bool = True
+    """Whether the mesh counts as ready only with it."""
+    stop_signal: signal.Signals = signal.SIGTERM
+    hurry_signal: signal.Signals = signal.SIGKILL
+    """What ends it at the second Ctrl-C."""
+    stop_round: int = 0
+    """Processes of a lower round are ended before those of a higher one."""
+    unprivileged: bool = False
+    """Whether it must not run as root; as root it runs as `nobody`."""
+    cwd: Path
+    log: Path
 
 
 class Guard:

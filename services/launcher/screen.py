@@ -28,11 +28,11 @@ class Screen:
 
     def ready(self, name: str, seconds: float) -> None:
         """Say that one process is ready, `seconds` after the start."""
-        self.say(f"  {name:<12} ready after {seconds:.2f} s")
+        self.say(f"  {name:<14} ready after {seconds:.2f} s")
 
     def died(self, name: str, how: str, again_s: float) -> None:
         """Say that a process ended by itself and when it is started again."""
-        self.say(f"  {name:<12} {how}; starting it again in {again_s:.1f} s")
+        self.say(f"  {name:<14} {how}; starting it again in {again_s:.1f} s")
 
     def failed(self, sentence: str) -> None:
         """Print the sentence that says what is wrong and what to do."""

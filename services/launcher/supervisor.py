@@ -19,8 +19,8 @@ from pathlib import Path
 
 from services.chassis.clock import Clock
 from services.launcher import database, embedded, plan, process
-from services.launcher.plan import Ground, Kind, Process
-from services.launcher.process import Guard, Running
+from services.launcher.plan import Ground
+from services.launcher.process import Guard, Kind, Process, Running
 from services.launcher.screen import Screen, try_this
 
 DEATHS_MAX = 3
@@ -152,7 +152,7 @@ class Supervisor:
                 self._screen.ready(item.name, self._clock.monotonic() - self._started)
             self._write_mesh()
         elif not running.exited.done():
-            self._screen.say(f"  {item.name:<12} is not ready after {READY_TIMEOUT_S:.0f} s; ending it")
+            self._screen.say(f"  {item.name:<14} is not ready after {READY_TIMEOUT_S:.0f} s; ending it")
             await running.end(grace_s=STOP_GRACE_S)
         code = await asyncio.shield(running.exited)
         self._ready[item.name].clear()

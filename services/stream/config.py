@@ -19,7 +19,9 @@ class Config:
     bus: BusConfig = group(BusConfig)
     auth: AuthConfig = group(AuthConfig)
     market_data_address: str = setting(
-        "PERPMESH_MARKET_DATA_ADDRESS", "Where market_data's gRPC server is, as host:port."
+        "PERPMESH_MARKET_DATA_ADDRESS",
+        "Where market_data's gRPC server is, as host:port; several replicas' are split by commas, the one to prefer "
+        "first.",
     )
     web_root: Path = setting(
         "PERPMESH_STREAM_WEB_ROOT",
@@ -82,10 +84,9 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what one field alone cannot."""
-        for name, text, least in (
-            ("PERPMESH_LISTEN", self.chassis.server.listen, 0),
-            ("PERPMESH_MARKET_DATA_ADDRESS", self.market_data_address, 1),
-        ):
+        places = [("PERPMESH_LISTEN", self.chassis.server.listen, 0)]
+        places += [("PERPMESH_MARKET_DATA_ADDRESS", one, 1) for one in self.market_data_address.split(",")]
+        for name, text, least in places:
             host, _, port = text.rpartition(":")
             if not host or not port.isascii() or not port.isdigit() or not least <= int(port) <= 65_535:
                 raise ValueError(f"{name} must be host:port, such as 127.0.0.1:7000, not {text!r}: correct it.")

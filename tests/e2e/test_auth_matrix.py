@@ -30,16 +30,17 @@ from services.auth.__main__ import _Chance
 from services.auth.store.keys import PostgresKeys, read_sealing_secret
 from services.chassis.config import load
 from services.chassis.postgres import Database, PostgresConfig
-from services.domain.errors import Reason
 from services.launcher import plan
-from tests.support.auth import bearer, refusal, sign_in
-from tests.support.matrix import OK, Rpc, over_grpc, over_grpc_web, over_rest, rpcs
+from tests.support.auth import bearer, sign_in
+from tests.support.matrix import OK, Rpc, altered, asked, over_grpc, over_grpc_web, over_rest, rpcs, without
 from tests.support.mesh import Mesh, running_mesh
+from tests.support.owned import Owner, left_out, own_of
 from tests.support.wallet import Wallet
 
 ROOM_OF = {service: room.name for room in plan.ROOMS for service in room.services}
 CALLERS = ("owner", "other", "anonymous", "expired", "revoked", "wrong audience", "read-only", "garbage")
 BAD = ("expired", "revoked", "wrong audience", "garbage")
+NEEDS_TOKEN = (access_pb2.ACCESS_READ, access_pb2.ACCESS_TRADE)
 REFUSALS = {"TOKEN_MISSING", "TOKEN_INVALID", "PERMISSION_DENIED"}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -72,7 +73,19 @@ class World:
             return self.revoked
         if caller in self.forged:
             return self.forged[caller]
-        return str((await sign_in(self.auth, Wallet())).access_token)
+        return (await self.somebody()).token
+
+    async def somebody(self) -> Owner:
+        """Sign somebody new in."""
+        wallet = Wallet()
+        signed = await sign_in(self.auth, wallet)
+        return Owner(
+            wallet=wallet,
+            channel=self.edge,
+            token=signed.access_token,
+            session_id=signed.session.session_id,
+            mesh=self.mesh,
+        )
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -201,41 +214,64 @@ async def test_what_is_not_served_or_internal_lets_nobody_in(world: World) -> No
     assert wrong == []
 
 
-async def test_the_owner_succeeds_with_data_and_the_other_sees_none_of_it(world: World) -> None:
+OWNED = sorted({ROOM_OF[rpc.service] for rpc in rpcs() if rpc.service in ROOM_OF and rpc.access in NEEDS_TOKEN})
+
+
+@pytest.mark.parametrize("room", OWNED)
+async def test_the_owner_succeeds_with_data_and_the_other_sees_none_of_it(world: World, room: str) -> None:
+    make = own_of(room)
+    assert make is not None, f"say how an owner's data is made in tests/support/owned/{room}.py; its package says how"
+    served = {rpc.name: rpc for rpc in rpcs() if ROOM_OF.get(rpc.service) == room and rpc.access in NEEDS_TOKEN}
+    owner = await world.somebody()
+    steps = await make(owner)
+    missing = set(served) - {step.call for step in steps} - set(left_out(room))
+    assert missing == set(), f"tests/support/owned/{room}.py makes no {', '.join(sorted(missing))}"
+    assert any(step.shows for step in steps)
+    marks = {mark for step in steps for mark in step.shows}
+    wrong = []
+    for step in steps:
+        rpc = served[step.call]
+        if step.others:
+            other = await world.somebody()
+            told, answer = await asked(world.edge, rpc, step.request, other.token, until=())
+            if found := [mark for mark in marks if mark in answer]:
+                wrong.append(f"{rpc.name} shows another {found}")
+            if step.hides:
+                fresh = altered(step.request, step.hides)
+                unknown, words = await asked(world.edge, rpc, fresh, other.token, until=())
+                if told == OK or (told, without(answer, step.request)) != (unknown, without(words, fresh)):
+                    wrong.append(f"{rpc.name} tells a foreign id ({told}: {answer}) from an unknown one ({unknown})")
+        told, answer = await asked(world.edge, rpc, step.request, owner.token, until=step.shows)
+        if told != OK:
+            wrong.append(f"{rpc.name} refuses its owner: {told}: {answer}")
+        elif lacking := [mark for mark in step.shows if mark not in answer]:
+            wrong.append(f"{rpc.name} shows its owner no {lacking}")
+    assert wrong == []
+
+
+async def test_the_other_gets_a_token_of_its_own_with_the_owners_request_id(world: World) -> None:
     stub = AuthServiceStub(world.edge)
-    owner, other = await sign_in(stub, Wallet()), await sign_in(stub, Wallet())
-    me, them = bearer(owner.access_token), bearer(other.access_token)
+    owner, other = await world.somebody(), await world.somebody()
     request = pb.CreateApiTokenRequest(request_id=str(uuid.uuid4()), name="mine", scopes=[session_pb2.SCOPE_READ])
-    token = (await stub.CreateApiToken(request, metadata=me)).api_token
-    assert len((await stub.ListSessions(pb.ListSessionsRequest(), metadata=me)).sessions) == 1
-    assert len((await stub.ListApiTokens(pb.ListApiTokensRequest(), metadata=me)).api_tokens) == 1
-    for listed in (
-        await stub.ListSessions(pb.ListSessionsRequest(), metadata=them),
-        await stub.ListApiTokens(pb.ListApiTokensRequest(include_ended=True), metadata=them),
-        await stub.GetUser(pb.GetUserRequest(), metadata=them),
-    ):
-        assert owner.session.session_id not in str(listed)
-        assert token.api_token_id not in str(listed)
-        assert owner.session.address not in str(listed)
-    # With the owner's idempotency key the other gets a token of its own (Z15).
-    twin = (await stub.CreateApiToken(request, metadata=them)).api_token
-    assert twin.api_token_id != token.api_token_id
-    for kind, foreign, unknown in (
-        (stub.RevokeSession, owner.session.session_id, str(uuid.uuid4())),
-        (stub.RevokeApiToken, token.api_token_id, str(uuid.uuid4())),
-    ):
-        told = []
-        for one in (foreign, unknown):
-            named = (
-                pb.RevokeSessionRequest(session_id=one)
-                if kind is stub.RevokeSession
-                else pb.RevokeApiTokenRequest(api_token_id=one)
-            )
-            error = await refusal(kind(named, metadata=them))
-            told.append((error.reason, error.message))
-        assert told[0] == told[1]
-        assert told[0][0] is Reason.RESOURCE_UNKNOWN
-    assert len((await stub.ListSessions(pb.ListSessionsRequest(), metadata=me)).sessions) == 1
+    mine = (await stub.CreateApiToken(request, metadata=owner.metadata)).api_token
+    again = (await stub.CreateApiToken(request, metadata=owner.metadata)).api_token
+    twin = (await stub.CreateApiToken(request, metadata=other.metadata)).api_token
+    assert mine.api_token_id == again.api_token_id != twin.api_token_id
+
+
+async def test_what_is_internal_is_closed_to_the_edge_and_to_people_past_it(world: World) -> None:
+    wrong = []
+    token = await world.token("owner")
+    packages = {service.rpartition(".")[0]: room for service, room in ROOM_OF.items()}
+    for rpc in rpcs():
+        room = packages.get(rpc.service.rpartition(".")[0])
+        if room is None or rpc.access != access_pb2.ACCESS_INTERNAL:
+            continue
+        for caller in (token, None):
+            told = await over_grpc(world.direct[room], rpc, b"", caller)
+            if told not in {"PERMISSION_DENIED", "CALL_NOT_SERVED", "CALL_UNKNOWN"}:
+                wrong.append(f"{rpc.path} past the edge: {told}")
+    assert wrong == []
 
 
 @pytest.mark.parametrize("caller", CALLERS)

@@ -95,6 +95,11 @@ async def test_every_market_has_a_price_and_a_rule_for_it(mesh: Mesh, session: a
 
 async def test_unknown_routes_and_methods_are_refused_in_one_shape(mesh: Mesh, session: aiohttp.ClientSession) -> None:
     async with session.get(f"{mesh.url}/v1/nothing") as response:
+        assert response.status == 401, "who is not signed in does not learn which routes exist"
+        body = await response.json()
+    assert body["code"] == 16
+    assert body["details"][0]["reason"] == "TOKEN_MISSING"
+    async with session.get(f"{mesh.url}/nothing") as response:
         assert response.status == 404
         body = await response.json()
     assert body["code"] == 5

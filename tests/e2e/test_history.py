@@ -182,7 +182,10 @@ async def test_what_was_backed_up_is_there_after_everything_was_lost() -> None:
             said = launcher(state, "restore", str(file), code=1)
             assert "A mesh already uses" in said
         assert file.stat().st_mode & 0o077 == 0
+        secrets = (state / "secrets.json").read_bytes()
         launcher(state, "reset")
+        (state / "secrets.json").write_bytes(secrets)
+        (state / "secrets.json").chmod(0o600)
         launcher(state, "restore", str(file))
         async with running_mesh(
             simulator_seed=24, markets=BTC, state=state, hyperliquid_url="off", lighter_url="off"

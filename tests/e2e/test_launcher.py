@@ -24,7 +24,7 @@ import pytest
 import redis.asyncio
 
 from tests.support import little_house
-from tests.support.mesh import environment, marked, running_mesh, state_folder
+from tests.support.mesh import ROOT, environment, marked, running_mesh, state_folder
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ async def test_a_normal_user_may_start_it(checkout: Path, state: Path) -> None:
     command = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", python)
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     old = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = packages
+    os.environ["PYTHONPATH"] = f"{packages}:{ROOT / 'gen'}"
     try:
         async with running_mesh(checkout=checkout, command=command, state=state) as mesh:
             await mesh.restarted("postgres", than=0)

@@ -19,7 +19,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,33 @@ class Page:
     _answers: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
     errors: list[str] = field(default_factory=list)
+    _answering: dict[str, Callable[[Any], Awaitable[Any]]] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def answer(self, name: str, handler: Callable[[Any], Awaitable[Any]]) -> None:
+        """Give every document from now on a function of this name, which `handler` answers in this process.
+
+        It takes one value and returns a promise; what `handler` raises rejects it, with the exception's first argument.
+        """
+        self._answering[name] = handler
+        await self.command("Runtime.addBinding", name=f"{name}Asked")
+        await self.command(
+            "Page.addScriptToEvaluateOnNewDocument",
+            source=f"""(() => {{ const open = new Map(); let last = 0;
+            window.{name} = (value) => new Promise((done, failed) => {{
+                open.set(++last, [done, failed]); {name}Asked(JSON.stringify([last, value])); }});
+            window.{name}Answered = (number, right, value) => {{
+                open.get(number)[right ? 0 : 1](value); open.delete(number); }}; }})()""",
+        )
+
+    async def _answer_one(self, name: str, number: int, value: Any) -> None:
+        try:
+            right, said = True, await self._answering[name](value)
+        except Exception as error:  # whatever it is, the page is told
+            right, said = False, error.args[0] if error.args else str(error)
+        words = ", ".join(json.dumps(one) for one in (number, right, said))
+        with contextlib.suppress(PageError):  # a page that has gone needs no answer
+            await self.evaluate(f"window.{name}Answered({words})")
 
     async def command(self, method: str, **params: object) -> dict[str, Any]:
         """Send one command and return its result."""
@@ -162,6 +189,11 @@ class Page:
             params = said.get("params", {})
             if said["method"] == "Runtime.exceptionThrown":
                 self.errors.append(json.dumps(params["exceptionDetails"])[:500])
+            elif said["method"] == "Runtime.bindingCalled":
+                number, value = json.loads(params["payload"])
+                task = asyncio.create_task(self._answer_one(params["name"].removesuffix("Asked"), number, value))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             elif said["method"] == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning"):
                 self.errors.append(json.dumps(params["args"])[:500])
             elif said["method"] == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):

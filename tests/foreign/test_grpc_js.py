@@ -103,8 +103,8 @@ async def test_refusals_carry_their_code_and_reason(told: Told) -> None:
     assert (told.said["wrong"]["code"], reason(told.said["wrong"])) == ("INVALID_ARGUMENT", "FIELD_INVALID")
 
 
-async def test_a_call_that_is_not_served_is_unimplemented(told: Told) -> None:
-    assert told.said["unserved"] == "UNIMPLEMENTED"
+async def test_who_is_not_signed_in_does_not_learn_which_calls_exist(told: Told) -> None:
+    assert told.said["unserved"] == "UNAUTHENTICATED"
 
 
 async def test_every_price_of_the_stream_is_the_price_of_that_moment(told: Told) -> None:

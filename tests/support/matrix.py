@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import re
 import struct
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from typing import Any
 import aiohttp
 import grpc
 from google.api import annotations_pb2
-from google.protobuf import descriptor_pb2
+from google.protobuf import descriptor_pb2, message_factory, text_format
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from perpmesh.type.v1 import access_pb2
@@ -85,6 +88,59 @@ async def over_grpc(channel: grpc.aio.Channel, rpc: Rpc, raw: bytes, token: str 
     except grpc.aio.AioRpcError as error:
         return _reason(rpc_status.from_call(error), error.code().name)  # type: ignore[arg-type]
     return OK
+
+
+async def asked(
+    channel: grpc.aio.Channel, rpc: Rpc, request: Message, token: str, *, until: tuple[str, ...]
+) -> tuple[str, str]:
+    """Make a call; return OK or the reason, and all that was answered as text.
+
+    A stream is read until it has shown every text of `until`, or its present is complete.
+    """
+    metadata, raw = (("authorization", f"Bearer {token}"),), request.SerializeToString()
+    kind = message_factory.GetMessageClass(_method(rpc).output_type)
+    said = ""
+    try:
+        if not rpc.streams:
+            answer = await channel.unary_unary(rpc.path)(raw, metadata=metadata, timeout=TIMEOUT_S)
+            return OK, str(kind.FromString(answer))
+        stream = channel.unary_stream(rpc.path)(raw, metadata=metadata, timeout=TIMEOUT_S)
+        while (one := await stream.read()) is not grpc.aio.EOF:
+            message = kind.FromString(one)
+            said += str(message)
+            present = "event" in message.DESCRIPTOR.oneofs_by_name and message.WhichOneof("event") == "live"
+            if (until and all(text in said for text in until)) or (present and not until):
+                break
+        stream.cancel()
+    except grpc.aio.AioRpcError as error:
+        return _reason(rpc_status.from_call(error), error.code().name), said + str(error.details())  # type: ignore[arg-type]
+    return OK, said
+
+
+def _method(rpc: Rpc) -> Any:
+    package, _, name = rpc.service.rpartition(".")
+    file = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")
+    module = importlib.import_module(f"{package}.{file}_pb2")
+    return module.DESCRIPTOR.services_by_name[name].methods_by_name[rpc.name]
+
+
+def altered(request: Message, ids: tuple[str, ...]) -> Message:
+    """Return a request with fresh ids in place of these, and a fresh request_id where it has one."""
+    text = text_format.MessageToString(request)
+    for one in (*ids, getattr(request, "request_id", "")):
+        if one:
+            text = text.replace(one, str(uuid.uuid4()))
+    return text_format.Parse(text, type(request)())
+
+
+def without(answer: str, request: Message) -> str:
+    """Return an answer without what it repeats of the request's ids."""
+    for one in set(_IDS.findall(str(request))):
+        answer = answer.replace(one, "ID")
+    return answer
+
+
+_IDS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 async def over_rest(

@@ -1,9 +1,13 @@
-/** The page at `/`: all markets in a table, and one of them opened beside it. */
+/** The page at `/`: all markets in a table and one of them opened beside it, and the reader's own views. */
 
 import { byId, element } from "./cells";
 import { MarketTable } from "./market_table";
-import { watchPrices, type PriceEvent } from "./mesh";
+import { plain, signedIn, watchPrices, type PriceEvent } from "./mesh";
 import { gapWords, linkWords, Panel } from "./panel";
+import { Session } from "./session";
+import { Sessions } from "./sessions";
+import { SignIn } from "./sign_in";
+import { readHash, showView, type View } from "./views";
 import { Watch, type Link } from "./watch";
 import { counted, sourceBanner } from "./words";
 
@@ -58,6 +62,15 @@ const table = new MarketTable(
   () => arranged(),
 );
 
+const session = new Session(plain, (who, why) => {
+  signIn.show(who, why);
+  enter();
+});
+const signIn = new SignIn(session);
+const own = signedIn(session.bearer);
+const sessions = new Sessions(own);
+let shown: View | null = null;
+
 let lastLiveMs: number | null = null;
 
 function showLink(link: Link): void {
@@ -88,15 +101,14 @@ const prices = new Watch<PriceEvent>(watchPrices, {
 });
 
 function follow(): void {
-  let market = "";
-  try {
-    market = decodeURIComponent(window.location.hash.slice(1));
-  } catch {
-    // A hash that is no text names no market.
+  const { view, market } = readHash(window.location.hash);
+  if (view !== shown) {
+    showView(view, shown !== null);
+    shown = view;
+    enter();
   }
-  // The markets' own place on the page, not a market.
-  if (market === "markets") return;
-  if (market === (panel.market ?? "")) return;
+  // A view keeps the market that is open beside the table.
+  if (view !== "markets" || window.location.hash === "#markets" || market === (panel.market ?? "")) return;
   const before = panel.market;
   if (market === "") panel.close();
   else panel.open(market);
@@ -107,8 +119,16 @@ function follow(): void {
   }
 }
 
+/** Brings what a view shows up to date, when it comes into sight or another reader signs in. */
+function enter(): void {
+  if (shown === "account") {
+    if (session.who === null) sessions.clear();
+    else void sessions.load();
+  }
+}
+
 function closePanel(): void {
-  if (panel.market === null) return;
+  if (panel.market === null || shown !== "markets") return;
   window.history.pushState(null, "", window.location.pathname + window.location.search);
   follow();
 }

@@ -2,7 +2,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { DurationSchema, type Duration } from "@bufbuild/protobuf/wkt";
-import { createClient } from "@connectrpc/connect";
+import { createClient, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import {
   MarketDataService,
@@ -28,7 +28,15 @@ export type PriceEvent = Own<WatchPricesResponse>;
 export type BookEvent = Own<WatchOrderBookResponse>;
 export type TradeEvent = Own<WatchTradesResponse>;
 
-const client = createClient(MarketDataService, createGrpcWebTransport({ baseUrl: window.location.origin }));
+/** To where the page came from, with nobody's token. */
+export const plain: Transport = createGrpcWebTransport({ baseUrl: window.location.origin });
+
+/** The same, with the token of whoever is signed in. */
+export function signedIn(bearer: Interceptor): Transport {
+  return createGrpcWebTransport({ baseUrl: window.location.origin, interceptors: [bearer] });
+}
+
+const client = createClient(MarketDataService, plain);
 
 function interval(): Duration {
   return create(DurationSchema, { seconds: 0n, nanos: INTERVAL_MS * 1_000_000 });

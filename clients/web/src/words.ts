@@ -59,6 +59,33 @@ export function timeOfDay(time: Timestamp | undefined): string {
   return `${parts.join(":")}.${String(Math.floor(time.nanos / 1e6)).padStart(3, "0")}`;
 }
 
+const BROWSERS: readonly (readonly [string, RegExp])[] = [
+  ["Edge", /Edg\/(\d+)/],
+  ["Opera", /OPR\/(\d+)/],
+  ["Firefox", /Firefox\/(\d+)/],
+  ["Chrome", /Chrome\/(\d+)/],
+  ["Safari", /Version\/(\d+)[.\d]* .*Safari/],
+];
+const SYSTEMS = ["Android", "iPhone", "iPad", "Windows", "Mac OS X", "Linux"];
+
+/** What a program calls itself, in words where it is a browser: `Chrome 131 on Linux`. */
+export function programWords(userAgent: string): string {
+  if (userAgent === "") return "unknown";
+  if (!userAgent.startsWith("Mozilla/")) return userAgent;
+  const system = SYSTEMS.find((one) => userAgent.includes(one));
+  for (const [name, shape] of BROWSERS) {
+    const version = shape.exec(userAgent)?.[1];
+    if (version !== undefined) return `${name} ${version}${system === undefined ? "" : ` on ${system}`}`;
+  }
+  return userAgent;
+}
+
+/** The reader's date and time of day, to the minute; empty where there is none. */
+export function dateAndTime(time: Timestamp | undefined): string {
+  if (time === undefined) return "";
+  return new Date(Number(time.seconds) * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
 /** `1 market`, `2 markets`. */
 export function counted(count: number, one: string): string {
   return `${count} ${one}${count === 1 ? "" : "s"}`;

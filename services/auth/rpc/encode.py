@@ -109,7 +109,9 @@ def client_of(context: Any) -> Client:
     decide nothing but the grace of a refresh token, which asks for the same program.
     """
     said = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-    device = said.get("x-user-agent") or said.get("user-agent") or ""
+    device = said.get("user-agent", "")
+    if not device.startswith("Mozilla/"):  # in a browser the library's own name says less than the browser's
+        device = said.get("x-user-agent") or device
     device = "".join(letter if letter.isprintable() else "?" for letter in device[:DEVICE_CHARS_MAX])
     return Client(device=device, network_address=_address(said.get("x-forwarded-for", ""), context.peer()))
 

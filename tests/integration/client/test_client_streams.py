@@ -173,26 +173,56 @@ async def test_a_silent_line_is_noticed_and_another_connection_is_made(server: S
     await link.close()
 
 
-async def test_heartbeats_keep_a_quiet_stream_and_a_slow_reader_is_no_silence(server: ScriptedMesh) -> None:
-    tuning = Tuning(silence_timeout_s=0.3, backoff_first_s=0.01)
-    beat = pb.WatchPricesResponse(cursor="c1", heartbeat=stream_pb2.Heartbeat())
+class Warp:
+    """Moves the time of the event loop on, as its timers see it."""
 
-    async def quiet(_: object):  # type: ignore[no-untyped-def]
-        yield prices(1, 1)[0]
-        for _number in range(6):
-            await asyncio.sleep(0.1)
-            yield beat
-        yield prices(2, 2)[0]
-        yield prices(3, 3)[0]
-        yield hang()
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self._ahead_s, real = 0.0, loop.time
+        monkeypatch.setattr(loop, "time", lambda: real() + self._ahead_s)
 
-    server.stream("WatchPrices", quiet)
-    async with Perpmesh(server.address, tuning=tuning) as mesh:
+    async def on(self, seconds: float) -> None:
+        """Let so much time pass, a quarter of a second at a time, and every timer that falls due run."""
+        for _ in range(round(seconds * 4)):
+            self._ahead_s += 0.25
+            for _turn in range(3):
+                await asyncio.sleep(0)
+
+
+async def test_heartbeats_keep_a_quiet_stream_and_a_slow_reader_is_no_silence(
+    server: ScriptedMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = [asyncio.Event() for _ in range(6)]
+    beats = [pb.WatchPricesResponse(cursor=f"beat{n}", heartbeat=stream_pb2.Heartbeat()) for n in range(6)]
+    quiet = [step for pair in zip(due, beats, strict=True) for step in pair]
+    server.stream(
+        "WatchPrices", steps(*prices(1, 1), live(pb.WatchPricesResponse), *quiet, *prices(2, 3), hang()), steps(hang())
+    )
+    async with Perpmesh(server.address, tuning=Tuning(silence_timeout_s=20)) as mesh:
         watch = mesh.watch_prices("BTC-PERP")
-        assert await take(watch, 2) == [1, 2]
-        await asyncio.sleep(0.6)
-        assert await take(watch, 1) == [3]
+        assert (await anext(watch)).sequence == 1
+        reading = asyncio.create_task(anext(watch))
+        warp = Warp(monkeypatch)
+        for event, beat in zip(due, beats, strict=True):
+            await warp.on(15)  # what a heartbeat comes after, and less than the silence that is a fault
+            event.set()
+            while beat is not beats[-1] and watch.cursor != beat.cursor:  # noqa: ASYNC110 - the reader is the client itself
+                await asyncio.sleep(0)
+        assert (await reading).sequence == 2
+        await warp.on(120)
+        assert (await anext(watch)).sequence == 3
     assert len(server.requests["WatchPrices"]) == 1
+
+
+async def test_a_stream_without_heartbeats_is_made_again(server: ScriptedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.stream("WatchPrices", steps(*prices(1, 1), hang()), steps(*prices(2, 2), hang()))
+    async with Perpmesh(server.address, tuning=Tuning(silence_timeout_s=20, backoff_first_s=0.01)) as mesh:
+        watch = mesh.watch_prices("BTC-PERP")
+        assert (await anext(watch)).sequence == 1
+        reading = asyncio.create_task(anext(watch))
+        await Warp(monkeypatch).on(30)
+        assert (await reading).sequence == 2
+    assert len(server.requests["WatchPrices"]) == 2
 
 
 async def test_a_mesh_that_never_answers_is_given_up_after_the_connect_timeout() -> None:

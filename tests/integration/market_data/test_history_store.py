@@ -310,6 +310,7 @@ async def test_the_room_as_a_process_refuses_a_wrong_password_with_one_sentence_
         "PERPMESH_LIGHTER_URL": "off",
         "PERPMESH_LISTEN": "127.0.0.1:0",
         "PERPMESH_METRICS_PORT": "-1",
+        "PERPMESH_ALLOW_PLAINTEXT": "true",
     }
     outside = {name: value for name, value in os.environ.items() if not name.startswith("PERPMESH_")}
     process = await asyncio.create_subprocess_exec(

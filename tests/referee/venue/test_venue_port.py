@@ -207,7 +207,7 @@ async def test_lost_doubled_and_swapped_frames_end_in_the_true_book(adapter: Ada
 async def test_a_room_that_was_full_is_told_the_truth_afterwards(adapter: Adapter) -> None:
     async with court(adapter, seed=40) as c:
         c.room.is_full = True
-        await asyncio.sleep(1.0)
+        await c.room.until(lambda: {BTC, ETH} <= c.room.refused, "something of each market refused", 20)
         c.room.is_full = False
         await c.room.until(lambda: c.room.is_live(BTC, ETH), "live books", 10)
         await c.is_true(BTC, ETH)
@@ -218,11 +218,10 @@ async def test_a_venue_that_cannot_be_reached_is_recovering_with_the_reason(adap
     room = Watcher(venue)
     venue.want({BTC: FeedLevel.BOOK})
     running = asyncio.create_task(venue.run(room.emit))
-    await asyncio.sleep(1.0)
+    tried = ("GET", "POST")
+    await room.until(lambda: any(verb in venue.status().state_reason for verb in tried), "the reason", 20)
+    assert venue.status().state is FeedState.RECOVERING
     assert not running.done()
-    status = venue.status()
-    assert status.state is FeedState.RECOVERING
-    assert "GET" in status.state_reason or "POST" in status.state_reason
     assert room.events == 0
     with pytest.raises(VenueError):
         await venue.fetch_book(BTC)

@@ -36,9 +36,13 @@ class Watcher:
         self.snapshots: dict[str, int] = {}
         self.wrong: list[str] = []
         self.is_full = False
+        self.refused: set[str] = set()
+        """The markets of which something was refused because the room was full."""
 
     def emit(self, event: Event) -> bool:
         if self.is_full:
+            if not isinstance(event, ListingsChanged | Alive | MarketDown):
+                self.refused.add(event.market)
             return False
         self.events += 1
         self.first = self.first or event

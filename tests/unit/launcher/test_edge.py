@@ -60,14 +60,19 @@ def test_every_public_call_of_a_served_service_has_one_route_that_suits_it() -> 
             assert (action["timeout"], action["idle_timeout"]) == ("0s", "60s"), call
         else:
             assert action["timeout"] == "15s", call
-        assert ("retry_policy" in action) == (call.reads and not call.streams), call
+        retried = set(action["retry_policy"]["retry_on"].split(","))
+        assert retried == (UNSENT | {"reset"} if call.reads and not call.streams else UNSENT), call
 
 
-def test_a_call_with_side_effects_is_never_sent_twice() -> None:
+UNSENT = {"connect-failure", "refused-stream", "reset-before-request"}
+"""How a call fails that no room has seen (RFC 9113, 8.7 for the second)."""
+
+
+def test_a_call_with_side_effects_is_sent_again_only_where_no_room_has_seen_it() -> None:
     service = "perpmesh.execution.v1.ExecutionService"
     config = rendered(dataclasses.replace(EDGE, services={service: HERE}))
     place = next(r for r in routes(config) if r["match"].get("path") == f"/{service}/PlaceOrder")
-    assert "retry_policy" not in place["route"]
+    assert set(place["route"]["retry_policy"]["retry_on"].split(",")) == UNSENT
 
 
 def test_public_services_that_nobody_serves_are_answered_and_internal_ones_are_not_routed() -> None:
@@ -169,6 +174,17 @@ def test_replicas_are_checked_and_a_single_address_is_not() -> None:
     assert pair["health_checks"]
     assert (single["type"], pair["type"]) == ("STATIC", "STRICT_DNS")
     assert len(pair["load_assignment"]["endpoints"][0]["lb_endpoints"]) == 2
+
+
+def test_two_doors_share_their_sockets_by_a_cookie_and_one_needs_none() -> None:
+    two = dataclasses.replace(EDGE, web=(*HERE, Upstream(host="127.0.0.1", port=7009)))
+    for edge, sticky in ((EDGE, False), (two, True)):
+        config = rendered(edge)
+        door = next(route for route in routes(config) if route["match"].get("path") == "/v1/ws")
+        assert bool(door["route"]["hash_policy"]) == sticky
+        web = next(c for c in config["static_resources"]["clusters"] if c["name"] == "web")
+        assert (web["lb_policy"] == "RING_HASH") == sticky
+        assert ("health_checks" in web) == sticky
 
 
 def test_a_service_that_the_contract_lacks_is_refused() -> None:

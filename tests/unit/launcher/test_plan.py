@@ -10,6 +10,7 @@ import pytest
 
 from services.launcher import plan as plans
 from services.launcher.config import Config, Layout
+from services.launcher.embedded import valkey_users
 from services.launcher.plan import (
     Ground,
     Kind,
@@ -32,7 +33,7 @@ STATE = Path("/state")
 
 
 def ground(config: Config | None = None, rooms: tuple[Room, ...] = ROOMS, *, simulator: bool = True) -> Ground:
-    names = port_names(rooms, simulator=simulator)
+    names = port_names(rooms, simulator=simulator, scale=(config or Config()).scale)
     return Ground(
         config=config or Config(),
         layout=Layout(state=STATE, sockets=STATE / "run"),
@@ -71,7 +72,7 @@ def test_passwords_are_in_no_command_line() -> None:
 
 def test_a_room_that_keeps_state_has_a_role_of_its_own_and_never_the_administrators() -> None:
     keeper = Room(name="keeper", uses_postgres=True, secrets={"page": "PERPMESH_PAGE_SECRET"})
-    assert secret_names((*ROOMS, keeper)) == ("valkey", "postgres", "postgres.keeper", "page")
+    assert secret_names((*ROOMS, keeper)) == ("valkey", "postgres", "postgres.keeper", "valkey.market_data", "page")
     of = ground(rooms=(*ROOMS, keeper))
     env = by_name(of)["keeper"].env
     assert env["PERPMESH_POSTGRES_URL"].startswith("postgresql://keeper:postgres.keeper-password@/postgres?host=")
@@ -127,6 +128,42 @@ def test_no_server_opens_a_port_beside_the_edge() -> None:
     processes = by_name(ground())
     assert "listen_addresses=" in processes["postgres"].argv
     assert processes["valkey"].ready == STATE / "run" / "valkey.sock"
+
+
+def test_a_room_that_scales_has_replicas_and_its_callers_know_them_all_their_own_first() -> None:
+    rooms = tuple(dataclasses.replace(room, scales=True) for room in ROOMS)
+    keeper = Room(name="keeper", uses_postgres=True, uses_valkey=True, may_touch=("~keeper:*",))
+    of = ground(Config(scale=2), (*rooms, keeper))
+    processes = by_name(of)
+    assert {"market_data", "market_data.2", "stream", "stream.2", "keeper"} <= set(processes)
+    assert "keeper.2" not in processes
+    for name, process in processes.items():
+        room = name.partition(".")[0]
+        assert process.argv[-1] == f"services.{room}" or process.kind is Kind.SERVER
+    at = [f"127.0.0.1:{of.ports[name]}" for name in ("market_data", "market_data.2")]
+    assert processes["stream"].env["PERPMESH_MARKET_DATA_ADDRESS"] == ",".join(at)
+    assert processes["stream.2"].env["PERPMESH_MARKET_DATA_ADDRESS"] == ",".join(reversed(at))
+    listening = [process.env["PERPMESH_LISTEN"] for process in processes.values() if "PERPMESH_LISTEN" in process.env]
+    assert len(set(listening)) == len(listening) == 5
+    edge = plans.edge_of(of)
+    assert [one.port for one in edge.services["perpmesh.marketdata.v1.MarketDataService"]] == [
+        of.ports["market_data"],
+        of.ports["market_data.2"],
+    ]
+    assert len(edge.web) == 2
+
+
+def test_every_room_is_a_user_of_its_own_in_valkey_and_touches_its_own_keys() -> None:
+    keeper = Room(name="keeper", uses_valkey=True, may_touch=("~keeper:*", "&auth:ended"))
+    of = ground(rooms=(*ROOMS, keeper))
+    lines = list(valkey_users(of))
+    assert lines[0] == "user default off\n"
+    (mine,) = [line for line in lines if line.startswith("user keeper ")]
+    assert mine == "user keeper on >valkey.keeper-password ~keeper:* &auth:ended +@all -@admin -@dangerous\n"
+    assert by_name(of)["keeper"].env["PERPMESH_VALKEY_URL"].startswith("unix://keeper:valkey.keeper-password@")
+    assert not any(
+        of.secrets["valkey"] in value for process in plan(of) for value in process.env.values() if "keeper" in value
+    )
 
 
 def test_a_room_is_built_when_it_can_be_run_and_its_peers_can(tmp_path: Path) -> None:
