@@ -13,11 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help setup up roll reset backup restore test referee integration e2e foreign restarts openapi-check signatures bench lint type gen gen-check record lock ci moved venue-check
-=======
-.PHONY: help setup up roll reset backup restore test referee integration e2e foreign restarts signatures budgets bench lint type gen gen-check record lock ci moved venue-check
->>>>>>> ready/venues
+.PHONY: moved $(shell sed -n 's/^\([a-z][a-z -]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
