@@ -19,6 +19,7 @@ MEASUREMENTS = (
     "scale",
     "signing",
     "startup",
+    "vault",
 )
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,7 +11,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,19 +151,21 @@ def _told(run_file: Path) -> Any:
 
 
 @contextlib.contextmanager
-def servers(folder: Path) -> Iterator[tuple[Postgres, Valkey]]:
+def servers(folder: Path, settings: Mapping[str, str]) -> Iterator[tuple[Postgres, Valkey]]:
     """Have a database and a bus."""
-    with postgres() as database, valkey(folder) as bus:
+    with postgres(**settings) as database, valkey(folder) as bus:
         yield database, bus
 
 
 @contextlib.asynccontextmanager
-async def grounds(folder: Path, **options: object) -> AsyncIterator[Grounds]:
+async def grounds(
+    folder: Path, *, postgres_settings: Mapping[str, str] | None = None, **options: object
+) -> AsyncIterator[Grounds]:
     """Have everything that a vault stands on; `options` are the simulator's."""
     given: dict[str, object] = {"seed": 3, **UNLIMITED, **options}
     (folder / "valkey").mkdir(exist_ok=True)
     certificates.make(folder / "tls", PARTS)
-    with servers(folder / "valkey") as (database, bus):
+    with servers(folder / "valkey", postgres_settings or {}) as (database, bus):
         connection = await connect(database.url())
         await connection.execute("CREATE SCHEMA IF NOT EXISTS vault")
         await connection.execute("SET search_path = vault")
