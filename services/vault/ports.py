@@ -54,7 +54,7 @@ class Chance(Protocol):
 class Secrets(Protocol):
     """What seals and opens. Raises KEY_SEALED for what does not open."""
 
-    async def seal(self, secret: bytes, about: bytes) -> Sealed:
+    async def seal(self, secret: bytes | bytearray, about: bytes) -> Sealed:
         """Seal a secret under a new data key of its own."""
         ...
 

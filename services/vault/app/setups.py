@@ -133,7 +133,7 @@ class KeyDesk:
                 create_time=now,
                 expire_time=expire_time,
             )
-            key = replace(key, sealed=await self._secrets.seal(bytes(secret), key.about))
+            key = replace(key, sealed=await self._secrets.seal(secret, key.about))
         finally:
             secret[:] = bytes(len(secret))
         plans = await venue.plan_key(
@@ -328,7 +328,7 @@ class KeyDesk:
             activate_time=now,
             expire_time=None if same is None else same.expire_time,
         )
-        key = replace(key, sealed=await self._secrets.seal(bytes(secret), key.about))
+        key = replace(key, sealed=await self._secrets.seal(secret, key.about))
         await self._keys.add(account, None, key, request_id)
         return key
 

@@ -17,7 +17,7 @@ from services.vault.model.key import Key
 from services.vault.model.setup import FEE_RATE_MAX, Authorization, Method, Plan, Step, StepKind
 from services.vault.peers.hyperliquid.signing import HyperliquidSigning
 from services.vault.peers.markets import Markets, said_no
-from services.vault.peers.secret import Opener
+from services.vault.peers.secret import Opener, erase
 from services.vault.peers.wallet import bad_key, checked, unavailable
 from services.vault.ports import Chance, Clock
 from services.venues.hyperliquid import setup, sign
@@ -120,13 +120,19 @@ class HyperliquidVenue(HyperliquidSigning):
 
     async def generate(self) -> tuple[bytearray, str]:
         """Return a new agent: its secret, and its address."""
-        secret = bytearray(self._chance.secret(32))
-        return secret, self.public_key_of(bytes(secret))
+        raw = self._chance.secret(32)
+        try:
+            return bytearray(raw), self.public_key_of(raw)
+        finally:
+            erase(raw)
 
     def public_key_of(self, secret: bytes) -> str:
         """Return the address of a secret."""
         try:
-            return sign.Key(secret).address
+            key = sign.Key(secret)
+            address = key.address
+            erase(key)
+            return address
         except sign.SignError:
             raise bad_key("32 bytes in hex, as an agent wallet of Hyperliquid has, would pass") from None
 
