@@ -16,7 +16,6 @@ from pathlib import Path
 
 from services.chassis.clock import SYSTEM
 from services.chassis.config import ConfigError
-from services.chassis.tls import EDGE
 from services.launcher import certificates, database, embedded, plan, rolling
 from services.launcher import config as settings
 from services.launcher.config import CHECKOUT, Config, Layout
@@ -83,7 +82,7 @@ def up(screen: Screen, started: float) -> int:
             with _reserved(config) as (config_with_ports, ports):
                 screen.starting(layout, config)
                 ground = _ground(config_with_ports, layout, ports)
-                certificates.make(layout.certificates, (EDGE, *(room.name for room in ground.rooms)))
+                certificates.make(layout.certificates, plan.part_names(ground.rooms))
                 _raise_file_limit()
                 supervisor = asyncio.run(_supervise(ground, guard, screen, started))
         finally:
