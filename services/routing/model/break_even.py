@@ -22,8 +22,8 @@ def break_even_of(
 ) -> tuple[Decimal, str] | None:
     """Return (seconds, venue): the holding time beyond which another single venue is the cheapest, or None.
 
-    Only single venues are compared, since funding is paid on all that is held there. With b the cost at the holding time
-    of the wish and g what funding adds per hour, the lines b + g t cross where the cheaper one is overtaken.
+    Only single venues are compared, since funding is paid on all that is held there. With b the cost at the holding
+    time of the wish and g what funding adds per hour, the lines b + g t cross where the cheaper one is overtaken.
     """
     pace = {one.venue.venue: _per_hour(inputs, one) for one in reaches}
     alone = [(one.total_cost, one.venue) for one in alternatives if one.venue and one.total_cost is not None]
@@ -62,6 +62,6 @@ def priority_advice(inputs: Inputs, legs: Sequence[PlanLeg]) -> str:
     with rounding():
         seconds = ((BASIS_POINT / deviation) ** 2 * YEAR_S).quantize(Decimal("0.001"), rounding=ROUND_DOWN)
     return (
-        f"At a volatility of {inputs.volatility * 100:f} percent a year, one basis point for priority pays off where it "
-        f"saves more than {seconds:f} s."
+        f"At a volatility of {inputs.volatility * 100:f} percent a year, one basis point for priority pays off where "
+        f"it saves more than {seconds:f} s."
     )

@@ -3,10 +3,10 @@
     curve = Curve.of(levels, lot=10, smallest=10, largest=5_000)
     curve.cost(250)      # the money for 250 units
 
-A level is (net price, units): the money one more unit takes there, fees and charges included, rising along the book for
-a buy and for a sale alike (a sale takes negative money). Units are the finest size step of the market, money is in units
-of `Scale`. A curve is defined on the venue's lots alone: where a lot straddles levels it is a step of its own, so that
-the curve on the lots stays convex and exact.
+A level is (net price, units): the money one more unit takes there, fees and charges included, rising along the book
+for a buy and for a sale alike (a sale takes negative money). Units are the finest size step of the market, money is in
+units of `Scale`. A curve is defined on the venue's lots alone: where a lot straddles levels it is a step of its own, so
+that the curve on the lots stays convex and exact.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ class Curve:
 
     @classmethod
     def of(cls, levels: Iterable[Step], *, lot: int, smallest: int, largest: int) -> Curve:
-        """Return the curve over `levels`, best first, cut at what the levels hold and rounded to the lot.
+        """Return the curve over `levels`, best first.
 
         `smallest` is rounded up and `largest` down to the lot; with nothing left between them, nothing can be traded.
+        `levels` may end before `largest` where no larger size is asked of the curve.
         """
         steps = levels if isinstance(levels, list) else list(levels)
         if lot > 1:
@@ -46,8 +47,7 @@ class Curve:
         prices = [price for price, _ in steps]
         ends = list(accumulate([units for _, units in steps]))
         sums = list(accumulate([price * units for price, units in steps]))
-        held = ends[-1] if ends else 0
-        largest = min(largest, held) // lot * lot
+        largest = largest // lot * lot
         smallest = max(lot, -(-smallest // lot) * lot)
         return cls(lot, smallest, largest, prices, ends, sums)
 

@@ -29,6 +29,7 @@ class CapKind(StrEnum):
     """Where a limit above a venue's size comes from; the contract's names."""
 
     DEPTH = "DEPTH"
+    SLIPPAGE = "SLIPPAGE"
     MARGIN = "MARGIN"
     POSITION_LIMIT = "POSITION_LIMIT"
     REDUCE_ONLY = "REDUCE_ONLY"
@@ -60,11 +61,12 @@ class VenueInputs:
     price_significant_figures: int
     price_decimals: int
     min_size: Decimal
-    """The venue's smallest size; zero where it has none."""
+    """The smallest size. Prepared inputs have it on the lot, and the smallest notional in it."""
     min_notional: Decimal
-    """The venue's smallest notional in USD; zero where it has none, or where it is waived."""
+    """The venue's smallest notional in USD; zero where it has none, where it is waived, or, once prepared, where
+    `min_size` does not come from it."""
     caps: tuple[Cap, ...] = ()
-    """Limits beside depth."""
+    """Limits above the size. Prepared inputs have depth and slippage among them."""
     taker_fee_rate: Decimal
     maker_fee_rate: Decimal
     interface_fee_rate: Decimal = ZERO

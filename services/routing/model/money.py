@@ -2,10 +2,10 @@
 
     net price of a level = price * (side + rates) + charge        (USD per unit of the base asset; side is 1 or -1)
 
-`rates` are what is paid as a fraction of the price: taker, builder or integrator, platform and priority fee. `charge` is
-what is paid per unit whatever the level: funding over the holding time on the mark price, the expected cost of closing,
-latency and age of the book at the stated volatility, all three on the arrival mid price. The charge is rounded half to
-even at `CHARGE_DECIMALS`, the one place where a cost is rounded; a checker must do the same.
+`rates` are what is paid as a fraction of the price: taker, builder or integrator, platform and priority fee. `charge`
+is what is paid per unit whatever the level: funding over the holding time on the mark price, the expected cost of
+closing, latency and age of the book at the stated volatility, all three on the arrival mid price. Each is rounded half
+to even at `CHARGE_DECIMALS`, the one place where a cost is rounded; a checker must do the same.
 """
 
 from __future__ import annotations
@@ -114,15 +114,10 @@ def scale_of(inputs: Inputs) -> Scale:
 
 
 def net_levels(inputs: Inputs, venue: VenueInputs, scale: Scale, charge: Decimal) -> list[tuple[int, int]]:
-    """Return (net price, units) of the levels within the limit price."""
+    """Return (net price, units) of a venue's levels."""
     slope = scale.net((inputs.side.sign + taker_rate(venue)).scaleb(-inputs.price_decimals))
     fixed = scale.net(charge)
-    if inputs.limit_price is None:
-        return [(price * slope + fixed, units) for price, units in venue.levels]
-    limit = inputs.limit_price.scaleb(inputs.price_decimals)
-    if inputs.side.sign > 0:
-        return [(price * slope + fixed, units) for price, units in venue.levels if price <= limit]
-    return [(price * slope + fixed, units) for price, units in venue.levels if price >= limit]
+    return [(price * slope + fixed, units) for price, units in venue.levels]
 
 
 def _exponent(value: Decimal) -> int:

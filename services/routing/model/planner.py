@@ -28,7 +28,7 @@ BPS_DECIMALS: Final = 6
 
 
 def make_plan(inputs: Inputs) -> Plan:
-    """Return the cheapest plan for the wish, or why there is none."""
+    """Return the cheapest plan for prepared inputs, or why there is none."""
     scale = scale_of(inputs)
     reaches = [reach_of(inputs, venue, scale) for venue in inputs.venues]
     curves = [reach.curve for reach in reaches]
@@ -107,7 +107,9 @@ def walk(reach: Reach, units: int) -> tuple[int, int, int]:
 
 def legs_of(inputs: Inputs, reaches: Sequence[Reach], sizes: Sequence[int]) -> tuple[PlanLeg, ...]:
     """Return the legs of a split, the largest first, then by name."""
-    legs = [leg_of(inputs, reach, units, walk(reach, units)) for reach, units in zip(reaches, sizes, strict=True) if units]
+    legs = [
+        leg_of(inputs, reach, units, walk(reach, units)) for reach, units in zip(reaches, sizes, strict=True) if units
+    ]
     return tuple(sorted(legs, key=lambda leg: (-leg.size, leg.venue)))
 
 
@@ -136,7 +138,7 @@ def _limits(inputs: Inputs, reach: Reach) -> VenueLimits:
 
 
 def _truncation(inputs: Inputs, reaches: Sequence[Reach], sizes: Sequence[int], legs: Sequence[PlanLeg]) -> Decimal:
-    """Return what cutting each fill's fee can give back at most: a fill is a lot at least, and a cut less than a unit."""
+    """Return what cutting each fill's fee gives back at most: a fill is a lot or more, a cut less than one unit."""
     fees = {leg.venue: line.amount for leg in legs for line in leg.costs if line.kind == "VENUE_FEE"}
     bound = Decimal(0)
     for reach, units in zip(reaches, sizes, strict=True):
@@ -174,9 +176,7 @@ def _alternative(
     legs = legs_of(inputs, reaches, sizes)
     cost = sum((leg.total_cost for leg in legs), Decimal(0))
     extra = cost - total
-    return Alternative(
-        venue=venue, legs=legs, total_cost=cost, extra_cost=extra, extra_cost_bps=bps(extra, notional)
-    )
+    return Alternative(venue=venue, legs=legs, total_cost=cost, extra_cost=extra, extra_cost_bps=bps(extra, notional))
 
 
 def even_sizes(reaches: Sequence[Reach], size: int) -> list[int] | None:
@@ -191,9 +191,7 @@ def even_sizes(reaches: Sequence[Reach], size: int) -> list[int] | None:
     return sizes
 
 
-def _proof(
-    inputs: Inputs, reaches: Sequence[Reach], scale: Scale, found: Split, size: int, notional: Decimal
-) -> Proof:
+def _proof(inputs: Inputs, reaches: Sequence[Reach], scale: Scale, found: Split, size: int, notional: Decimal) -> Proof:
     """Return the certificate of a split."""
     lots = {reach.curve.lot for reach in reaches}
     cost, bound = scale.usd(found.cost), scale.usd(found.lower_bound)
@@ -223,9 +221,7 @@ def _set_proof(inputs: Inputs, reaches: Sequence[Reach], scale: Scale, one: SetB
     )
 
 
-def _neighbors(
-    inputs: Inputs, reaches: Sequence[Reach], scale: Scale, found: Split, size: int
-) -> Neighbors | None:
+def _neighbors(inputs: Inputs, reaches: Sequence[Reach], scale: Scale, found: Split, size: int) -> Neighbors | None:
     """Return the proof by neighbors, where exactly two venues could trade and both do."""
     if len(reaches) != 2 or not all(found.sizes):
         return None

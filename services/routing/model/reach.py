@@ -7,13 +7,13 @@ is a size of its own; the decision is recorded in `docs/decisions`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Final
 
 from services.domain.decimals import rounding
 from services.routing.model.curve import Curve
-from services.routing.model.inputs import Cap, CapKind, Inputs, VenueInputs
+from services.routing.model.inputs import ZERO, Cap, CapKind, Inputs, VenueInputs
 from services.routing.model.money import Charges, Scale, charges_of, net_levels
 
 BPS: Final = Decimal(10_000)
@@ -26,41 +26,70 @@ class Reach:
     venue: VenueInputs
     charges: Charges
     curve: Curve
-    caps: tuple[Cap, ...]
-    """Every limit above the size, depth first."""
-    by_notional: bool
-    """Whether the smallest size comes from the smallest notional."""
-    slippage_bound: bool
-    """Whether the depth ends at the slippage limit rather than with the book or the limit price."""
 
     @property
     def binding(self) -> CapKind:
         """The limit that ends first."""
-        return min(self.caps, key=_size).kind
+        return min(self.venue.caps, key=_size).kind
+
+
+def prepare(inputs: Inputs) -> Inputs:
+    """Return the inputs with every venue's limits in sizes: what a plan is made from, and what is stored."""
+    return replace(inputs, venues=tuple(_prepared(inputs, venue) for venue in inputs.venues))
+
+
+def _prepared(inputs: Inputs, venue: VenueInputs) -> VenueInputs:
+    taken = _within_limit(inputs, venue)
+    held = sum(units for _, units in taken)
+    caps = [Cap(CapKind.DEPTH, _size_of(held, inputs))]
+    if inputs.max_slippage_bps is not None:
+        caps.append(Cap(CapKind.SLIPPAGE, _size_of(_within_slippage(inputs, taken), inputs)))
+    minimum = max(venue.lot, units_up(venue.min_size, inputs.size_decimals))
+    worth = _smallest_notional(inputs, venue, taken)
+    smallest = -(-max(minimum, worth) // venue.lot) * venue.lot
+    return replace(
+        venue,
+        levels=taken,
+        min_size=_size_of(smallest, inputs),
+        min_notional=venue.min_notional if worth > minimum else ZERO,
+        caps=(*caps, *venue.caps),
+    )
 
 
 def reach_of(inputs: Inputs, venue: VenueInputs, scale: Scale) -> Reach:
-    """Return what `venue` may carry of the wish."""
+    """Return what `venue` may carry of the wish; its limits are prepared."""
     charges = charges_of(inputs, venue)
-    levels = net_levels(inputs, venue, scale, charges.total)
-    taken = venue.levels[: len(levels)]
-    held = sum(units for _, units in taken)
-    within = _within_slippage(inputs, taken)
-    depth = min(held, within)
-    caps = (Cap(CapKind.DEPTH, _size_of(depth, inputs)), *venue.caps)
-    largest = depth
-    for cap in venue.caps:
-        largest = min(largest, units_down(cap.size, inputs.size_decimals))
-    minimum = units_up(venue.min_size, inputs.size_decimals)
-    worth = _smallest_notional(inputs, venue, taken)
-    return Reach(
-        venue=venue,
-        charges=charges,
-        curve=Curve.of(levels, lot=venue.lot, smallest=max(minimum, worth), largest=largest),
-        caps=caps,
-        by_notional=worth > minimum,
-        slippage_bound=within < held,
+    curve = Curve.of(
+        net_levels(inputs, venue, scale, charges.total),
+        lot=venue.lot,
+        smallest=units_down(venue.min_size, inputs.size_decimals),
+        largest=min(units_down(cap.size, inputs.size_decimals) for cap in venue.caps),
     )
+    return Reach(venue=venue, charges=charges, curve=curve)
+
+
+def clip(inputs: Inputs, size: int) -> Inputs:
+    """Return the inputs with as many levels of each venue as `size` units and one level more need."""
+    return replace(inputs, venues=tuple(replace(one, levels=_clipped(one.levels, size)) for one in inputs.venues))
+
+
+def _clipped(levels: tuple[tuple[int, int], ...], size: int) -> tuple[tuple[int, int], ...]:
+    held = 0
+    for at, (_, units) in enumerate(levels):
+        if held >= size:
+            return levels[: at + 1]
+        held += units
+    return levels
+
+
+def _within_limit(inputs: Inputs, venue: VenueInputs) -> tuple[tuple[int, int], ...]:
+    """Return the levels no worse than the limit price."""
+    if inputs.limit_price is None:
+        return venue.levels
+    limit = inputs.limit_price.scaleb(inputs.price_decimals)
+    if inputs.side.sign > 0:
+        return tuple(level for level in venue.levels if level[0] <= limit)
+    return tuple(level for level in venue.levels if level[0] >= limit)
 
 
 def units_down(size: Decimal, decimals: int) -> int:
@@ -98,11 +127,11 @@ def _within_slippage(inputs: Inputs, levels: Sequence[tuple[int, int]]) -> int:
     if inputs.max_slippage_bps is None:
         return held
     sign = inputs.side.sign
-    bound = inputs.arrival_mid_price * (1 + sign * inputs.max_slippage_bps / BPS)
+    bound: Decimal = inputs.arrival_mid_price * (1 + sign * inputs.max_slippage_bps / BPS)
     exponent = bound.as_tuple().exponent
     extra = max(0, -inputs.price_decimals - exponent) if isinstance(exponent, int) else 0
-    limit = int(bound.scaleb(inputs.price_decimals + extra))
-    spare, taken = 0, 0
+    limit: int = int(bound.scaleb(inputs.price_decimals + extra))
+    spare, taken = 0, 0  # what better prices leave to worse ones
     for price, units in levels:
         gain = sign * (limit - price * 10**extra)
         if gain >= 0:

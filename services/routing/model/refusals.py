@@ -20,6 +20,11 @@ TRIES_MAX: Final = 64
 
 _CAPS: Final[dict[CapKind, tuple[RefusalReason, str, str]]] = {
     CapKind.DEPTH: (RefusalReason.INSUFFICIENT_LIQUIDITY, "the book", "Ask for less, or widen the price limits."),
+    CapKind.SLIPPAGE: (
+        RefusalReason.SLIPPAGE_EXCEEDED,
+        "the book within the slippage limit",
+        "Ask for less, or allow more slippage.",
+    ),
     CapKind.MARGIN: (RefusalReason.INSUFFICIENT_MARGIN, "the free margin", "Ask for less, or add margin."),
     CapKind.POSITION_LIMIT: (RefusalReason.POSITION_LIMIT, "the position limit", "Ask for less."),
     CapKind.REDUCE_ONLY: (RefusalReason.REDUCE_ONLY, "the position to reduce", "Ask for no more than the position."),
@@ -61,16 +66,17 @@ def of_venue(inputs: Inputs, reach: Reach, size: int) -> Refusal:
     smallest = _text(curve.smallest, inputs)
     if curve.is_empty or size > curve.largest:
         reason, what, advice = _CAPS[reach.binding]
-        if reach.binding is CapKind.DEPTH and reach.slippage_bound:
-            reason, what = RefusalReason.SLIPPAGE_EXCEEDED, "the book within the slippage limit"
         most = _text(max(curve.largest, 0), inputs)
         if curve.is_empty:
             most = f"{most}, less than the smallest order of {smallest}"
         return _no(reason, f"At {at}, {what} carries {most}, and {asked} was asked for.", advice, inputs, venue.venue)
     if size < curve.smallest:
-        reason = RefusalReason.NOTIONAL_TOO_SMALL if reach.by_notional else RefusalReason.SIZE_TOO_SMALL
-        rule = f"an order worth {plain_text(venue.min_notional)} USD, which is {smallest} here" if reach.by_notional else smallest
-        return _no(reason, f"The smallest order at {at} is {rule}; {asked} was asked for.", "Ask for more.", inputs, venue.venue)
+        reason, rule = RefusalReason.SIZE_TOO_SMALL, smallest
+        if venue.min_notional:
+            reason = RefusalReason.NOTIONAL_TOO_SMALL
+            rule = f"worth {plain_text(venue.min_notional)} USD, which is {smallest} here"
+        message = f"The smallest order at {at} is {rule}; {asked} was asked for."
+        return _no(reason, message, "Ask for more.", inputs, venue.venue)
     lot = _text(curve.lot, inputs)
     message = f"The size {asked} is not a multiple of {at}'s lot of {lot}."
     return _no(RefusalReason.SIZE_OFF_LOT, message, "Round the size to the lot.", inputs, venue.venue)
@@ -125,9 +131,7 @@ def nearest_sizes(reaches: Sequence[Reach], size: int) -> tuple[int, ...]:
     return tuple(one for one in (below, above) if one is not None)
 
 
-def _first(
-    reaches: Sequence[Reach], members: tuple[int, ...], sizes: Iterable[int], low: int, high: int
-) -> int | None:
+def _first(reaches: Sequence[Reach], members: tuple[int, ...], sizes: Iterable[int], low: int, high: int) -> int | None:
     curves = [reach.curve for reach in reaches]
     for units in sizes:
         if units < low or units > high:

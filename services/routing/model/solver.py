@@ -39,7 +39,7 @@ class SetBound:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What each venue takes, the money in all, and the bounds that prove it; without sizes, where nothing carries it."""
+    """What each venue takes, the money in all, and the bounds that prove it."""
 
     sizes: tuple[int, ...]
     cost: int

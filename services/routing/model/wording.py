@@ -19,7 +19,8 @@ def explain(inputs: Inputs, plan: Plan) -> str:
     if len(plan.legs) > 1:
         if single:
             extra = plain_text(single[0].extra_cost_bps or plan.total_cost_bps * 0)
-            return f"{said}, where one more unit costs the same at each; {name(single[0].venue)} alone costs {extra} bps more."
+            other = f"{name(single[0].venue)} alone costs {extra} bps more"
+            return f"{said}, where one more unit costs the same at each; {other}."
         return f"{said}, since no venue alone carries the size."
     if single:
         extra = plain_text(single[0].extra_cost_bps or plan.total_cost_bps * 0)
