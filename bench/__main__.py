@@ -16,6 +16,7 @@ MEASUREMENTS = (
     "history",
     "latency",
     "memory",
+    "scale",
     "signing",
     "startup",
 )
