@@ -93,7 +93,8 @@ ROOMS = (
     Room(
         name="routing",
         services=("perpmesh.routing.v1.RoutingService",),
-        peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"},
+        peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS", "portfolio": "PERPMESH_PORTFOLIO_ADDRESS"},
+        optional_peers=frozenset({"portfolio"}),
         uses_valkey=True,
         needs_postgres=True,
         scales=True,

@@ -19,7 +19,7 @@ from services.chassis.valkey_bus import ValkeyBus
 from services.routing.app.desk import Desk
 from services.routing.config import Config
 from services.routing.peers.market_data import MarketDataBooks
-from services.routing.peers.standings import PublicStandings
+from services.routing.peers.standings import PortfolioStandings
 from services.routing.rpc.service import RoutingRpc
 from services.routing.store.quotes import PostgresQuotes
 
@@ -40,23 +40,36 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     """Wire the room, serve it, and drain when told to stop."""
     database = await Database.open(ROOM, config.postgres)
     market_data = Peer(config.market_data_address, tls=config.chassis.server.tls, part="market_data")
+    portfolio = None
+    if config.portfolio_address:
+        portfolio = Peer(config.portfolio_address, tls=config.chassis.server.tls, part="portfolio")
     try:
         async with database.acquire() as connection:
             await require_current(connection, ROOM)
         async with ValkeyBus(config.bus) as bus:
-            await _serve(config, stop, database=database, market_data=market_data, bus=bus)
+            await _serve(config, stop, database=database, market_data=market_data, portfolio=portfolio, bus=bus)
     finally:
-        await market_data.close()
+        for peer in (market_data, portfolio):
+            if peer is not None:
+                await peer.close()
         await database.close()
 
 
-async def _serve(config: Config, stop: asyncio.Event, *, database: Database, market_data: Peer, bus: ValkeyBus) -> None:
+async def _serve(
+    config: Config,
+    stop: asyncio.Event,
+    *,
+    database: Database,
+    market_data: Peer,
+    portfolio: Peer | None,
+    bus: ValkeyBus,
+) -> None:
     clock = SYSTEM
     books = MarketDataBooks(market_data, clock)
     quotes = PostgresQuotes(database, clock, kept=timedelta(days=config.kept_days))
     desk = Desk(
         books=books,
-        standings=PublicStandings(),
+        standings=PortfolioStandings(portfolio),
         clock=clock,
         chance=_Chance(),
         life_min_ns=round(config.life_min_s * 1e9),

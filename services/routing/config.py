@@ -24,6 +24,12 @@ class Config:
         "Where market_data's gRPC server is, as host:port; several replicas' are split by commas, the one to prefer "
         "first.",
     )
+    portfolio_address: str = setting(
+        "PERPMESH_PORTFOLIO_ADDRESS",
+        "Where portfolio's gRPC server is, as host:port, for the fees, positions and margin of accounts; without it "
+        "every plan counts with the public base tier.",
+        default="",
+    )
     life_min_s: float = setting(
         "PERPMESH_QUOTE_LIFE_MIN_S",
         "How long a quote lives in a market that moves by 100 percent a year or more, in seconds.",

@@ -17,6 +17,11 @@ from services.routing.model.inputs import ZERO, Cap, CapKind, Inputs, VenueInput
 from services.routing.model.money import Charges, Scale, charges_of, net_levels
 
 BPS: Final = Decimal(10_000)
+_MID_DECIMALS: Final = 1
+"""The mean of two prices of the market has one decimal more than they have at most."""
+_BPS_DECIMALS: Final = 4
+_FINER: Final[int] = 100_000
+"""As many decimals more, so that a bound is a whole number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +133,10 @@ def _within_slippage(inputs: Inputs, levels: Sequence[tuple[int, int]]) -> int:
         return held
     sign = inputs.side.sign
     bound: Decimal = inputs.arrival_mid_price * (1 + sign * inputs.max_slippage_bps / BPS)
-    exponent = bound.as_tuple().exponent
-    extra = max(0, -inputs.price_decimals - exponent) if isinstance(exponent, int) else 0
-    limit: int = int(bound.scaleb(inputs.price_decimals + extra))
+    limit = int(bound.scaleb(inputs.price_decimals + _MID_DECIMALS + _BPS_DECIMALS))
     spare, taken = 0, 0  # what better prices leave to worse ones
     for price, units in levels:
-        gain = sign * (limit - price * 10**extra)
+        gain = sign * (limit - price * _FINER)
         if gain >= 0:
             spare, taken = spare + gain * units, taken + units
             continue

@@ -113,13 +113,13 @@ def assemble(wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) ->
 def _known(wish: Wish, books: MarketBooks) -> None:
     """Refuse a venue that does not list the market: a misspelled one would leave out what was meant."""
     names = [rules.venue for rules in books.rules]
-    for field, venues in (("venues", wish.venues), ("excluded_venues", wish.excluded)):
+    for path, venues in (("venues", wish.venues), ("excluded_venues", wish.excluded)):
         for at, venue in enumerate(venues):
             if venue not in names:
                 raise DomainError(
                     Reason.VENUE_UNKNOWN,
-                    f"{field}[{at}]: {venue!r:.40} does not list {wish.market}; {' and '.join(names)} do.",
-                    metadata={"field": f"{field}[{at}]", "venue": venue, "venues": ", ".join(names)},
+                    f"{path}[{at}]: {venue!r:.40} does not list {wish.market}; {' and '.join(names)} do.",
+                    metadata={"field": f"{path}[{at}]", "venue": venue, "venues": ", ".join(names)},
                 )
 
 
@@ -134,7 +134,7 @@ def _leave_out(wish: Wish, standing: Standing, rules: VenueRules, book: VenueBoo
         reason = RefusalReason.VENUE_STALE if stale else RefusalReason.VENUE_RECOVERING
         said = f": {book.reason}" if book.reason else ""
         return _no(reason, f"The book of {at} is {book.state.value}{said}.", venue)
-    if not standing.is_public and venue not in standing.by_venue:
+    if not standing.is_public and venue not in standing.by_venue and venue not in wish.venues:
         return _no(RefusalReason.NO_ACCOUNT, f"There is no account at {at} to trade from.", venue)
     return None
 
