@@ -76,6 +76,8 @@ class Merged:
 
 def merge(curves: Sequence[tuple[int, Curve]], spare: int) -> Merged:
     """Return the curves of (owner, curve), all of one lot, as one, as far as `spare` units beyond their smallest."""
+    lot = curves[0][1].lot
+    spare -= spare % lot
     base = cost = largest = 0
     rows: list[tuple[int, int, int]] = []
     for taker, (_, curve) in enumerate(curves):
@@ -93,7 +95,7 @@ def merge(curves: Sequence[tuple[int, Curve]], spare: int) -> Merged:
     rows.sort()
     owners = tuple(owner for owner, _ in curves)
     bases = tuple(curve.smallest for _, curve in curves)
-    return _of(rows, curves[0][1].lot, owners, bases, base, cost, largest)
+    return _of(rows, lot, owners, bases, base, cost, largest)
 
 
 def relax(groups: Sequence[Merged]) -> Merged:
