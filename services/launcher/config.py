@@ -106,6 +106,12 @@ class Config:
         "For `edge` alone, where rooms run elsewhere: room=host:port for each, more than once for replicas.",
         default=(),
     )
+    edge_certificates: Path | None = setting(
+        "PERPMESH_EDGE_CERTIFICATES",
+        "For `edge` alone: the folder of the edge's certificate, as `certificates` writes it; without one the rooms "
+        "must take plaintext.",
+        default=None,
+    )
     scale: int = setting(
         "PERPMESH_SCALE",
         "How many replicas run of each room that may have several; `make up SCALE=2` sets it.",

@@ -232,13 +232,16 @@ def edge_of(ground: Ground) -> Edge:
         here,
         descriptors=descriptors,
         access_log=ground.layout.logs / "access.log",
-        tls=EdgeTls(
-            cert=certificates.cert_of(tls, EDGE),
-            key=certificates.key_of(tls, EDGE),
-            authority=tls / certificates.AUTHORITY,
-        )
-        if ground.config.mesh_tls
-        else None,
+        tls=edge_tls(tls) if ground.config.mesh_tls else None,
+    )
+
+
+def edge_tls(folder: Path) -> EdgeTls:
+    """Return the edge's certificate in a folder."""
+    return EdgeTls(
+        cert=certificates.cert_of(folder, EDGE),
+        key=certificates.key_of(folder, EDGE),
+        authority=folder / certificates.AUTHORITY,
     )
 
 
