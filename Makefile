@@ -13,7 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up reset backup restore test referee integration e2e foreign signatures bench lint type gen gen-check record lock ci moved venue-check
+.PHONY: help setup up reset backup restore test referee integration e2e foreign signatures cancels bench lint type gen gen-check record lock ci moved venue-check
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ referee integration e2e foreign: $(VENV)/.dev  ## run one folder of tests
 
 signatures: $(VENV)/.dev  ## compare 100,000 random Hyperliquid signatures with the official SDK's
 	@PERPMESH_SIGNATURES=100000 $(PY) -m pytest tests/foreign/test_hyperliquid_signing.py -s --timeout 900 $(ARGS)
+
+cancels: $(VENV)/.dev  ## cancel a million operations of two users; no byte of one may reach the other
+	@PERPMESH_CANCELS=1000000 $(PY) -m pytest tests/integration/chassis/test_canceled_operations.py -s $(ARGS)
 
 bench: $(VENV)/.dev  ## measure every speed claim beside its peer
 	@$(PY) -m bench $(ARGS)
