@@ -189,6 +189,6 @@ async def test_the_storm_finds_a_client_that_keeps_a_line_it_owes_a_reply_to(cac
         assert replies == [user.encode() * 64]
 
     with pytest.raises(ExceptionGroup) as found:
-        await storm(ask, 2_000, random.Random(1))
+        await storm(ask, 100_000, random.Random(1))  # one is enough, and comes within the first hundreds
     assert found.group_contains(AssertionError)
     await line.close()
