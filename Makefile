@@ -13,7 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up reset backup restore test referee integration e2e foreign signatures cancels bench lint type gen gen-check record lock ci moved venue-check
+.PHONY: help setup up roll reset backup restore test referee integration e2e foreign restarts signatures cancels bench lint type gen gen-check record lock ci moved venue-check
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ setup: $(VENV)/.server  ## make .venv with what running needs (make up does it b
 
 up: $(VENV)/.server  ## start the whole mesh here; Ctrl-C ends it (SCALE=2: two replicas of each room)
 	@$(if $(SCALE),PERPMESH_SCALE=$(SCALE)) exec $(PY) -m services.launcher up
+
+roll: $(VENV)/.server  ## restart every room of the running mesh, one replica after another
+	@$(PY) -m services.launcher roll
 
 reset: $(VENV)/.server  ## empty the state folder (var/); refuses while the mesh runs
 	@$(PY) -m services.launcher reset
@@ -35,6 +38,9 @@ test: $(VENV)/.dev  ## run every test, three files at a time: most of them wait
 
 referee integration e2e foreign: $(VENV)/.dev  ## run one folder of tests
 	@$(PY) -m pytest tests/$@ $(ARGS)
+
+restarts: $(VENV)/.dev  ## kill and restart every replica under 200 calls/s and 200 streams
+	@LOAD_CALLS_PER_S=200 LOAD_STREAMS=200 LOAD_SILENCE_MAX_S=2 $(PY) -m pytest tests/e2e/test_replicas.py -s --timeout 600 $(ARGS)
 
 signatures: $(VENV)/.dev  ## compare 100,000 random Hyperliquid signatures with the official SDK's
 	@PERPMESH_SIGNATURES=100000 $(PY) -m pytest tests/foreign/test_hyperliquid_signing.py -s --timeout 900 $(ARGS)

@@ -28,6 +28,7 @@ from services.domain.market import Source
 from services.market_data.rpc.encode import PriceEncoder
 from services.venues.hyperliquid.wire import events, frames, universe
 from services.venues.hyperliquid.wire.info import decode_meta
+from services.venues.lighter.wire import numbers
 from services.venues.lighter.wire.frames import Decoder
 from tests.support.feed import LIGHTER_BTC
 
@@ -59,6 +60,7 @@ def ours_lighter(*, to_bytes: bool) -> Pass:
     listing = replace(LIGHTER_BTC, market="BTC-PERP")
 
     def run(raw: list[bytes]) -> None:
+        numbers.forget()  # every pass meets the recording for the first time
         decoder, engine = Decoder((listing,), chain="offset"), engine_of([listing])
         encoder = PriceEncoder({"lighter": Source.MAINNET})
         decode, emit, round_, now = decoder.decode, engine.intake.emit, engine.round, time.time_ns

@@ -84,8 +84,8 @@ def hyperliquid() -> tuple[float, float]:
     return statistics.median(a for a, _ in found), statistics.median(b for _, b in found)
 
 
-async def lighter() -> tuple[float, float]:
-    """Return (ours, the SDK's)."""
+async def lighter() -> tuple[float, float, float]:
+    """Return (ours, the SDK's as its users call it, the SDK's called from a second thread)."""
     key = ApiKey(account_index=1234, api_key_index=5)
 
     async def secrets(_: ApiKey) -> str:
@@ -109,21 +109,33 @@ async def lighter() -> tuple[float, float]:
                 0, 42, 147, 167_010, False, 0, 0, order_expiry=0, nonce=nonce, api_key_index=5
             )
 
+        def theirs_in_a_thread() -> float:
+            def once() -> object:
+                return client.sign_create_order(
+                    0, 42, 147, 167_010, False, 0, 0, order_expiry=0, nonce=1, api_key_index=5
+                )
+
+            return microseconds(once, LIGHTER_ORDERS)
+
         await ours(0)
-        found = [(await timed(ours), await timed(theirs)) for _ in range(PASSES)]
+        found = [
+            (await timed(ours), await timed(theirs), await asyncio.to_thread(theirs_in_a_thread)) for _ in range(PASSES)
+        ]
     await client.close()
-    return statistics.median(a for a, _ in found), statistics.median(b for _, b in found)
+    mine, main, thread = (statistics.median(row[place] for row in found) for place in range(3))
+    return mine, main, thread
 
 
 def report() -> str:
     """Measure and return the lines to print."""
     mine, sdks = hyperliquid()
-    ours, theirs = asyncio.run(lighter())
+    ours, theirs, threaded = asyncio.run(lighter())
     rows = [
         ("Hyperliquid, ours (" + curve.BACKEND + ")", mine, sdks / mine),
         ("Hyperliquid, hyperliquid-python-sdk 0.24.0", sdks, 1.0),
         ("Lighter, ours (child, checked)", ours, theirs / ours),
         ("Lighter, lighter-sdk 1.1.8 (in the process)", theirs, 1.0),
+        ("Lighter, lighter-sdk 1.1.8 (second thread)", threaded, theirs / threaded),
     ]
     return "\n".join(f"{name:<48} {us:8.0f} us {1e6 / us:8.0f} a second {ratio:6.2f}x" for name, us, ratio in rows)
 

@@ -7,8 +7,9 @@
     await server.stop()
 
 Only what the servicer's own class defines is served; the rest of a known service answers UNIMPLEMENTED with the reason
-CALL_NOT_SERVED. Stopping drains: health says NOT_SERVING, `draining` is set so that streams end by themselves, the
-connections are told to go away (GOAWAY), and calls in flight get the grace time to finish.
+CALL_NOT_SERVED. Stopping drains: health says NOT_SERVING while calls are still taken (the notice), then `draining` is
+set so that streams end by themselves, the connections are told to go away (GOAWAY), and calls in flight get the grace
+time to finish.
 """
 
 from __future__ import annotations
@@ -137,7 +138,9 @@ class Server:
         """Make a server that does not listen yet; `ready` returns why the room cannot work now, or None."""
         self.room = room
         self.draining = asyncio.Event()
-        """Set when the room begins to stop; streams wait on it and end."""
+        """Set when the room takes no new streams any more; streams wait on it and end."""
+        self.leaving = asyncio.Event()
+        """Set when the room begins to stop: health says so, while calls and streams are still taken."""
         self.port = 0
         self.services: list[str] = []
         self._config = config
@@ -188,7 +191,7 @@ class Server:
         """Listen, write the run file (with the entries of `run` added) and return the port."""
         config = self._config
         handlers = dict(self._handlers)
-        handlers.update(health.Health(self.services, self._ready, self.draining, self._clock).handlers())
+        handlers.update(health.Health(self.services, self._ready, self.leaving, self._clock).handlers())
         if config.reflection:
             handlers.update(self._reflection())
         server = grpc.aio.server(options=_options(config), maximum_concurrent_rpcs=config.calls_max)
@@ -212,15 +215,24 @@ class Server:
         self._log.event("server.started", port=self.port, services=self.services)
         return self.port
 
+    async def notice(self) -> None:
+        """Say by health that the room is going, and go on as before until whoever chooses replicas has seen it.
+
+        What a room does before it ends its streams, so that they are opened again elsewhere. Safe to call twice.
+        """
+        if not self.leaving.is_set():
+            self.leaving.set()
+            if self._config.drain_notice_s:
+                await self._clock.sleep(self._config.drain_notice_s)
+
     async def stop(self) -> None:
-        """Drain and stop; safe to call twice."""
+        """Give notice, drain and stop; safe to call twice."""
         if self._server is None or self._stopped:
             return
         self._stopped = True
         start = self._clock.monotonic()
+        await self.notice()
         self.draining.set()
-        if self._config.drain_notice_s:
-            await self._clock.sleep(self._config.drain_notice_s)
         await self._server.stop(self._config.drain_grace_s)
         if self._config.run_file is not None:
             self._config.run_file.unlink(missing_ok=True)

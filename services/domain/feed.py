@@ -81,6 +81,8 @@ class Trade:
     liquidation: bool
     venue_time_ns: int
     receive_time_ns: int
+    sequence: int = 0
+    """The number that another replica has given it within its market; 0 for one that comes from the venue itself."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from services.chassis.clock import SYSTEM
 from services.chassis.config import ConfigError
-from services.chassis.tls import EDGE
-from services.launcher import certificates, database, embedded, plan
+from services.launcher import certificates, database, embedded, plan, rolling
 from services.launcher import config as settings
 from services.launcher.config import CHECKOUT, Config, Layout
 from services.launcher.edge import EdgeError
@@ -26,9 +25,10 @@ from services.launcher.process import Guard
 from services.launcher.screen import Screen
 from services.launcher.supervisor import MeshError, Supervisor
 
-USAGE = """Usage: python -m services.launcher up|reset|backup FILE|restore FILE|edge FOLDER|certificates FOLDER
+USAGE = """Usage: python -m services.launcher up|roll|reset|backup FILE|restore FILE|edge FOLDER|certificates FOLDER
 
   up      start the whole mesh in the foreground; Ctrl-C ends it
+  roll    restart every room of the running mesh, one replica after another
   reset   empty the state folder
   backup  write everything the rooms keep in PostgreSQL into FILE, while the mesh runs or not
   restore put back what `backup` wrote, in place of what is there; refuses while the mesh runs
@@ -46,6 +46,9 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case ["up"]:
                 return up(screen, started)
+            case ["roll"]:
+                asyncio.run(rolling.roll(Layout.at(settings.read(os.environ)), screen.say))
+                return 0
             case ["reset"]:
                 return reset(screen)
             case ["backup", file]:
@@ -84,7 +87,7 @@ def up(screen: Screen, started: float) -> int:
             with _reserved(config) as (config_with_ports, ports):
                 screen.starting(layout, config)
                 ground = _ground(config_with_ports, layout, ports)
-                certificates.make(layout.certificates, (EDGE, *(room.name for room in ground.rooms)))
+                certificates.make(layout.certificates, plan.part_names(ground.rooms))
                 _raise_file_limit()
                 supervisor = asyncio.run(_supervise(ground, guard, screen, started))
         finally:
@@ -196,7 +199,7 @@ def edge(folder: Path) -> int:
 
 def write_certificates(folder: Path, screen: Screen) -> int:
     """Write what the parts of a mesh elsewhere prove themselves with."""
-    made = certificates.make_apart(folder, (EDGE, *(room.name for room in plan.built(plan.ROOMS, CHECKOUT))))
+    made = certificates.make_apart(folder, plan.part_names(plan.built(plan.ROOMS, CHECKOUT)))
     screen.say(f"Wrote certificates into {folder}: start every part again." if made else "The certificates live on.")
     return 0
 

@@ -190,6 +190,11 @@ class Layout:
         return self.state / "secrets.json"
 
     @property
+    def master_keys(self) -> Path:
+        """The vault's master keys, made by it on first start; only their owner may read them."""
+        return self.state / "master-keys"
+
+    @property
     def certificates(self) -> Path:
         """The certificates and keys of the mesh's parts, made at every start; only their owner may read them."""
         return self.state / "tls"
@@ -206,7 +211,17 @@ class Layout:
 
     def owned(self) -> tuple[Path, ...]:
         """Return all that the mesh may have written: what a reset removes, and nothing else."""
-        names = ("log", "run", "postgres", "tls", "secrets.json", "mesh.json", "edge.json", "valkey.conf")
+        names = (
+            "log",
+            "run",
+            "postgres",
+            "tls",
+            "secrets.json",
+            "master-keys",
+            "mesh.json",
+            "edge.json",
+            "valkey.conf",
+        )
         return (*(self.state / name for name in names), *self.state.glob("*.json.part"), self.sockets)
 
     def prepare(self) -> None:

@@ -45,8 +45,14 @@ class Room:
     """Whether it tells keys and revocations on a private page, for the edge and for every room."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """The variable that takes a secret which outlives restarts, by the secret's name."""
+    listeners: Mapping[str, str] = field(default_factory=dict)
+    """The variable that takes the address of a further listener, by its name; a peer names it `room.listener`."""
+    keeps_master_keys: bool = False
+    """Whether it keeps master keys in a file of its own in the state folder, and gives test funds."""
     scales: bool = False
     """Whether several of it may run side by side: as many as PERPMESH_SCALE says."""
+    relays: bool = False
+    """Whether one of several replicas feeds the others, over Valkey."""
     may_touch: tuple[str, ...] = ("~*", "&*")
     """The keys (`~`) and channels (`&`) of Valkey that it may touch, as patterns of Valkey's own."""
 
@@ -61,6 +67,7 @@ ROOMS = (
         uses_postgres=True,
         secrets={"page": "PERPMESH_PAGE_SECRET"},
         scales=True,
+        relays=True,
         may_touch=("~prices:*", "~market_data:*", "&market_data:*", "&auth:ended"),
     ),
     Room(
@@ -80,6 +87,17 @@ ROOMS = (
         peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"},
         scales=True,
         may_touch=("~connections:*", "&auth:ended"),
+    ),
+    Room(
+        name="vault",
+        services=("perpmesh.vault.v1.VaultService",),
+        listeners={"signer": "PERPMESH_SIGNER_LISTEN"},
+        uses_venues=True,
+        uses_valkey=True,
+        needs_postgres=True,
+        keeps_master_keys=True,
+        secrets={"page": "PERPMESH_PAGE_SECRET"},
+        may_touch=("&auth:ended",),
     ),
 )
 """Every room the launcher can start; those that are not built are left out."""
@@ -128,7 +146,9 @@ class Ground:
 def built(rooms: Iterable[Room], checkout: Path) -> tuple[Room, ...]:
     """Return those of `rooms` that the checkout can start, their peers included."""
     here = {room.name for room in rooms if is_built(room.name, checkout)}
-    return tuple(room for room in rooms if room.name in here and here.issuperset(room.peers))
+    return tuple(
+        room for room in rooms if room.name in here and here.issuperset(peer.partition(".")[0] for peer in room.peers)
+    )
 
 
 def is_built(name: str, checkout: Path) -> bool:
@@ -150,9 +170,20 @@ def port_names(rooms: Iterable[Room], *, simulator: bool, scale: int = 1) -> tup
     """Return the names of the ports to reserve, beside the edge's two."""
     every = [(room, name) for room in rooms for name in instances(room, scale)]
     pages = (f"{name}.page" for room, name in every if room.has_page)
+    inner = (f"{name}.{listener}" for room, name in every for listener in room.listeners)
     metrics = (f"{name}.metrics" for _, name in every)
     faces = (f"{SIMULATOR}.{face}" for face in FACES if simulator)
-    return (*(name for _, name in every), *pages, *metrics, *faces)
+    return (*(name for _, name in every), *pages, *inner, *metrics, *faces)
+
+
+SIGNER_CALLER = "execution"
+"""The one part that the vault signs for; it has a certificate wherever the vault runs."""
+
+
+def part_names(rooms: Iterable[Room]) -> tuple[str, ...]:
+    """Return the parts that get a certificate."""
+    names = [EDGE, *(room.name for room in rooms)]
+    return tuple(dict.fromkeys([*names, *([SIGNER_CALLER] if "vault" in names else [])]))
 
 
 def valkey_url(ground: Ground) -> str:
@@ -306,6 +337,8 @@ def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
         env["PERPMESH_VALKEY_URL"] = room_valkey_url(ground, room.name)
     if room.scales and config.scale > 1:
         env["PERPMESH_DRAIN_NOTICE_S"] = ground.environ.get("PERPMESH_DRAIN_NOTICE_S") or DRAIN_NOTICE_S
+    if room.relays and config.scale > 1:
+        env["PERPMESH_RELAY"] = "true"
     if room.uses_postgres or room.needs_postgres:
         env["PERPMESH_POSTGRES_URL"] = room_postgres_url(ground, room.name)
     if AUTH_PAGE in ports:
@@ -317,6 +350,11 @@ def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
             pages = [port for page, port in ports.items() if page.startswith("auth.") and page.endswith(".page")]
             env["PERPMESH_AUTH_URL"] = f"http://{LOOPBACK}:{pages[number % len(pages)]}"
     env |= {variable: ground.secrets[name] for name, variable in room.secrets.items()}
+    env |= {variable: f"{LOOPBACK}:{ports[f'{name}.{inner}']}" for inner, variable in room.listeners.items()}
+    if room.keeps_master_keys:
+        env["PERPMESH_VAULT_MASTER_KEY_STORE"] = str(ground.layout.master_keys)
+        if ground.simulator:
+            env["PERPMESH_SIMULATOR_CONTROL_URL"] = f"http://{LOOPBACK}:{ports[f'{SIMULATOR}.control']}"
     if room.answers_for_all:
         env["PERPMESH_DESCRIBED_SERVICES"] = ",".join(name for one in ground.rooms for name in one.services)
     if room.web:

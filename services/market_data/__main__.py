@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from services.chassis import ids
 from services.chassis.auth_feed import feed_of, start_feed
@@ -23,9 +24,14 @@ from services.market_data.app.audit import Auditor
 from services.market_data.app.backfill import Backfill
 from services.market_data.app.demand import Demand
 from services.market_data.app.engine import Engine
+from services.market_data.app.gate import Gate
 from services.market_data.app.recorder import Recorder
+from services.market_data.app.relay import Relay
+from services.market_data.app.relayed_venue import RelayedVenue
 from services.market_data.app.view import View
 from services.market_data.config import Config
+from services.market_data.peers.replicas import ValkeyReplicas
+from services.market_data.ports import HistorySink
 from services.market_data.rpc.history_calls import HistoryCalls
 from services.market_data.rpc.publisher import StreamPublisher
 from services.market_data.rpc.service import MarketDataService
@@ -39,32 +45,40 @@ from services.venues.port import FeedLevel, Venue
 
 SERVICE = "perpmesh.marketdata.v1.MarketDataService"
 OFF = "off"
+PAUSE_S = 3.0
+"""How long every venue may be away before the room says that it is not ready."""
+AGAIN_NS = 10_000_000_000
+"""Prints this recent are recorded once more by a replica that begins to feed: they may have died with the last one."""
 
 
 async def main(config: Config, stop: asyncio.Event) -> None:
     """Wire the room, feed it, serve it, and drain when told to stop."""
     clock = SYSTEM
-    venues = make_venues(config, clock)
+    history = make_history(config, clock)
+    makers = make_venues(config, clock)
+    relayed = [RelayedVenue(make, clock, store=history.store) for make in makers.values()] if config.relay else []
+    venues: list[Venue] = list(relayed) or [make() for make in makers.values()]
     sources = {venue.name: Source(config.venues) for venue in venues}
     demand = Demand(dict.fromkeys(config.markets, FeedLevel.BOOK), clock)
     bus = ValkeyBus(config.bus)
     cache = PriceCache(bus, clock, is_wanted=demand.is_wanted)
-    epoch, streams_max = ids.new_seed() & 0xFFFFFFFF, config.streams_max
     publisher = StreamPublisher(
-        sources=sources, epoch=epoch, clock=clock, keep_price=cache.keep, streams_max=streams_max
+        sources=sources,
+        epoch=ids.new_seed() & 0xFFFFFFFF,
+        clock=clock,
+        keep_price=cache.keep,
+        streams_max=config.streams_max,
     )
     engine = Engine(venues=venues, publisher=publisher, demand=demand, clock=clock)
-    history = make_history(config, clock)
-    recorder = make_recorder(config, engine, history, publisher, clock)
+    gate = Gate(history.writer)
+    recorder = make_recorder(config, engine, gate, publisher, clock)
     engine.follow(recorder)
-    backfills = [make_backfill(venue, recorder, history, config, clock, engine) for venue in venues]
+    relay = make_relay(config, relayed, engine, gate, recorder, bus, clock) if relayed else None
+    cache.is_ours = lambda: gate.is_open()
+    backfills = [make_backfill(venue, recorder, history, gate, config, clock, engine) for venue in venues]
     service = make_service(config, clock, engine, publisher, sources, recorder, history)
 
-    def ready() -> str | None:
-        if any(venue.status().state is FeedState.LIVE for venue in venues):
-            return None
-        return "no venue is live, so there are no prices"
-
+    ready = Readiness(venues, clock, relay)
     feed = feed_of(config.auth, config.chassis.server.tls.callers)
     server = Server("market_data", config.chassis.server, ready=ready, verifier=feed.verifier if feed else None)
     server.add(SERVICE, service)
@@ -76,6 +90,8 @@ async def main(config: Config, stop: asyncio.Event) -> None:
             start_feed(feed, tasks, bus)
             for name, work in (("engine", engine.run), ("cache", cache.run), ("publisher", publisher.run)):
                 tasks.start(name, work)
+            if relay is not None:
+                tasks.start("relay", relay.run)
             tasks.start("audit", Auditor(engine, clock, interval_s=config.audit_interval_s).run)
             for venue in venues:
                 tasks.start(f"venue.{venue.name}", lambda venue=venue: venue.run(engine.intake.emit))  # type: ignore[misc]
@@ -85,6 +101,9 @@ async def main(config: Config, stop: asyncio.Event) -> None:
             history.start(tasks)
             await server.start()
             await tasks.wait(stop)
+            if relay is not None:
+                await relay.leave()
+            await server.notice()
             publisher.close(Reason.DRAINING, "this room is stopping; connect again and resume from the last cursor")
             await server.stop()
             await history.writer.drain()
@@ -94,13 +113,34 @@ async def main(config: Config, stop: asyncio.Event) -> None:
             await probes.close()
 
 
+class Readiness:
+    """Whether the room has prices. A pause of every venue, such as a change of the feeder, must last to count."""
+
+    def __init__(self, venues: list[Venue], clock: Clock, relay: Relay | None) -> None:
+        self._venues = venues
+        self._clock = clock
+        self._relay = relay
+        self._live_s = -PAUSE_S
+
+    def __call__(self) -> str | None:
+        """Return why there are no prices, or None."""
+        if self._relay is not None and self._relay.missing:
+            return "this replica has not heard yet what the one that feeds knows"
+        now_s = self._clock.monotonic()
+        if any(venue.status().state is FeedState.LIVE for venue in self._venues):
+            self._live_s = now_s
+        if now_s - self._live_s < PAUSE_S:
+            return None
+        return "no venue is live, so there are no prices"
+
+
 def make_recorder(
-    config: Config, engine: Engine, history: History, publisher: StreamPublisher, clock: Clock
+    config: Config, engine: Engine, sink: HistorySink, publisher: StreamPublisher, clock: Clock
 ) -> Recorder:
     """Return what makes history of what the engine sees."""
     return Recorder(
         engine,
-        history.writer,
+        sink,
         publisher.candles,
         clock,
         markets=config.history.markets or config.markets,
@@ -152,57 +192,82 @@ def make_history(config: Config, clock: Clock) -> History:
 
 
 def make_backfill(
-    venue: Venue, recorder: Recorder, history: History, config: Config, clock: Clock, engine: Engine
+    venue: Venue, recorder: Recorder, history: History, sink: Gate, config: Config, clock: Clock, engine: Engine
 ) -> Backfill:
     """Return what asks one venue for its past."""
     return Backfill(
         venue,
         recorder,
-        history.writer,
+        sink,
         history.store,
         clock,
         interval_s_of=lambda market, name: engine.markets[market].venues[name].listing.funding_interval_s,
         pause_s=config.history.backfill_pause_s,
         depth=config.history.backfill_candles,
         funding_days=config.history.backfill_funding_days,
-        tell=lambda venue, why: log.warning("backfill.failed", venue=venue, error=why),
+        tell=lambda venue, why: log.warning("backfill.failed", venue=venue, error=why) if sink.is_open() else None,
     )
 
 
-def make_venues(config: Config, clock: Clock) -> list[Venue]:
-    """Return the venues that the configuration names, each with its own breakers."""
+def make_venues(config: Config, clock: Clock) -> dict[str, Callable[[], Venue]]:
+    """Return what makes each venue that the configuration names, with breakers that outlive it."""
     source = Source(config.venues)
-    venues: list[Venue] = []
-    address = config.hyperliquid_url or {
+    venues: dict[str, Callable[[], Venue]] = {}
+    first = config.hyperliquid_url or {
         Source.MAINNET: hyperliquid.MAINNET_URL,
         Source.TESTNET: hyperliquid.TESTNET_URL,
     }.get(source, OFF)
-    if address != OFF:
+    if first != OFF:
         rest, socket = _circuits("hyperliquid", config, clock)
-        venues.append(
-            hyperliquid.HyperliquidVenue(
-                hyperliquid.HyperliquidConfig(source=source, base_url=address),
-                clock=clock,
-                rng=ids.seeded_random(),
-                rest_breaker=rest,
-                socket_breaker=socket,
-            )
+        venues["hyperliquid"] = lambda: hyperliquid.HyperliquidVenue(
+            hyperliquid.HyperliquidConfig(source=source, base_url=first),
+            clock=clock,
+            rng=ids.seeded_random(),
+            rest_breaker=rest,
+            socket_breaker=socket,
         )
-    address = config.lighter_url or {Source.MAINNET: lighter.MAINNET_URL, Source.TESTNET: lighter.TESTNET_URL}.get(
+    second = config.lighter_url or {Source.MAINNET: lighter.MAINNET_URL, Source.TESTNET: lighter.TESTNET_URL}.get(
         source, OFF
     )
-    if address != OFF:
-        rest, socket = _circuits("lighter", config, clock)
-        venues.append(
-            lighter.LighterVenue(
-                lighter.LighterConfig(source=source, base_url=address, chain=config.lighter_chain),
-                clock=clock,
-                rng=ids.seeded_random(),
-                rest_breaker=rest,
-                socket_breaker=socket,
-            )
+    if second != OFF:
+        lighter_rest, lighter_socket = _circuits("lighter", config, clock)
+        venues["lighter"] = lambda: lighter.LighterVenue(
+            lighter.LighterConfig(source=source, base_url=second, chain=config.lighter_chain),
+            clock=clock,
+            rng=ids.seeded_random(),
+            rest_breaker=lighter_rest,
+            socket_breaker=lighter_socket,
         )
     return venues
+
+
+def make_relay(
+    config: Config,
+    venues: list[RelayedVenue],
+    engine: Engine,
+    gate: Gate,
+    recorder: Recorder,
+    bus: ValkeyBus,
+    clock: Clock,
+) -> Relay:
+    """Return what lets replicas share one set of sockets; only the one that feeds records."""
+    me = ids.new_id()
+    relay = Relay(
+        me,
+        venues=venues,
+        engine=engine,
+        demand=engine.demand,
+        replicas=ValkeyReplicas(me, bus, config.bus, [venue.name for venue in venues]),
+        clock=clock,
+        on_lead=lambda: recorder.again(clock.time_ns() - AGAIN_NS),
+    )
+    gate.is_open = lambda: relay.leading
+    feeding = METRICS.gauge("perpmesh_relay_feeding", "Whether this replica feeds the others.")
+    feeding.set_function(lambda: float(relay.leading))
+    METRICS.gauge("perpmesh_relay_fed", "Replicas fed by this one.").set_function(lambda: float(relay.asker_count))
+    turns = METRICS.gauge("perpmesh_relay_turns", "How often this replica began to feed.")
+    turns.set_function(lambda: float(relay.turns))
+    return relay
 
 
 def _circuits(venue: str, config: Config, clock: Clock) -> tuple[Circuit, Circuit]:

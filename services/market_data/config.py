@@ -191,6 +191,12 @@ class Config:
         "The markets whose best bid and ask, trades and books are always fed; others are while someone watches them.",
         default=DEFAULT_MARKETS,
     )
+    relay: bool = setting(
+        "PERPMESH_RELAY",
+        "Whether replicas share one set of venue sockets: one feeds, and tells the others over Valkey. `make up` sets "
+        "it where several run.",
+        default=False,
+    )
     audit_interval_s: float = setting(
         "PERPMESH_AUDIT_INTERVAL_S",
         "Seconds between two audits of a book against a fresh snapshot; each fed book is audited in turn.",

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+import enum
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from services.market_data.model.candle import Candle
 from services.market_data.model.history import FundingPoint, PriceSample, RecordedTrade
 from services.market_data.model.market import Market
+from services.market_data.model.relay import Ask, Told
 from services.market_data.model.trade_log import NumberedTrade
 from services.venues.port import Venue, VenueStatus
 
-__all__ = ["Answer", "CandlePublisher", "Clock", "HistorySink", "HistoryStore", "Publisher", "Tap", "Venue"]
+__all__ = [
+    "Answer",
+    "CandlePublisher",
+    "Clock",
+    "HistorySink",
+    "HistoryStore",
+    "Lease",
+    "Publisher",
+    "Replicas",
+    "Tap",
+    "Venue",
+]
 
 T = TypeVar("T")
 
@@ -70,6 +83,44 @@ class Tap(Protocol):
 
     def trades_lost(self, market: str, venue: str) -> None:
         """Trades of `market` at `venue` may have been missed."""
+        ...
+
+
+class Lease(enum.Enum):
+    """Who may feed the others now, as far as it can be known."""
+
+    OURS = "ours"
+    THEIRS = "theirs"
+    UNKNOWN = "unknown"
+    """Nobody could be asked."""
+
+
+class Replicas(Protocol):
+    """The other replicas of this room. Telling and asking never wait; what is lost shows to who listens."""
+
+    async def lease(self) -> Lease:
+        """Take the lease, or keep it, and say whose it is."""
+        ...
+
+    async def release(self) -> None:
+        """Give the lease back, if it is ours."""
+        ...
+
+    def tell(self, told: Told) -> None:
+        """Tell the others what a venue said."""
+        ...
+
+    def ask(self, ask: Ask) -> None:
+        """Ask the replica that feeds."""
+        ...
+
+    async def listen(
+        self, told: Callable[[Told, bool], None], ask: Callable[[Ask], None], *, deaf: Callable[[], bool]
+    ) -> None:
+        """Hear the others until canceled; with what is told, whether something before it was missed.
+
+        While `deaf` says so nothing that is told is read.
+        """
         ...
 
 

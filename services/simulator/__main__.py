@@ -17,12 +17,13 @@ from services.chassis.config import ConfigError, load
 from services.simulator.config import Config
 from services.simulator.control import Control
 from services.simulator.listener import Listener, make_app
-from services.simulator.runtime import NOTICE, Runtime
+from services.simulator.paper.source import Paper, addresses_of
+from services.simulator.runtime import Runtime
 
 CONTROL_HOST = "127.0.0.1"
 
 
-def addresses(runtime: Runtime, control: Listener) -> dict[str, object]:
+def where(runtime: Runtime, control: Listener) -> dict[str, object]:
     """Return what the run file says: where each face listens, and that all of it is simulated."""
     hyperliquid, lighter = runtime.listeners["hyperliquid"].address, runtime.listeners["lighter"].address
     return {
@@ -50,7 +51,16 @@ async def serve(config: Config) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    runtime = Runtime(config, SystemClock())
+    clock = SystemClock()
+    paper, catalog = None, None
+    if config.paper:
+        addresses = addresses_of(config.paper)
+        if config.recording or config.script:
+            raise ValueError("PERPMESH_SIMULATOR_PAPER goes with neither a recording nor a script: choose one")
+        paper = Paper(addresses, books=config.paper_books, books_max=config.paper_books_max, seed=config.seed,
+                      clock=clock)  # fmt: skip
+        catalog = await paper.listed()
+    runtime = Runtime(config, clock, catalog, paper)
     app = make_app(None)
     Control(runtime).routes(app)
     control = Listener(app, CONTROL_HOST, config.control_port)
@@ -59,10 +69,10 @@ async def serve(config: Config) -> None:
         await runtime.open()
         await control.open()
         pump = asyncio.create_task(runtime.run())
-        body = addresses(runtime, control)
+        body = where(runtime, control)
         if config.run_file:
             write_run_file(config.run_file, body)
-        sys.stderr.write(f"{NOTICE}\n{json.dumps(body)}\n")
+        sys.stderr.write(f"{runtime.notice}\n{json.dumps(body)}\n")
         stopped = asyncio.create_task(stopping.wait())
         await asyncio.wait({pump, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()

@@ -6,6 +6,7 @@ ids and decimals follow captured venue metadata; prices, volumes and margin figu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -156,13 +157,20 @@ _LIGHTER_SPOT = LighterListing(
 )  # fmt: skip
 
 
+MarginTable = tuple[str, tuple[tuple[str, int], ...]]
+"""A description and (lower bound in dollars, leverage) tiers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Everything listed, in each venue's own order."""
+    """Everything listed, in each venue's own order; `invented` says whether market and past are made up here."""
 
     assets: tuple[Asset, ...]
     hyperliquid: tuple[HyperliquidListing, ...]
     lighter: tuple[LighterListing, ...]
+    dexes: tuple[Dex, ...]
+    margin_tables: Mapping[int, MarginTable]
+    invented: bool = True
 
 
 def load() -> Catalog:
@@ -182,7 +190,8 @@ def load() -> Catalog:
         if rest[0] != "-":
             lighter.append(_lighter(words[0], rest))
     lighter.append(_LIGHTER_SPOT)
-    return Catalog(tuple(assets), tuple(hyperliquid) + _SPOT, tuple(sorted(lighter, key=lambda x: x.market_id)))
+    by_id = tuple(sorted(lighter, key=lambda x: x.market_id))
+    return Catalog(tuple(assets), tuple(hyperliquid) + _SPOT, by_id, DEXES, MARGIN_TABLES)
 
 
 def _asset(words: list[str]) -> Asset:
@@ -227,7 +236,7 @@ def _lighter(asset: str, words: list[str]) -> LighterListing:
     )
 
 
-MARGIN_TABLES: dict[int, tuple[str, tuple[tuple[str, int], ...]]] = {
+MARGIN_TABLES: dict[int, MarginTable] = {
     51: ("tiered 10x", (("0.0", 10), ("3000000.0", 5))),
     52: ("tiered 10x (2)", (("0.0", 10), ("20000000.0", 5))),
     53: ("tiered 20x", (("0.0", 20), ("40000000.0", 10))),

@@ -79,6 +79,24 @@ class Config:
         "A scenario (JSON or YAML) to play over the synthetic market.",
         default="",
     )
+    paper: str = setting(
+        "PERPMESH_SIMULATOR_PAPER",
+        "Paper trading on live prices: `mainnet`, `testnet`, or the addresses of Hyperliquid and Lighter with a comma "
+        "between; empty for the synthetic market.",
+        default="",
+    )
+    paper_books: tuple[str, ...] = setting(
+        "PERPMESH_SIMULATOR_PAPER_BOOKS",
+        "Contracts whose live books are followed, by each venue's name; empty for the most traded.",
+        default=(),
+    )
+    paper_books_max: int = setting(
+        "PERPMESH_SIMULATOR_PAPER_BOOKS_MAX",
+        "How many of the most traded contracts of each venue have their live books followed.",
+        default=20,
+        minimum=1,
+        maximum=60,
+    )
     hyperliquid_connections_max: int = setting(
         "PERPMESH_SIMULATOR_HYPERLIQUID_CONNECTIONS_MAX",
         "WebSockets an address may hold; 0 is no limit.",

@@ -27,7 +27,7 @@ from services.simulator.control_accounts import AccountControl
 from services.simulator.faults import KINDS, VARIANTS, Rule
 from services.simulator.instrument import Instrument
 from services.simulator.rules import fixed, plain
-from services.simulator.runtime import NOTICE, Face, Runtime, venue_named
+from services.simulator.runtime import Face, Runtime, venue_named
 
 LISTED_MAX = 5_000
 STEP_MS_MAX = 3_600_000
@@ -63,7 +63,7 @@ class Control:
         return _json(
             {
                 "simulated": True,
-                "notice": NOTICE,
+                "notice": runtime.notice,
                 "seed": runtime.config.seed,
                 "time_ms": runtime.market.now_ns // 1_000_000,
                 "frozen": runtime.frozen,
@@ -81,7 +81,8 @@ class Control:
     def _venue(self, face: Face) -> dict[str, object]:
         listener = self._runtime.listeners[face.venue]
         replays = face.replays
-        source: dict[str, object] = {"kind": "synthetic"}
+        paper = self._runtime.paper
+        source: dict[str, object] = {"kind": "synthetic"} if paper is None else paper.status(venue_named(face.venue))
         if replays is not None:
             recording = replays.recording
             source = {
@@ -123,6 +124,8 @@ class Control:
     async def _source(self, request: web.Request) -> web.Response:
         body = await _body(request)
         kind, venue = body.get("kind"), str(body.get("venue", "*"))
+        if self._runtime.paper is not None:
+            raise ValueError("this simulator follows live prices; one without PERPMESH_SIMULATOR_PAPER takes a source")
         if kind == "synthetic":
             self._runtime.use_synthetic(venue)
             return _json({"kind": kind})

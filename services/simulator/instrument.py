@@ -100,8 +100,11 @@ class Instrument:
         listing: HyperliquidListing | LighterListing,
         seed: str,
         start_ms: int,
+        *,
+        invented: bool = True,
     ) -> None:
-        """Build the contract with a full book, a past and a first set of figures."""
+        """Build the contract with a past and a first set of figures, or with neither when nothing is `invented`."""
+        self.invented = invented
         self.venue: VenueName = venue
         self.asset = asset
         self.listing = listing
@@ -134,15 +137,15 @@ class Instrument:
         share = 1.0 if self.venue == "hyperliquid" else 0.55
         dollars = int(self.asset.daily_volume_usd * share)
         units = 10**self.size_decimals
-        daily_base = max(24, int(dollars / self.asset.price * units)) if self.live else 0
-        self.open_interest = int(daily_base * 0.7) if self.live else 0
+        daily_base = max(24, int(dollars / self.asset.price * units)) if self.live and self.invented else 0
+        self.open_interest = int(daily_base * 0.7)
         typical = max(1, int(min(80_000.0, max(300.0, dollars * 1.2e-5)) / self.asset.price * units))
         levels = _LEVELS[self.venue, self.asset.pace]
         self.flow = Flow(self.book, self.rng, self.tick, price=price, levels=levels, typical_size=typical, min_size=1)
         self.past = Past(f"{seed}:{self.asset.name}", self.asset.price, self.asset.daily_volatility, start_ms)
         self.bars = Bars(
             self.past, self._seed, start_ms=start_ms, price_scale=scale, tick=self.tick(price),
-            hourly_base=daily_base // 24, listed=self.live,
+            hourly_base=daily_base // 24, listed=self.live and self.invented,
         )  # fmt: skip
         hour = start_ms // HOUR_MS
         rows = []
@@ -154,8 +157,11 @@ class Instrument:
         self.day_open = max(1, int(self.past.at_hour(hour - 24) * scale)) if self.live else price
         self.day_open -= self.day_open % self.tick(self.day_open)
         first = self.past_funding(hour)
-        self.rate, self.premium = (first.rate, first.premium) if self.live else (0, 0)
-        self.settled = self.past_funding(hour - 1)
+        self.rate, self.premium = (first.rate, first.premium) if self.live and self.invented else (0, 0)
+        self.settled = self.past_funding(hour - 1) if self.invented else Settlement(hour * HOUR_MS, 0, 0)
+        if not self.invented:
+            self.day = DayVolume([(0, 0, 0, price, price)] * 24)
+            self.day_open = self.last
         self.samples = [self.premium]
 
     def mid(self) -> int | None:
@@ -175,7 +181,7 @@ class Instrument:
             return []
         rows: list[Settlement] = []
         hour = max(-(-start_ms // HOUR_MS), born_ms // HOUR_MS - 24 * 365)
-        while hour * HOUR_MS <= min(end_ms, born_ms) and len(rows) < limit:
+        while self.invented and hour * HOUR_MS <= min(end_ms, born_ms) and len(rows) < limit:
             rows.append(self.past_funding(hour))
             hour += 1
         rows += [row for row in self.fundings if start_ms <= row.time_ms <= end_ms]

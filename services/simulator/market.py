@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Protocol
 
 from services.simulator.book import Execution
 from services.simulator.catalog import Catalog, HyperliquidListing, LighterListing
@@ -79,6 +80,13 @@ class Figures:
     settled: bool
 
 
+class Tape(Protocol):
+    """A live venue, as the market takes it in: what arrived since the last block or batch."""
+
+    def take(self, instrument: Instrument) -> list[Execution]:
+        """Move a contract's crowd to where the venue's is, and return what the venue's crowd traded."""
+
+
 Event = Block | Batch | Figures
 Meeting = Callable[[Instrument, list[Execution], int], None]
 """Lets users meet the crowd after it moved: the contract, what the crowd traded, the time in nanoseconds. What comes
@@ -123,8 +131,13 @@ class Market:
     """Both venues' contracts and the one clock that moves them."""
 
     def __init__(self, catalog: Catalog, *, seed: int, start_ns: int) -> None:
-        """List everything and fill the books; `start_ns` is the wall time at which the market begins."""
+        """List everything and fill the books; `start_ns` is the wall time at which the market begins.
+
+        Where the catalog is not invented, books begin empty and only `tapes` move them.
+        """
+        self.catalog = catalog
         self.seed = seed
+        self.tapes: dict[VenueName, Tape] = {}
         self.now_ns = start_ns
         self.start_ms = start_ns // MS
         self.flow_on = True
@@ -149,7 +162,10 @@ class Market:
         )  # fmt: skip
         self.venues: dict[VenueName, dict[str, Instrument]] = {}
         for venue, rows in listings:
-            made = [Instrument(venue, assets[row.asset], row, str(seed), self.start_ms) for row in rows]
+            made = [
+                Instrument(venue, assets[row.asset], row, str(seed), self.start_ms, invented=catalog.invented)
+                for row in rows
+            ]
             self.venues[venue] = {instrument.key: instrument for instrument in made}
         for venue in self.venues:
             for instrument in self.venues[venue].values():
@@ -165,6 +181,11 @@ class Market:
     def _open(self, instrument: Instrument) -> None:
         """Fill the book of a live contract and give it a few trades in the past."""
         if not instrument.live:
+            return
+        if not instrument.invented:
+            instrument.scripted = True
+            instrument.nonce, instrument.offset = self._take_nonce(instrument.rng), 400_000
+            instrument.updated_us = self.now_ns // 1000
             return
         instrument.flow.fill(self._fair(instrument))
         instrument.touch = (instrument.book.best_bid(), instrument.book.best_ask())
@@ -229,6 +250,8 @@ class Market:
         return state.hexdigest()
 
     def _move_references(self) -> None:
+        if not self.catalog.invented:
+            return
         common = self._rng.gauss(0.0, 1.0)
         for reference in self._references.values():
             reference.move(common)
@@ -255,13 +278,17 @@ class Market:
         instrument.last = execution.price
         instrument.day.add(execution.price, execution.size)
         instrument.bars.add(time_us // 1000, execution.price, execution.size, trade_id)
-        swing = instrument.rng.randrange(-3, 4)
-        instrument.open_interest = max(0, instrument.open_interest + swing * execution.size // 10)
+        if instrument.invented:
+            swing = instrument.rng.randrange(-3, 4)
+            instrument.open_interest = max(0, instrument.open_interest + swing * execution.size // 10)
         return trade
 
     def _live_step(self, instrument: Instrument) -> list[Execution]:
         """Let the crowd act if it is this contract's turn; return all executions, scripted ones first."""
         executions, instrument.pending = instrument.pending, []
+        tape = self.tapes.get(instrument.venue)
+        if tape is not None:
+            return executions + tape.take(instrument)
         pace, rng = instrument.asset.pace, instrument.rng
         if not self.flow_on or instrument.scripted or not instrument.live:
             return executions
@@ -378,7 +405,7 @@ class Market:
         instrument.samples = [instrument.premium]
         instrument.day.roll(instrument.last)
         hour = time_ms // HOUR_MS
-        if hour - 24 <= self.start_ms // HOUR_MS and instrument.live:
+        if hour - 24 <= self.start_ms // HOUR_MS and instrument.live and instrument.invented:
             past = max(1, int(instrument.past.at_hour(hour - 24) * 10**instrument.price_decimals))
             instrument.day_open = past - past % instrument.tick(past)
 

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from services.chassis.clock import Clock
 from services.simulator import replay, script
+from services.simulator.catalog import Catalog
 from services.simulator.catalog import load as load_catalog
 from services.simulator.config import Config
 from services.simulator.connection import Rim
@@ -23,9 +24,11 @@ from services.simulator.instrument import VenueName
 from services.simulator.ledger import Ledger
 from services.simulator.listener import Listener, make_app
 from services.simulator.market import Event, Market
+from services.simulator.paper.source import Paper
 from services.simulator.sockets import Sockets
 
 NOTICE = "Simulated venue: every price, size and trade here is synthetic or replayed; nothing is real."
+PAPER_NOTICE = "Simulated venue on live prices: accounts, orders, fills and money are invented; nothing is real."
 CATCH_UP_NS = 2_000_000_000
 """Behind by more than this (a suspended machine), the market jumps instead of catching up."""
 STEP_S_MAX = 0.05
@@ -61,12 +64,15 @@ class Face(Protocol):
 class Runtime:
     """Everything of one simulator process."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
-        """Build the market and the faces; nothing listens yet."""
+    def __init__(
+        self, config: Config, clock: Clock, catalog: Catalog | None = None, paper: Paper | None = None
+    ) -> None:
+        """Build the market and the faces over what is listed; nothing listens yet. `paper` follows live prices."""
+        self.paper = paper
         self.config = config
         self.clock = clock
         start_ns = config.start_ms * 1_000_000 or clock.time_ns()
-        self.market = Market(load_catalog(), seed=config.seed, start_ns=start_ns)
+        self.market = Market(catalog or load_catalog(), seed=config.seed, start_ns=start_ns)
         self.faults = Faults(config.seed)
         self.ledger = Ledger()
         self.frozen = config.frozen
@@ -86,6 +92,11 @@ class Runtime:
             face.routes(app)
             self.listeners[venue] = Listener(app, config.host, ports[venue])
 
+    @property
+    def notice(self) -> str:
+        """Return what a user must know about what is shown here."""
+        return NOTICE if self.paper is None else PAPER_NOTICE
+
     async def open(self) -> None:
         """Load the configured source and listen. Raises OSError or ValueError."""
         if self.config.recording:
@@ -93,6 +104,8 @@ class Runtime:
             self.use_recording(replay.load(self.config.recording, venue, self.config.recording_speed))
         if self.config.script:
             self.use_script(script.load(self.config.script))
+        if self.paper is not None:
+            self.paper.follow(self.market)
         for listener in self.listeners.values():
             await listener.open()
 
@@ -100,6 +113,8 @@ class Runtime:
         """Cut every client and stop listening."""
         for task in list(self._tasks):
             task.cancel()
+        if self.paper is not None:
+            await self.paper.close()
         for face in self.faces.values():
             face.sockets.cut_all("the simulator stops")
         for listener in self.listeners.values():

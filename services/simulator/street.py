@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from services.simulator.book import Execution
-from services.simulator.catalog import DEXES, MARGIN_TABLES, HyperliquidListing, LighterListing
+from services.simulator.catalog import Catalog, HyperliquidListing, LighterListing
 from services.simulator.chance import seeded
 from services.simulator.exchange.core import Exchange
 from services.simulator.exchange.terms import (
@@ -78,7 +80,10 @@ def open_exchange(market: Market, venue: VenueName) -> Exchange:
     """Return a venue's exchange over the synthetic market, with its users met by the crowd after every step."""
     rules = HyperliquidRules() if venue == "hyperliquid" else LighterRules()
     instruments = market.venues[venue].values()
-    rows = [_hyperliquid(item, instruments) if venue == "hyperliquid" else _lighter(item) for item in instruments]
+    if venue == "hyperliquid":
+        rows = [_hyperliquid(item, instruments, market.catalog) for item in instruments]
+    else:
+        rows = [_lighter(item) for item in instruments]
     exchange = Exchange(rules, MarketStreet(market, venue), rows, seed=market.seed)
 
     def meet(instrument: Instrument, executions: list[Execution], at_ns: int) -> None:
@@ -93,19 +98,19 @@ def now_us(market: Market) -> int:
     return market.now_ns * 1000 // MS
 
 
-def asset_number(listing: HyperliquidListing, position: int) -> int:
+def asset_number(listing: HyperliquidListing, position: int, catalog: Catalog) -> int:
     """Return Hyperliquid's asset id: the place in the universe, 10000 + index for spot, 100000 + 10000 dex + place."""
     if listing.spot_index is not None:
         return 10_000 + listing.spot_index
     if not listing.dex:
         return position
-    dex = 1 + next(place for place, item in enumerate(DEXES) if item.name == listing.dex)
+    dex = 1 + next(place for place, item in enumerate(catalog.dexes) if item.name == listing.dex)
     return 100_000 + dex * 10_000 + position
 
 
-def _hyperliquid(item: Instrument, instruments: object) -> Terms:
+def _hyperliquid(item: Instrument, instruments: Iterable[Instrument], catalog: Catalog) -> Terms:
     listing = item.listing
-    if not isinstance(listing, HyperliquidListing) or not hasattr(instruments, "__iter__"):
+    if not isinstance(listing, HyperliquidListing):
         raise TypeError(f"{item.name} is no Hyperliquid contract")
     peers = [
         other.listing for other in instruments
@@ -113,13 +118,13 @@ def _hyperliquid(item: Instrument, instruments: object) -> Terms:
         and other.listing.spot_index is None
     ]  # fmt: skip
     position = peers.index(listing) if listing.spot_index is None else 0
-    _, tiers = MARGIN_TABLES.get(listing.margin_table, ("", (("0.0", listing.max_leverage),)))
+    _, tiers = catalog.margin_tables.get(listing.margin_table, ("", (("0.0", listing.max_leverage),)))
     largest = next(amount for least, amount in _MARKET_NOTIONALS if listing.max_leverage >= least)
     isolated = listing.margin_mode is not None
     default = Setting(isolated, Fraction(1, min(DEFAULT_LEVERAGE, listing.max_leverage)))
     return Terms(
-        market=item.key, asset=asset_number(listing, position), pool=listing.dex, price_decimals=item.price_decimals,
-        size_decimals=item.size_decimals, tick=item.tick,
+        market=item.key, asset=asset_number(listing, position, catalog), pool=listing.dex,
+        price_decimals=item.price_decimals, size_decimals=item.size_decimals, tick=item.tick,
         tiers=leverage_tiers(tuple((int(float(low)), most) for low, most in tiers)), default=default, live=item.live,
         isolated_only=isolated, no_removal=listing.margin_mode == "strictIsolated", max_market_quote=largest * MICRO,
         fee_scale=Fraction(2, 1) if listing.dex else Fraction(1, 1), max_leverage=listing.max_leverage,

@@ -71,14 +71,14 @@ class Mesh:
         return str(self.about["addresses"][name])
 
     def channel(self, room: str, *, part: str = "edge") -> grpc.aio.Channel:
-        """Return a channel to a room past the edge, with the certificate of a part of the mesh."""
+        """Return a channel to a room, or a replica such as `auth.2`, with the certificate of a part of the mesh."""
         folder = Path(self.about["certificates"])
         credentials = grpc.ssl_channel_credentials(
             (folder / "authority.pem").read_bytes(),
             (folder / f"{part}.key").read_bytes(),
             (folder / f"{part}.pem").read_bytes(),
         )
-        options = [("grpc.ssl_target_name_override", f"{room}.perpmesh")]
+        options = [("grpc.ssl_target_name_override", f"{room.partition('.')[0]}.perpmesh")]
         return grpc.aio.secure_channel(self.address(room), credentials, options=options)
 
     def pid(self, name: str) -> int:

@@ -46,7 +46,7 @@ class Engine:
         self.audits = dict.fromkeys(self.venues, 0)
         self.audit_differences = dict.fromkeys(self.venues, 0)
         self._publisher = publisher
-        self._tap: Tap | None = None
+        self._taps: tuple[Tap, ...] = ()
         self._clock = clock
         self._demand_sent = -1
         self._book_watched: frozenset[str] = frozenset()
@@ -73,7 +73,7 @@ class Engine:
 
     def follow(self, tap: Tap) -> None:
         """Have `tap` told of every trade from now on."""
-        self._tap = tap
+        self._taps = (*self._taps, tap)
 
     @property
     def listings_complete(self) -> bool:
@@ -166,8 +166,8 @@ class Engine:
             printed, self._printed = self._printed, {}
             for name, trades in printed.items():
                 publisher.trades(self.markets[name], trades)
-                if self._tap is not None:
-                    self._tap.trades(self.markets[name], trades)
+                for tap in self._taps:
+                    tap.trades(self.markets[name], trades)
         if self._funding_touched:
             fundings, self._funding_touched = self._funding_touched, {}
             publisher.fundings(list(fundings.values()), now_ns)
@@ -268,8 +268,8 @@ class Engine:
                 self._book_touched[name] = market
             if event.trades_lost:
                 self._publisher.trades_lost(market, event.venue, event.reason)
-                if self._tap is not None:
-                    self._tap.trades_lost(name, event.venue)
+                for tap in self._taps:
+                    tap.trades_lost(name, event.venue)
 
     def _on_listings(self, event: ListingsChanged) -> None:
         self._listed_venues.add(event.venue)

@@ -27,15 +27,19 @@ class Intake:
         self.dropped: dict[str, int] = {}
 
     def open(self, venue: str) -> None:
-        """Make the queue of a venue."""
+        """Make the queue of a venue, or of another line; they are taken in the order in which they were made."""
         self._queues[venue] = deque()
         self.dropped[venue] = 0
 
     def emit(self, event: Event) -> bool:
         """Take one event without waiting; False when the venue's queue is full."""
-        queue = self._queues[event.venue]
+        return self.put(event.venue, event)
+
+    def put(self, line: str, event: Event) -> bool:
+        """Take one event into a queue that need not be its venue's; False when that is full."""
+        queue = self._queues[line]
         if len(queue) >= self._queue_events_max:
-            self.dropped[event.venue] += 1
+            self.dropped[line] += 1
             return False
         queue.append(event)
         if not self._is_set:

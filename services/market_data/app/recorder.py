@@ -90,6 +90,13 @@ class Recorder:
         if self.records(market.name):
             self._sink.trades([recorded(market, numbered) for numbered in trades])
 
+    def again(self, since_ns: int) -> None:
+        """Record once more the prints received since then: they may have died with whoever recorded them."""
+        for name, log in self._engine.trade_logs.items():
+            if self.records(name):
+                found = [one for one in log.newest(len(log)) if one.trade.receive_time_ns >= since_ns]
+                self._sink.trades([recorded(self._engine.markets[name], one) for one in reversed(found)])
+
     def trades_lost(self, market: str, venue: str) -> None:
         """Have the candles around missed trades repaired."""
         ladder = self.ladders.get((market, venue))

@@ -6,7 +6,8 @@ venues meet without rounding. A venue too old, recovering or halted keeps its va
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from services.domain.book import Level
 from services.domain.feed import FeedState
@@ -14,9 +15,8 @@ from services.domain.market import Listing, Status
 from services.market_data.model.venue_market import VenueMarket
 
 
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best level of one side over the LIVE venues, in the market's units."""
+class Best(NamedTuple):
+    """The best level of one side over the LIVE venues, in the market's units. Made for every change of a price."""
 
     price: int
     size: int
@@ -79,20 +79,21 @@ class Market:
     def refresh(self, now_ns: int) -> bool:
         """Judge every venue and choose the best anew. True when something shown has changed; `sequence` then grew."""
         changed = False
+        for venue in self.venues.values():
+            venue.refresh(now_ns)
+            if venue.changed:
+                changed, venue.changed = True, False
+        if not changed:
+            return False
         best_bid: Best | None = None
         best_ask: Best | None = None
         for name, venue in self.venues.items():
-            venue.refresh(now_ns)
-            changed = changed or venue.changed
-            venue.changed = False
             if venue.price_trust.state is not FeedState.LIVE:
                 continue
             if venue.bid is not None:
-                best_bid = _better(best_bid, self.scaled(name, venue.bid), name, sign=1)
+                best_bid = self._better(best_bid, venue.bid, name, sign=1)
             if venue.ask is not None:
-                best_ask = _better(best_ask, self.scaled(name, venue.ask), name, sign=-1)
-        if not changed:
-            return False
+                best_ask = self._better(best_ask, venue.ask, name, sign=-1)
         self.best_bid, self.best_ask = best_bid, best_ask
         self.crossed = best_bid is not None and best_ask is not None and best_bid.price >= best_ask.price
         self.sequence += 1
@@ -103,13 +104,12 @@ class Market:
         """Return a venue's level in the market's units."""
         return level[0] * self.price_factors[venue], level[1] * self.size_factors[venue]
 
-
-def _better(known: Best | None, level: Level, venue: str, *, sign: int) -> Best:
-    """Return the better of two levels; at one price the larger size, at one size the first by name."""
-    price, size = level
-    if known is None or (price - known.price) * sign > 0 or (price == known.price and size > known.size):
-        return Best(price, size, venue)
-    return known
+    def _better(self, known: Best | None, level: Level, venue: str, *, sign: int) -> Best:
+        """Return the better of two levels; at one price the larger size, at one size the first by name."""
+        price, size = level[0] * self.price_factors[venue], level[1] * self.size_factors[venue]
+        if known is None or (price - known.price) * sign > 0 or (price == known.price and size > known.size):
+            return Best(price, size, venue)
+        return known
 
 
 def _scales(listing: Listing) -> tuple[int, int, str]:

@@ -35,12 +35,15 @@ class TradeLog:
         self.sequence = first_sequence
 
     def add(self, trade: Trade) -> NumberedTrade | None:
-        """Number and keep a trade; None when it is known already."""
+        """Number and keep a trade; None when it is known already.
+
+        One that another replica numbered keeps that number, and counts as known where a later one was taken.
+        """
         key = (trade.venue, trade.trade_id)
-        if key in self._known:
+        if key in self._known or 0 < trade.sequence <= self.sequence:
             return None
         self._known.add(key)
-        self.sequence += 1
+        self.sequence = trade.sequence or self.sequence + 1
         numbered = NumberedTrade(self.sequence, trade)
         self._trades.append(numbered)
         if len(self._trades) > TRADES_PER_MARKET_MAX:

@@ -42,6 +42,8 @@ class PriceCache:
         self._live: set[str] = set()
         self._changed: set[str] = set()
         self._written_s: dict[str, float] = {}
+        self.is_ours: Callable[[], bool] = lambda: True
+        """Whether this replica writes; one of several does."""
         self.writes = 0
         self.lost_writes = 0
 
@@ -59,7 +61,7 @@ class PriceCache:
         while True:
             await self._clock.sleep(FLUSH_S)
             due = self._due(self._clock.monotonic())
-            if due:
+            if due and self.is_ours():
                 written = await self._values.put_many(due, ttl_ms=TTL_MS)
                 self.writes += len(due)
                 self.lost_writes += 0 if written else len(due)

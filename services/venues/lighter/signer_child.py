@@ -2,6 +2,10 @@
 
 Started by `signer.ChildSigner` with the chain id as argument. It opens no socket, writes nothing else, dumps no core,
 and dies with its parent. What it refuses it answers with a sentence; it never prints a key.
+
+The library is called from a second thread: Go asks for the bounds of the calling thread's stack at every call, and
+for a process's first thread the C library reads them out of /proc/self/maps. That is half a millisecond a call, and a
+signature takes five (`docs/decisions/0005`).
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from typing import Final
 
 from services.venues.lighter.library import Library, LibraryError, check, find
@@ -32,8 +37,24 @@ _PR_SET_DUMPABLE: Final = 4
 
 
 def main(chain_id: int) -> None:
-    """Serve until the input ends."""
+    """Serve until the input ends, or until serving fails."""
     _shield()
+    failed: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            _serve(chain_id)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=serve, name="signer")
+    thread.start()
+    thread.join()
+    if failed:
+        raise SystemExit(1)  # without a traceback, which could hold a request
+
+
+def _serve(chain_id: int) -> None:
     try:
         library = Library(check(find()))
     except LibraryError as error:

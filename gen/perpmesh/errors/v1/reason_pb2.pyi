@@ -113,6 +113,16 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The request_id was used before with other content."""
     REASON_RESOURCE_UNKNOWN: _Reason.ValueType  # 35
     """What the request names does not exist, or is not the caller's; the two are not told apart."""
+    REASON_STATE_FORBIDS: _Reason.ValueType  # 60
+    """The account, key or set-up is in a state that does not allow this; the metadata name it."""
+    REASON_OUTCOME_CONTRADICTED: _Reason.ValueType  # 61
+    """An outcome was reported before, and it was another one."""
+    REASON_FENCED: _Reason.ValueType  # 62
+    """A newer holder of the lease has taken over: what this one does is refused."""
+    REASON_VENUE_REFUSED: _Reason.ValueType  # 63
+    """The venue refused what was asked of it for the caller: the message and the metadata have its words."""
+    REASON_KEY_SEALED: _Reason.ValueType  # 64
+    """A key cannot be opened with the master keys at hand. Nothing is lost: the right master key opens it again."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Every machine-readable reason a call can fail for: the `reason` of the `google.rpc.ErrorInfo` that every error carries
@@ -175,6 +185,16 @@ REASON_REQUEST_ID_REUSED: Reason.ValueType  # 34
 """The request_id was used before with other content."""
 REASON_RESOURCE_UNKNOWN: Reason.ValueType  # 35
 """What the request names does not exist, or is not the caller's; the two are not told apart."""
+REASON_STATE_FORBIDS: Reason.ValueType  # 60
+"""The account, key or set-up is in a state that does not allow this; the metadata name it."""
+REASON_OUTCOME_CONTRADICTED: Reason.ValueType  # 61
+"""An outcome was reported before, and it was another one."""
+REASON_FENCED: Reason.ValueType  # 62
+"""A newer holder of the lease has taken over: what this one does is refused."""
+REASON_VENUE_REFUSED: Reason.ValueType  # 63
+"""The venue refused what was asked of it for the caller: the message and the metadata have its words."""
+REASON_KEY_SEALED: Reason.ValueType  # 64
+"""A key cannot be opened with the master keys at hand. Nothing is lost: the right master key opens it again."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final

@@ -224,7 +224,9 @@ class TradingLimits(_message.Message):
     max_orders_per_minute: _builtins.int
     """The most orders in one minute. Zero: no limit."""
     price_band_bps: _builtins.int
-    """How far a price may be from the mark price, in basis points. Absent: 1000."""
+    """How far a price may be beyond the mark price on the side that costs its owner, in basis points: above it for a buy,
+    below it for a sell. Absent: 1000.
+    """
     reduce_only: _builtins.bool
     """Whether only reduce-only orders are taken."""
     @_builtins.property

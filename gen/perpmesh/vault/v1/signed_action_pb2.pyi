@@ -40,7 +40,9 @@ class SignedAction(_message.Message):
     venue: _builtins.str
     """The venue."""
     body: _builtins.bytes
-    """The exact bytes: the body of Hyperliquid's `/exchange`, or Lighter's `tx_info`."""
+    """The exact bytes: the body of Hyperliquid's `/exchange`, or Lighter's `tx_info`. Empty once an outcome was reported or
+    the bytes have expired: they are wiped then, and there is nothing to send any more.
+    """
     transaction_type: _builtins.int
     """Lighter's number of the transaction type. Zero at other venues."""
     transaction_hash: _builtins.str

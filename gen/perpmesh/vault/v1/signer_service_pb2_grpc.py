@@ -80,6 +80,9 @@ class SignerServiceServicer:
 
         Repeats itself: the same leg and action number get the same bytes, whatever happened in between; with another
         action they are refused with ALREADY_EXISTS. An older fence than the newest seen is refused with ABORTED.
+
+        Of one key, at most one action at Lighter and a hundred at Hyperliquid are out without an outcome; further calls wait
+        in the order they came, until their deadline: then they fail with RESOURCE_EXHAUSTED and nothing was allocated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

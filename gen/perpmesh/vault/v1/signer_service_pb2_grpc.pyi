@@ -41,6 +41,9 @@ class SignerServiceStub:
 
     Repeats itself: the same leg and action number get the same bytes, whatever happened in between; with another
     action they are refused with ALREADY_EXISTS. An older fence than the newest seen is refused with ABORTED.
+
+    Of one key, at most one action at Lighter and a hundred at Hyperliquid are out without an outcome; further calls wait
+    in the order they came, until their deadline: then they fail with RESOURCE_EXHAUSTED and nothing was allocated.
     """
     ReportOutcome: _grpc.UnaryUnaryMultiCallable[_signer_service_pb2.ReportOutcomeRequest, _signer_service_pb2.ReportOutcomeResponse]
     """Says what became of a signed action, which settles its nonce. At Lighter the next action of a key waits for it.
@@ -74,6 +77,9 @@ class SignerServiceAsyncStub(SignerServiceStub):
 
     Repeats itself: the same leg and action number get the same bytes, whatever happened in between; with another
     action they are refused with ALREADY_EXISTS. An older fence than the newest seen is refused with ABORTED.
+
+    Of one key, at most one action at Lighter and a hundred at Hyperliquid are out without an outcome; further calls wait
+    in the order they came, until their deadline: then they fail with RESOURCE_EXHAUSTED and nothing was allocated.
     """
     ReportOutcome: _aio.UnaryUnaryMultiCallable[_signer_service_pb2.ReportOutcomeRequest, _signer_service_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
     """Says what became of a signed action, which settles its nonce. At Lighter the next action of a key waits for it.
@@ -110,6 +116,9 @@ class SignerServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Repeats itself: the same leg and action number get the same bytes, whatever happened in between; with another
         action they are refused with ALREADY_EXISTS. An older fence than the newest seen is refused with ABORTED.
+
+        Of one key, at most one action at Lighter and a hundred at Hyperliquid are out without an outcome; further calls wait
+        in the order they came, until their deadline: then they fail with RESOURCE_EXHAUSTED and nothing was allocated.
         """
 
     @_abc_1.abstractmethod

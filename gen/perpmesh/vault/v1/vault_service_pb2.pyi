@@ -48,7 +48,9 @@ class CreateAccountRequest(_message.Message):
     environment: _environment_pb2.Environment.ValueType
     """Where it lives."""
     wallet_address: _builtins.str
-    """The wallet that owns it. Empty: the wallet that signed in. It must be linked to the user."""
+    """The wallet that owns it. Empty: the wallet that signed in. Another one is refused: sign in with it, it is the same
+    user once it is linked.
+    """
     kind: _account_pb2.Account.Kind.ValueType
     """What it is at the venue. Unspecified: the main account of the wallet."""
     venue_account: _builtins.str
@@ -307,6 +309,7 @@ class BeginKeySetupRequest(_message.Message):
     LIFETIME_FIELD_NUMBER: _builtins.int
     API_KEY_INDEX_FIELD_NUMBER: _builtins.int
     MAX_FEE_RATE_FIELD_NUMBER: _builtins.int
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The id of the account."""
     request_id: _builtins.str
@@ -323,6 +326,10 @@ class BeginKeySetupRequest(_message.Message):
     """The largest builder or integrator fee to approve as a fraction of the notional, a decimal of at most 0.001. Empty:
     no fee is approved.
     """
+    chain_id: _builtins.int
+    """The chain that the wallet is switched to, by its EIP-155 id, since many wallets sign typed data of no other. Zero:
+    421614. What is approved does not depend on it.
+    """
     @_builtins.property
     def lifetime(self) -> _duration_pb2.Duration:
         """How long the key lives at the venue, where that can be stated: from one day to 180 days. Absent: 90 days."""
@@ -337,10 +344,11 @@ class BeginKeySetupRequest(_message.Message):
         lifetime: _duration_pb2.Duration | None = ...,
         api_key_index: _builtins.int | None = ...,
         max_fee_rate: _builtins.str = ...,
+        chain_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_api_key_index", b"_api_key_index", "api_key_index", b"api_key_index", "lifetime", b"lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_key_index", b"_api_key_index", "account_id", b"account_id", "api_key_index", b"api_key_index", "key_name", b"key_name", "lifetime", b"lifetime", "max_fee_rate", b"max_fee_rate", "purpose", b"purpose", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_key_index", b"_api_key_index", "account_id", b"account_id", "api_key_index", b"api_key_index", "chain_id", b"chain_id", "key_name", b"key_name", "lifetime", b"lifetime", "max_fee_rate", b"max_fee_rate", "purpose", b"purpose", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_key_index: _TypeAlias = _typing.Literal["api_key_index"]  # noqa: Y015
     _WhichOneofArgType__api_key_index: _TypeAlias = _typing.Literal["_api_key_index", b"_api_key_index"]  # noqa: Y015

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from services.simulator.catalog import DEXES
 from services.simulator.dialects.hyperliquid import accounts
 from services.simulator.dialects.hyperliquid.members import Members
 from services.simulator.dialects.hyperliquid.money import hex_address
@@ -264,11 +263,15 @@ class AccountInfo:
         ]  # fmt: skip
         return rows or None
 
+    def dex_names(self) -> list[str]:
+        """Return the margin pools of perpetuals: the venue's own, as an empty name, then each dex."""
+        return ["", *(dex.name for dex in self._market.catalog.dexes)]
+
     def _portfolio(self, user: int) -> Json:
         account, now = self._account(user), self.time_ms()
         value = 0
         if account is not None:
-            for pool in ("", *(dex.name for dex in DEXES)):
+            for pool in self.dex_names():
                 state = accounts.clearinghouse(self._exchange.state, account, pool, now)["marginSummary"]
                 value += round(float(state["accountValue"]) * MICRO) if isinstance(state, dict) else 0
         put = sum(item.amount for item in self._records.of(user).moves)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from services.simulator.catalog import DEXES, MARGIN_TABLES
 from services.simulator.dialects.hyperliquid import printing
 from services.simulator.dialects.hyperliquid.account_info import AUCTION, AccountInfo, BadBodyError
 from services.simulator.dialects.hyperliquid.accounts import is_address
@@ -111,7 +110,7 @@ class Info:
 
     def dex_names(self) -> list[str]:
         """Return all dexes, the venue's own first as an empty name."""
-        return ["", *(dex.name for dex in DEXES)]
+        return ["", *(dex.name for dex in self._market.catalog.dexes)]
 
     def perps(self, dex: str) -> list[Instrument]:
         """Return a dex's perpetuals in the order of its universe."""
@@ -126,11 +125,11 @@ class Info:
         if dex not in self.dex_names():
             raise ServerNullError
         perps = [printing.listing_of(item) for item in self.perps(dex)]
-        used = sorted({row.margin_table for row in perps} & set(MARGIN_TABLES))
+        used = sorted({row.margin_table for row in perps} & self._market.catalog.margin_tables.keys())
         return {
             "universe": [printing.asset(row) for row in perps],
-            "marginTables": [[number, _table(number)] for number in used],
-            "collateralToken": next((item.collateral_token for item in DEXES if item.name == dex), 0),
+            "marginTables": [[number, self._table(number)] for number in used],
+            "collateralToken": next((one.collateral_token for one in self._market.catalog.dexes if one.name == dex), 0),
         }
 
     def contexts(self, dex: str) -> list[dict[str, Json]]:
@@ -151,11 +150,13 @@ class Info:
     def spot_meta(self) -> dict[str, Json]:
         """Print the spot pairs and every token that is used anywhere."""
         tokens = (("USDC", 8, 0), ("PURR", 0, 1), ("HYPE", 2, 150), ("USDH", 2, 360))
+        listed = {item.key for item in self.spots()}
+        pairs: list[dict[str, Json]] = [
+            {"tokens": [1, 0], "name": "PURR/USDC", "index": 0, "isCanonical": True},
+            {"tokens": [150, 0], "name": "@107", "index": 107, "isCanonical": False},
+        ]
         return {
-            "universe": [
-                {"tokens": [1, 0], "name": "PURR/USDC", "index": 0, "isCanonical": True},
-                {"tokens": [150, 0], "name": "@107", "index": 107, "isCanonical": False},
-            ],
+            "universe": [pair for pair in pairs if pair["name"] in listed],
             "tokens": [
                 {
                     "name": name, "szDecimals": decimals, "weiDecimals": 8 if name != "PURR" else 5, "index": index,
@@ -181,7 +182,7 @@ class Info:
 
     def _dexes(self) -> Json:
         rows: list[Json] = [None]
-        for number, dex in enumerate(DEXES):
+        for number, dex in enumerate(self._market.catalog.dexes):
             owner = printing.address_of(5000 + number)
             caps = [[item.key, "50000000.0"] for item in self.perps(dex.name)]
             rows.append(
@@ -206,9 +207,16 @@ class Info:
         number = body.get("id")
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise UnprocessableError
-        if number not in MARGIN_TABLES and not 1 <= number <= 50:
+        if number not in self._market.catalog.margin_tables and not 1 <= number <= 50:
             raise ServerNullError
-        return _table(number)
+        return self._table(number)
+
+    def _table(self, number: int) -> dict[str, Json]:
+        description, tiers = self._market.catalog.margin_tables.get(number, ("", (("0.0", number),)))
+        return {
+            "description": description,
+            "marginTiers": [{"lowerBound": low, "maxLeverage": most} for low, most in tiers],
+        }
 
     def _book(self, body: Body) -> Json:
         coin, figures, mantissa = _text(body, "coin"), body.get("nSigFigs"), body.get("mantissa")
@@ -286,14 +294,6 @@ def extra_weight(body: object, answer: Json) -> int:
 def valid_aggregation(figures: object, mantissa: object) -> bool:
     """Say whether nSigFigs (2 to 5) and mantissa (2 or 5, with five figures only) go together."""
     return figures in (None, 2, 3, 4, 5) and (mantissa is None or (mantissa in (2, 5) and figures == 5))
-
-
-def _table(number: int) -> dict[str, Json]:
-    description, tiers = MARGIN_TABLES.get(number, ("", (("0.0", number),)))
-    return {
-        "description": description,
-        "marginTiers": [{"lowerBound": low, "maxLeverage": most} for low, most in tiers],
-    }
 
 
 def _dex(body: Body) -> str:

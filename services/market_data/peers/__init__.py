@@ -1,0 +1,1 @@
+"""Whom the room talks to: its own replicas, over the bus."""

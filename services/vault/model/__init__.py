@@ -1,0 +1,1 @@
+"""What is true of accounts, keys, set-ups, limits and nonces; pure."""

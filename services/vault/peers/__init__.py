@@ -1,0 +1,1 @@
+"""What the vault asks of the venues."""

@@ -1,0 +1,1 @@
+"""Hyperliquid, as the vault needs it."""

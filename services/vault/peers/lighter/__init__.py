@@ -1,0 +1,1 @@
+"""Lighter, as the vault needs it."""

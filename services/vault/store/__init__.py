@@ -1,0 +1,1 @@
+"""What the vault keeps, in PostgreSQL, and how it is sealed."""

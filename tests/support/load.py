@@ -1,0 +1,148 @@
+"""A steady load on the edge that keeps books: calls that may not fail, streams that may not lose without a word."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import grpc
+from perpmesh.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
+from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
+from perpmesh.marketdata.v1 import market_data_service_pb2_grpc as stubs
+from perpmesh_client import Gap, Perpmesh, Trade
+
+MARKETS = ("BTC-PERP", "ETH-PERP", "SOL-PERP", "HYPE-PERP", "XRP-PERP", "DOGE-PERP")
+WALLET = "0x52908400098527886E0F7030069857D2E4169EE7"
+
+
+@dataclass(slots=True)
+class Books:
+    """What was seen."""
+
+    calls: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    late: int = 0
+    """Calls that took longer than two seconds."""
+    messages: int = 0
+    gaps: int = 0
+    torn: set[str] = field(default_factory=set)
+    """Markets of whose trades some were reported missing."""
+    trades: dict[tuple[str, int], dict[tuple[str, str], Trade]] = field(default_factory=dict)
+    """What each reader of trades got, by venue and id."""
+    doubles: int = 0
+    longest_s: float = 0.0
+    """The longest silence of any stream of prices."""
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+@contextlib.asynccontextmanager
+async def load(edge: str, *, calls_per_s: float, streams: int) -> AsyncIterator[Books]:
+    """Keep a load up for the time of a block; half of the writes go to auth, where it is served."""
+    books = Books()
+    async with contextlib.AsyncExitStack() as held:
+        channels = [grpc.aio.insecure_channel(edge, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(2)]
+        clients = [await held.enter_async_context(Perpmesh(edge)) for _ in range(max(1, streams // 50))]
+        tasks = [asyncio.create_task(_calls(channels, calls_per_s, books))]
+        for number in range(streams):
+            market, client = MARKETS[number % len(MARKETS)], clients[number % len(clients)]
+            reader = _trades(client, market, books) if number % 10 == 0 else _prices(client, market, books)
+            tasks.append(asyncio.create_task(reader))
+        try:
+            yield books
+        finally:
+            for task in tasks:
+                task.cancel()
+            done = await asyncio.gather(*tasks, return_exceptions=True)
+            for one in done:
+                if isinstance(one, Exception) and not isinstance(one, asyncio.CancelledError):
+                    books.errors[repr(one)[:200]] += 1
+            for channel in channels:
+                await channel.close()
+
+
+async def _calls(channels: list[grpc.aio.Channel], per_s: float, books: Books) -> None:
+    """Make calls at a steady rate whatever the answers; none is made twice by this client."""
+    prices = [stubs.MarketDataServiceStub(channel) for channel in channels]  # type: ignore[no-untyped-call]
+    auths = [auth_service_pb2_grpc.AuthServiceStub(channel) for channel in channels]  # type: ignore[no-untyped-call]
+    running: set[asyncio.Task[None]] = set()
+    began = time.monotonic()
+    try:
+        for number in itertools.count():
+            await asyncio.sleep(max(0.0, began + number / per_s - time.monotonic()))
+            market = MARKETS[number % len(MARKETS)]
+            stub, auth = prices[number % 2], auths[number % 2]
+            call: Any
+            if number % 20 == 7:
+                wanted = auth_service_pb2.CreateChallengeRequest(address=WALLET, chain_id=1)
+                call = auth.CreateChallenge(wanted, timeout=10)
+            elif number % 20 == 13:
+                call = auth.GetJwks(auth_service_pb2.GetJwksRequest(), timeout=10)
+            elif number % 5 == 0:
+                call = stub.GetOrderBook(pb.GetOrderBookRequest(market=market, depth=5), timeout=10)
+            else:
+                call = stub.GetPrice(pb.GetPriceRequest(market=market), timeout=10)
+            task = asyncio.create_task(_one(call, books))
+            running.add(task)
+            task.add_done_callback(running.discard)
+    finally:
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _one(call: Any, books: Books) -> None:
+    began = time.monotonic()
+    books.calls += 1
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        books.failed[f"{error.code().name}: {error.details()}"[:200]] += 1
+    if time.monotonic() - began > 2:
+        books.late += 1
+
+
+async def _prices(client: Perpmesh, market: str, books: Books) -> None:
+    last = time.monotonic()
+    async for item in client.watch_prices(market, min_interval=0.25):
+        now = time.monotonic()
+        books.longest_s = max(books.longest_s, now - last)
+        last = now
+        books.messages += item is not None
+
+
+async def _trades(client: Perpmesh, market: str, books: Books) -> None:
+    async for item in client.watch_trades(market, unfilled="yield"):
+        books.messages += 1
+        if isinstance(item, Gap):
+            books.gaps += 1
+            books.torn.add(market)
+        else:
+            key = (item.venue, item.trade_id)
+            seen = books.trades.setdefault((market, id(client)), {})
+            books.doubles += key in seen
+            seen[key] = item
+
+
+async def holes(books: Books, postgres_url: str) -> list[str]:
+    """Return the trades that were recorded within the time of a reader, and that it neither got nor was told of."""
+    connection = await asyncpg.connect(postgres_url)
+    found = []
+    try:
+        for (market, _), seen in books.trades.items():
+            times = [one.trade_time for one in seen.values() if one.trade_time is not None]
+            if market in books.torn or not times:
+                continue
+            rows = await connection.fetch(
+                "SELECT venue, trade_id FROM market_data.trades"
+                " WHERE market = $1 AND trade_time > $2 AND trade_time < $3",
+                *(market, min(times), max(times)),
+            )
+            found += [f"{market} {row[0]} {row[1]}" for row in rows if (row["venue"], row["trade_id"]) not in seen]
+    finally:
+        await connection.close()
+    return found
