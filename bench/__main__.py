@@ -17,6 +17,7 @@ MEASUREMENTS = (
     "history",
     "latency",
     "memory",
+    "scale",
     "signing",
     "startup",
 )

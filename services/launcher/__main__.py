@@ -16,7 +16,7 @@ from pathlib import Path
 
 from services.chassis.clock import SYSTEM
 from services.chassis.config import ConfigError
-from services.launcher import certificates, database, embedded, plan, rolling
+from services.launcher import certificates, database, edge_plan, embedded, plan, rolling
 from services.launcher import config as settings
 from services.launcher.config import CHECKOUT, Config, Layout
 from services.launcher.edge import EdgeError
@@ -178,9 +178,10 @@ def _no_ports(config: Config) -> dict[str, int]:
 def edge(folder: Path) -> int:
     """Write what an Envoy elsewhere is given, with the rooms where PERPMESH_EDGE_UPSTREAMS says."""
     from services.launcher import edge as renderer
+    from services.launcher import reference
 
     config = settings.read(os.environ)
-    upstreams = plan.upstreams_of(config)
+    upstreams = edge_plan.upstreams_of(config)
     if not upstreams:
         raise ConfigError("Set PERPMESH_EDGE_UPSTREAMS to where the rooms are, such as market_data=market-data:7001.")
     if unknown := set(upstreams) - {room.name for room in plan.ROOMS} - {plan.AUTH_PAGE}:
@@ -191,8 +192,11 @@ def edge(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     descriptors = folder / "perpmesh.binpb"
     shutil.copyfile(CHECKOUT / "gen" / "perpmesh.binpb", descriptors)
-    tls = plan.edge_tls(config.edge_certificates) if config.edge_certificates is not None else None
-    told = plan.edge_for(config, upstreams, descriptors=descriptors, access_log=Path("/dev/stdout"), tls=tls)
+    tls = edge_plan.edge_tls(config.edge_certificates) if config.edge_certificates is not None else None
+    told = edge_plan.edge_for(
+        config, upstreams, descriptors=descriptors, access_log=Path("/dev/stdout"), reference=folder, tls=tls
+    )
+    reference.write(CHECKOUT / "gen", folder, told.services)
     (folder / "edge.json").write_text(renderer.render((CHECKOUT / "envoy" / "edge.yaml").read_text(), told))
     return 0
 
