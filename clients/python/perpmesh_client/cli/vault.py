@@ -25,7 +25,7 @@ _Step = key_setup_pb2.KeySetupStep
 
 async def accounts(vault: Vault, arguments: Arguments, output: Output) -> None:
     """List, add, fund or remove accounts."""
-    asked = arguments.vault
+    asked = arguments.typed
     action = asked.action or "list"
     if action == "add":
         made = await vault.create_account(
@@ -50,7 +50,7 @@ async def accounts(vault: Vault, arguments: Arguments, output: Output) -> None:
 
 async def keys(vault: Vault, arguments: Arguments, output: Output) -> None:
     """List, set up or revoke keys."""
-    asked = arguments.vault
+    asked = arguments.typed
     account = await _find(vault, asked.account)
     if asked.action == "list":
         await _list_keys(vault, account, output)
@@ -80,13 +80,13 @@ async def keys(vault: Vault, arguments: Arguments, output: Output) -> None:
 
 async def freeze(vault: Vault, arguments: Arguments, output: Output) -> None:
     """Stop all signing for an account."""
-    account = await _find(vault, arguments.vault.account)
-    _show_account(await vault.freeze(account.account_id, arguments.vault.reason), output)
+    account = await _find(vault, arguments.typed.account)
+    _show_account(await vault.freeze(account.account_id, arguments.typed.reason), output)
 
 
 async def unfreeze(vault: Vault, arguments: Arguments, output: Output) -> None:
     """Let an account sign again."""
-    account = await _find(vault, arguments.vault.account)
+    account = await _find(vault, arguments.typed.account)
     _show_account(await vault.unfreeze(account.account_id), output)
 
 
@@ -125,7 +125,7 @@ def _amount(text: str) -> Decimal | None:
 
 async def _sign(vault: Vault, setup: key_setup_pb2.KeySetup, arguments: Arguments, output: Output) -> None:
     """Sign a set-up with the wallet at hand, or print what to sign."""
-    if arguments.vault.only_print:
+    if arguments.typed.only_print:
         if output.as_json:
             output.json_line(_plain(setup))
             return
@@ -138,7 +138,7 @@ async def _sign(vault: Vault, setup: key_setup_pb2.KeySetup, arguments: Argument
     if not output.as_json:
         for step in setup.steps:
             sys.stderr.write(f"{step.explanation}\n")
-    wallet = KeyWallet(read_key(arguments.vault.key_file))
+    wallet = KeyWallet(read_key(arguments.typed.key_file))
     done = await vault.signed(setup, wallet)
     _show_setup(done.key_setup, output, done.key if done.HasField("key") else None)
 
