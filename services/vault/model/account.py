@@ -80,6 +80,11 @@ class Limits:
         return self.band_bps > before.band_bps or (before.reduce_only and not self.reduce_only)
 
     @property
+    def needs_exposure(self) -> bool:
+        """Whether a limit needs to know what the account has."""
+        return self.max_position_notional is not None or self.max_day_loss is not None
+
+    @property
     def band_bps(self) -> int:
         """How far a price may be beyond the mark, in basis points."""
         return BAND_BPS if self.price_band_bps is None else self.price_band_bps

@@ -8,8 +8,10 @@ from typing import Final
 
 from services.domain.market import Listing
 from services.domain.refusal import Origin, Refusal, RefusalReason
+from services.vault.model.limits import Exposure
 from services.vault.peers.wallet import unavailable
 from services.vault.ports import Clock
+from services.venues.account import AccountState
 from services.venues.actions import Action, Cancel, CancelAll, Modify, Place, SetLeverage
 
 FRESH_S: Final = 60.0
@@ -95,6 +97,12 @@ class Markets:
 def _opens(action: Action) -> bool:
     orders = action.orders if isinstance(action, Place) else (action.terms,) if isinstance(action, Modify) else ()
     return any(not order.reduce_only for order in orders)
+
+
+def exposure_of(state: AccountState) -> Exposure:
+    """Return what an account has, from its state."""
+    held = {one.market: abs(one.notional) * (1 if one.size > 0 else -1) for one in state.positions if one.size}
+    return Exposure(held, state.margin.equity)
 
 
 def unsupported(venue: str, field: str, problem: str) -> Refusal:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -266,6 +267,20 @@ class PostgresSigning:
         recent = (*desk.recent, *((one.sign_time, one.orders) for one in signed if one.orders))
         after = replace(account, audit_seq=seq, audit_hash=head, day=now.date(), day_notional=batch.day_notional)
         return replace(desk, account=after, lane=lane, recent=recent)
+
+    async def day_equity(self, account_id: UUID, day: date, equity: Decimal) -> Decimal:
+        """Return what the account was worth when a day began."""
+        async with self._reached() as connection:
+            await connection.execute(
+                "UPDATE accounts SET day_equity = $3, equity_day = $2 WHERE account_id = $1 "
+                "AND equity_day IS DISTINCT FROM $2",
+                account_id,
+                day,
+                equity,
+            )
+            return Decimal(
+                await connection.fetchval("SELECT day_equity FROM accounts WHERE account_id = $1", account_id)
+            )
 
     async def is_current(self, desk: Desk) -> bool:
         """Say whether neither the account nor the room has changed since."""

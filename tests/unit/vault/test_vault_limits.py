@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from services.domain.decimals import Price, Rate, Size
 from services.domain.refusal import Refusal, RefusalReason
 from services.vault.model.account import Account, AccountKind, AccountState, Custody, Environment, Limits
-from services.vault.model.limits import Charge, Usage, judge
+from services.vault.model.limits import Charge, Exposure, Usage, judge, judge_exposure
 from services.venues.actions import (
     Cancel,
     CancelAll,
@@ -181,3 +181,43 @@ def test_the_state_of_an_account_says_what_to_do(changes: dict[str, Any], state:
     found = account(**changes)
     assert found.state is state
     assert found.explanation.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("held", "since", "side", "size", "passes"),
+    [
+        (D(0), D(0), Side.BUY, D(5), True),
+        (D(0), D(0), Side.BUY, D("5.01"), False),
+        (D(400), D(0), Side.BUY, D(1), True),
+        (D(400), D(0), Side.BUY, D("1.01"), False),
+        (D(400), D(100), Side.BUY, D("0.01"), False),
+        (D(-400), D(0), Side.BUY, D(9), True),
+        (D(-400), D(0), Side.BUY, D("9.01"), False),
+        (D(-400), D(0), Side.SELL, D("1.01"), False),
+        (D(900), D(0), Side.SELL, D(1), True),
+        (D(900), D(0), Side.SELL, D(15), False),
+    ],
+)
+def test_a_position_is_not_opened_beyond_its_limit(
+    held: Decimal, since: Decimal, side: Side, size: Decimal, passes: bool
+) -> None:
+    opening = (terms(side=side, size=size),)
+    exposure = Exposure({"BTC-PERP": held}, D(1000))
+    limits = Limits(max_position_notional=D(500))
+    found = judge_exposure(opening, limits, exposure, {"BTC-PERP": since}, D(1000), MARKS)
+    assert (found is None) == passes, found
+    if found is not None:
+        assert found.field == "limits.max_position_notional"
+
+
+def test_orders_of_one_action_add_up_to_a_position() -> None:
+    three = (terms(size=D(2)), terms(size=D(2)), terms(size=D(2)))
+    limits, exposure = Limits(max_position_notional=D(500)), Exposure({}, D(1000))
+    assert judge_exposure(three[:2], limits, exposure, {}, D(1000), MARKS) is None
+    assert judge_exposure(three, limits, exposure, {}, D(1000), MARKS) is not None
+
+
+@pytest.mark.parametrize(("equity", "passes"), [(D(1100), True), (D(900), True), (D("899.99"), False)])
+def test_a_day_that_lost_too_much_opens_nothing(equity: Decimal, passes: bool) -> None:
+    limits = Limits(max_day_loss=D(100))
+    assert (judge_exposure((terms(),), limits, Exposure({}, equity), {}, D(1000), MARKS) is None) == passes
