@@ -11,9 +11,12 @@ import random
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from services.chassis import errors
 from services.chassis.clock import SYSTEM
+from services.domain.errors import Reason
 from services.vault.rpc import decode
 from services.venues.circuit import REST, SOCKET, Circuit
 from services.venues.hyperliquid.trader import HyperliquidTrader
@@ -56,9 +59,19 @@ def trader_at(venue: str, url: str) -> Any:
     return LighterTrader(LighterConfig(base_url=url), clock=SYSTEM, rng=random.Random(1), tokens=token, **circuits)
 
 
+async def _room(vault: Client, request: Any) -> Any:
+    """Sign; ask again while earlier actions are out, as those do that wait for the venue's budget."""
+    while True:
+        try:
+            return await vault.signer.Sign(request, timeout=29)
+        except grpc.aio.AioRpcError as error:
+            if errors.from_rpc_error(error).reason is not Reason.LIMIT_REACHED:
+                raise
+
+
 async def sent(vault: Client, trader: Any, account: AccountRef, request: Any) -> tuple[int, Submission]:
     """Sign, send until it is known what came of it, and report."""
-    signed = (await vault.signer.Sign(request, timeout=29)).signed_action
+    signed = (await _room(vault, request)).signed_action
     made = SignedBytes(
         body=signed.body,
         action=decode.action(request.action),
