@@ -252,8 +252,10 @@ class KeyDesk:
     async def _confirm(self, account: Account, setup: Setup, step: Step, key: Key | None) -> Setup:
         kind = step.plan.kind
         if kind in (StepKind.APPROVE_AGENT, StepKind.CHANGE_PUBLIC_KEY) and key is not None:
+            before = await self._keys.active(account.account_id)
             await self._keys.activate(account, key, expire_time=key.expire_time)
-            await self._venue(account).forget()
+            if before is not None:
+                await self._venue(account).forget()  # the key before has ended
         elif kind is StepKind.REVOKE_KEY and key is not None:
             await self._keys.end(account, key, KeyState.REVOKED, "", at_venue=True)
         elif kind in _FEES:

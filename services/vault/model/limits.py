@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Final
 
 from services.domain.decimals import plain_text, rounding
@@ -134,7 +134,7 @@ def notional_of(terms: OrderTerms, mark: Decimal | None) -> Decimal:
     """Return what an order is worth at most as seen from here, in USD, rounded up at the 18th decimal."""
     price = terms.limit_price if mark is None else max(terms.limit_price, mark)
     with rounding():
-        return (terms.size * price).quantize(_EXACT)
+        return (terms.size * price).quantize(_EXACT, rounding=ROUND_UP)
 
 
 def _order(terms: OrderTerms, limits: Limits, mark: Decimal | None, field: str) -> Decimal | Refusal:

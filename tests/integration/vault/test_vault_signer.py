@@ -196,3 +196,31 @@ async def test_a_caller_signs_for_lighter(mesh: Client) -> None:
     await mesh.signer.ReportOutcome(report_request(request, "ACCEPTED"))
     _, after = await prepared(mesh, owner, public_key=key.hex, api_key_index=9)
     assert after.nonce == made.nonce + 1
+
+
+async def test_keys_that_end_do_not_disturb_those_that_sign(mesh: Client) -> None:
+    """The library's child ends with a key of Lighter's; another account's orders are signed all the same."""
+    owner = await mesh.owner("lighter")
+    await owner.ready()
+    price = await bid(mesh, "lighter")
+    stop = asyncio.Event()
+    signed = 0
+
+    async def load() -> None:
+        nonlocal signed
+        while not stop.is_set():
+            request = sign_request(owner.account_id, order("lighter", price=price))
+            assert (await mesh.signer.Sign(request, timeout=25)).HasField("signed_action")
+            await mesh.signer.ReportOutcome(report_request(request, "NOT_SENT"), timeout=25)
+            signed += 1
+
+    task = asyncio.create_task(load())
+    other = await mesh.owner("lighter")
+    key = await other.ready()
+    for _ in range(3):
+        revoke = pb.RevokeKeyRequest(account_id=other.account_id, key_id=key.key_id)
+        await other.vault.RevokeKey(revoke, metadata=other.metadata)
+        key = (await other.complete(await other.begin())).key
+    stop.set()
+    await task
+    assert signed > 3

@@ -29,6 +29,7 @@ from services.venues.lighter.wire.transactions import ApiKey, Scale, Transaction
 
 IDLE_S: Final = 60.0
 """How long the child may hold keys without work."""
+SIGN_TRIES: Final = 3
 PREPARED_LIFE_MS: Final = 599_000
 """How long a caller's transaction lives, as the library's do."""
 
@@ -65,12 +66,18 @@ class LighterSigning:
     async def sign_transaction(
         self, slot: ApiKey, public_key: str, secret: Opener, transaction: Transaction, nonce: int
     ) -> SignedTransaction:
-        """Sign a transaction with the key of a slot. Raises PEER_UNAVAILABLE where the library does not."""
-        await self._hold(slot, public_key, secret)
-        try:
-            return await self._child.sign(slot, transaction, nonce)
-        except SignerError as error:
-            raise _signer_away(error) from None
+        """Sign a transaction with the key of a slot. Raises PEER_UNAVAILABLE where the library does not.
+
+        A child that ended meanwhile, since another key did, is started again: what it did not deliver nobody has seen.
+        """
+        last = SignerError("the signer was not asked")
+        for _ in range(SIGN_TRIES):
+            await self._hold(slot, public_key, secret)
+            try:
+                return await self._child.sign(slot, transaction, nonce)
+            except SignerError as error:
+                last = error
+        raise _signer_away(last)
 
     async def token(self, account: Account, key: Key, secret: Opener, end_s: int) -> str:
         """Return what opens the account's private streams."""
