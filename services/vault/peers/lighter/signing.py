@@ -177,6 +177,8 @@ class LighterSigning:
 
     async def _hold(self, slot: ApiKey, public_key: str, secret: Opener) -> None:
         self._used = self._clock.monotonic()
+        async with secret():
+            pass  # what is kept of the key must still open, though the child may hold it: it may have been destroyed
         name = (slot.account_index, slot.api_key_index)
         before = self._openers.get(name)
         if before is not None and before[0] != public_key:
