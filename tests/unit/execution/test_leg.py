@@ -65,7 +65,7 @@ def trade(size: str, number: int = 1) -> Trade:
     )
 
 
-@pytest.mark.parametrize(("state", "told"), product(LegState, Told))
+@pytest.mark.parametrize(("state", "told"), list(product(LegState, Told)))
 def test_the_whole_table(state: LegState, told: Told) -> None:
     before = leg(state=state)
     after = tell(before, told, Evidence.STREAM, NOW + timedelta(seconds=1))
