@@ -28,7 +28,7 @@ async def read(address: str, count: int, markets: list[str]) -> None:
         opened.append(number)
         if len(opened) == count:
             print("reading", flush=True)
-        async for _ in call:
+        while await call.read() is not grpc.aio.EOF:
             pass
 
     opened: list[int] = []
