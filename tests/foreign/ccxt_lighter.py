@@ -1,8 +1,9 @@
 """ccxt's Lighter client, unpatched, in a process of its own, since it loads the venue's Go library.
 
-`python -m tests.foreign.ccxt_lighter <http> <ws> <wallet secret> <library>` prints what it found as JSON. ccxt registers
-an API key by the wallet's signature and approves its own integrator account by itself. No order is tried: ccxt 4.5.64
-calls `SignCreateOrder` and `SignCancelAllOrders` with the arguments of a library older than the one of lighter-sdk 1.1.8.
+`python -m tests.foreign.ccxt_lighter <http> <ws> <wallet secret> <library>` prints what it found as JSON. ccxt
+registers an API key by the wallet's signature and approves its own integrator account by itself. No order is tried:
+ccxt 4.5.64 calls `SignCreateOrder` and `SignCancelAllOrders` with the arguments of an older library than that of
+lighter-sdk 1.1.8.
 """
 
 from __future__ import annotations
