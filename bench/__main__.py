@@ -20,6 +20,7 @@ MEASUREMENTS = (
     "scale",
     "signing",
     "startup",
+    "vault",
 )
 ROOT = Path(__file__).resolve().parents[1]
 
