@@ -21,6 +21,7 @@ from services.domain.pages import Pager
 from services.portfolio.app.desk import Desk
 from services.portfolio.app.follower import Follower
 from services.portfolio.app.live import Live
+from services.portfolio.app.risk import RiskDesk
 from services.portfolio.config import Config
 from services.portfolio.model.values import LogEntry
 from services.portfolio.peers.log import OperatorLog, Unread, ValkeyTail
@@ -88,7 +89,9 @@ async def _serve(
 
     server = Server(ROOM, config.chassis.server, ready=ready, verifier=feed.verifier if feed else None)
     pager = Pager((config.page_secret or ids.token()).encode())
-    server.add(PUBLIC, PortfolioRpc(desk=desk, streams=streams, pager=pager, clock=clock))
+    server.add(
+        PUBLIC, PortfolioRpc(desk=desk, risk=RiskDesk(desk, ledger, clock), streams=streams, pager=pager, clock=clock)
+    )
     server.add(INTERNAL, AccountStateRpc(desk, clock))
     probes = await start_probes(config.chassis.telemetry, ready)
     measure(follower, live)

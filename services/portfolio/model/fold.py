@@ -131,8 +131,8 @@ def _transfer(account: Account, transfer: Transfer, known: Known, changes: Chang
     known.transfers.add(transfer.transfer_id)
     changes.transfers.append((account, transfer))
     changes.traded.add(account.user_id)
-    # A fee is taken beside the amount (unverified for withdrawals: no capture has one).
-    _move(account, transfer.asset or SETTLEMENT_ASSET, transfer.amount - transfer.fee, transfer.time, changes)
+    # The amount is what the account changes by, its fee included (unverified: no capture has a withdrawal).
+    _move(account, transfer.asset or SETTLEMENT_ASSET, transfer.amount, transfer.time, changes)
 
 
 def _take_balances(account: Account, seen: Observation, changes: Changes) -> None:
