@@ -105,6 +105,8 @@ def _pay(account: Account, payment: Payment, entry: LogEntry, known: Known, chan
     if life is not None:
         event = apply_payment(life, payment)
         changes.touch(account, life, [event], entry.sequence)
+    else:
+        changes.day(account, payment.market, 0, payment.time).funding -= payment.amount
     changes.payments.append((account, None if life is None else life.position_id, payment))
     changes.traded.add(account.user_id)
     _move(account, SETTLEMENT_ASSET, payment.amount, payment.time, changes)

@@ -52,6 +52,8 @@ class LifeEvent:
     costs: tuple[tuple[int, Decimal], ...] = ()
     funding: Decimal = ZERO
     """Positive was paid."""
+    cost_after: Decimal = ZERO
+    """What the size after it cost, by average."""
     fill_id: UUID | None = None
     order_id: str = ""
     explanation: str = ""
@@ -145,9 +147,15 @@ class Life:
         """Record something that changes no size."""
         self.events += 1
         return LifeEvent(
-            position_id=self.position_id, number=self.events, kind=kind, time=time, size_after=self.signed_size,
-            funding=funding, explanation=explanation,
-        )  # fmt: skip
+            position_id=self.position_id,
+            number=self.events,
+            kind=kind,
+            time=time,
+            size_after=self.signed_size,
+            cost_after=self.cost,
+            funding=funding,
+            explanation=explanation,
+        )
 
 
 def open_life(account_id: UUID, market: str, side: int, time: datetime, cause: str) -> Life:
@@ -264,5 +272,5 @@ def _traded(
     return LifeEvent(
         position_id=life.position_id, number=life.events, kind=_KINDS.get(fill.cause, EventKind.FILL), time=fill.time,
         size_change=change if life.side > 0 else -change, price=fill.price, size_after=life.signed_size,
-        realized=realized, costs=costs, fill_id=fill.fill_id, order_id=fill.order_id,
+        cost_after=life.cost, realized=realized, costs=costs, fill_id=fill.fill_id, order_id=fill.order_id,
     )  # fmt: skip

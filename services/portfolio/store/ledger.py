@@ -30,6 +30,17 @@ _ACCOUNT = upsert("accounts", rows.ACCOUNT, "account_id")
 _BALANCE = upsert("balances", rows.BALANCE, "account_id, asset", extra=", user_id, venue")
 _POSITION = upsert("positions", rows.POSITION, "position_id")
 _REPORT = upsert("position_reports", rows.REPORT, "account_id, market")
+_DAY = (
+    "INSERT INTO daily_flows (user_id, day, account_id, market, side, venue, realized, funding, volume, fill_count) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (user_id, day, account_id, market, side) DO UPDATE "
+    "SET realized = daily_flows.realized + EXCLUDED.realized, funding = daily_flows.funding + EXCLUDED.funding, "
+    "volume = daily_flows.volume + EXCLUDED.volume, fill_count = daily_flows.fill_count + EXCLUDED.fill_count"
+)
+_DAY_COST = (
+    "INSERT INTO daily_costs (user_id, day, account_id, market, side, venue, kind, amount) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (user_id, day, account_id, market, side, kind) DO UPDATE "
+    "SET amount = daily_costs.amount + EXCLUDED.amount"
+)
 _LEG = upsert("open_legs", rows.LEG, "leg_id")
 _ORDER_REPORT = upsert("order_reports", rows.ORDER_REPORT, "order_id")
 
@@ -158,6 +169,7 @@ async def _write(connection: Connection, changes: Changes, after: int) -> None:
     if changes.reports:
         await connection.executemany(_REPORT, [rows.report_row(*report) for report in changes.reports.values()])
     await _write_flows(connection, changes)
+    await _write_days(connection, changes)
     if changes.traded:
         await connection.execute(
             "INSERT INTO user_revisions (user_id, log_sequence) SELECT id, $2 FROM unnest($1::uuid[]) AS id "
@@ -207,3 +219,21 @@ async def _write_flows(connection: Connection, changes: Changes) -> None:
                 for user_id, one in changes.order_reports
             ],
         )  # fmt: skip
+
+
+async def _write_days(connection: Connection, changes: Changes) -> None:
+    if not changes.daily:
+        return
+    await connection.executemany(
+        _DAY,
+        [
+            (*key, one.venue, one.realized, one.funding, one.volume, one.fills)
+            for key, one in changes.daily.items()
+            if one.fills or one.funding
+        ],
+    )
+    costs = [
+        (*key, one.venue, kind, amount) for key, one in changes.daily.items() for kind, amount in one.costs.items()
+    ]
+    if costs:
+        await connection.executemany(_DAY_COST, costs)
