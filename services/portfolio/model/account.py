@@ -142,7 +142,7 @@ class Changes:
     balances: dict[tuple[UUID, str], Balance] = field(default_factory=dict)
     reports: dict[tuple[UUID, str], tuple[Account, Report]] = field(default_factory=dict)
     payments: list[tuple[Account, UUID | None, Payment]] = field(default_factory=list)
-    transfers: list[tuple[Account, Transfer]] = field(default_factory=list)
+    transfers: list[tuple[Account, Transfer, datetime]] = field(default_factory=list)
     legs: dict[UUID, OpenLeg | None] = field(default_factory=dict)
     """Open legs by id; None for one that is open no more."""
     order_reports: list[tuple[UUID, OrderReport]] = field(default_factory=list)

@@ -43,6 +43,8 @@ class LifeEvent:
 
     position_id: UUID
     number: int
+    side: int
+    """Of the position, when it happened."""
     kind: EventKind
     time: datetime
     size_change: Decimal = ZERO
@@ -149,6 +151,7 @@ class Life:
         return LifeEvent(
             position_id=self.position_id,
             number=self.events,
+            side=self.side,
             kind=kind,
             time=time,
             size_after=self.signed_size,
@@ -270,7 +273,8 @@ def _traded(
     life.updated = max(life.updated, fill.time)
     life.events += 1
     return LifeEvent(
-        position_id=life.position_id, number=life.events, kind=_KINDS.get(fill.cause, EventKind.FILL), time=fill.time,
+        position_id=life.position_id, number=life.events,
+        side=life.side, kind=_KINDS.get(fill.cause, EventKind.FILL), time=fill.time,
         size_change=change if life.side > 0 else -change, price=fill.price, size_after=life.signed_size,
         cost_after=life.cost, realized=realized, costs=costs, fill_id=fill.fill_id, order_id=fill.order_id,
     )  # fmt: skip

@@ -195,8 +195,8 @@ async def _write_flows(connection: Connection, changes: Changes) -> None:
             "transfers",
             records=[
                 (one.transfer_id, account.account_id, account.user_id, account.venue, one.kind.value, one.asset,
-                 one.amount, one.fee, one.counterparty, one.venue_transfer_id, one.time, account.updated)
-                for account, one in changes.transfers
+                 one.amount, one.fee, one.counterparty, one.venue_transfer_id, one.time, received)
+                for account, one, received in changes.transfers
             ],
             columns=rows.columns(rows.TRANSFER),
         )  # fmt: skip

@@ -205,7 +205,7 @@ def report_of(row: Row) -> Report:
 def event_row(account: Account, life: Life, one: LifeEvent) -> tuple[object, ...]:
     """Return the row of EVENT."""
     return (
-        one.position_id, one.number, account.user_id, account.account_id, account.venue, life.market, life.side,
+        one.position_id, one.number, account.user_id, account.account_id, account.venue, life.market, one.side,
         int(one.kind), one.time, one.size_change, one.price, one.size_after, one.realized, one.fees,
         [kind for kind, _ in one.costs], [amount for _, amount in one.costs], one.funding, one.fill_id, one.order_id,
         one.explanation, one.cost_after,
@@ -217,6 +217,7 @@ def event_of(row: Row) -> LifeEvent:
     return LifeEvent(
         position_id=row["position_id"],
         number=row["number"],
+        side=row["side"],
         kind=EventKind(row["kind"]),
         time=row["event_time"],
         size_change=row["size_change"],
