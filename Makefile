@@ -13,7 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up roll reset backup restore test referee integration e2e foreign restarts signatures bench lint type gen gen-check record lock ci moved venue-check
+.PHONY: moved $(shell sed -n 's/^\([a-z][a-z -]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +42,21 @@ referee integration e2e foreign: $(VENV)/.dev  ## run one folder of tests
 restarts: $(VENV)/.dev  ## kill and restart every replica under 200 calls/s and 200 streams
 	@LOAD_CALLS_PER_S=200 LOAD_STREAMS=200 LOAD_SILENCE_MAX_S=2 $(PY) -m pytest tests/e2e/test_replicas.py -s --timeout 600 $(ARGS)
 
+openapi-check: $(VENV)/.dev  ## ask every REST call what the served OpenAPI promises, for two minutes
+	@OPENAPI_SECONDS=120 $(PY) -m pytest tests/foreign/test_openapi.py -s --timeout 400 $(ARGS)
+
 signatures: $(VENV)/.dev  ## compare 100,000 random Hyperliquid signatures with the official SDK's
 	@PERPMESH_SIGNATURES=100000 $(PY) -m pytest tests/foreign/test_hyperliquid_signing.py -s --timeout 900 $(ARGS)
+
+budgets: $(VENV)/.dev  ## 10,000 mixed actions beside the venues' own counts, and 1,000 refusals a venue taught and sent again
+	@PERPMESH_ACTIONS=10000 PERPMESH_REFUSALS=1000 $(PY) -m pytest tests/referee/venue_trading/test_budgets.py \
+	  tests/referee/venue_trading/test_random_refusals.py -s $(ARGS)
+
+oracles: $(VENV)/.dev  ## the router against brute force, HiGHS and dynamic programming, every instance
+	@PERPMESH_WHOLE=1 $(PY) -m pytest tests/unit/routing -s --timeout 3600 $(ARGS)
+
+cancels: $(VENV)/.dev  ## cancel a million operations of two users; no byte of one may reach the other
+	@PERPMESH_CANCELS=1000000 $(PY) -m pytest tests/integration/chassis/test_canceled_operations.py -s $(ARGS)
 
 bench: $(VENV)/.dev  ## measure every speed claim beside its peer
 	@$(PY) -m bench $(ARGS)
@@ -65,10 +78,12 @@ type: $(VENV)/.dev  ## mypy, strict
 gen: $(VENV)/.dev  ## write gen/ from proto/, and services/settings.txt from the rooms
 	@$(PY) -m tools.gen
 	@$(PY) -m tools.settings
+	@$(PY) -m tools.reference
 
 gen-check: $(VENV)/.dev  ## prove that what is generated is fresh
 	@$(PY) -m tools.gen --check
 	@$(PY) -m tools.settings --check
+	@$(PY) -m tools.reference --check
 
 venue-check: $(VENV)/.server  ## compare the venues' live payloads with the shapes we parse (PERPMESH_VENUES=testnet, ARGS)
 	@$(PY) -m tools.venue_check $(ARGS)

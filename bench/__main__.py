@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 MEASUREMENTS = (
+    "attacks",
     "auth",
     "decode",
     "exchange",
@@ -16,6 +17,7 @@ MEASUREMENTS = (
     "history",
     "latency",
     "memory",
+    "scale",
     "signing",
     "startup",
 )

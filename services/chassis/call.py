@@ -25,6 +25,16 @@ class Call:
     """When the caller stops waiting, on the monotonic clock, in seconds; None for a stream without a deadline."""
     principal: Principal | None = None
     """Who calls; None when nobody had to sign in."""
+    order_id: str = ""
+    """The order that the call is about, where it is about one."""
+
+    def facts(self) -> dict[str, str]:
+        """Return what else finds the call in a log: its user and its order, where there are any."""
+        principal = self.principal
+        known = {"order_id": self.order_id}
+        if principal is not None:
+            known |= {"user": principal.user, "service": principal.service}
+        return {name: value for name, value in known.items() if value}
 
 
 CURRENT: ContextVar[Call | None] = ContextVar("perpmesh_call", default=None)

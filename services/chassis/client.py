@@ -26,6 +26,7 @@ from services.chassis.clock import SYSTEM, Clock
 from services.chassis.methods import find_method
 from services.chassis.tasks import Backoff
 from services.chassis.tls import TlsConfig, channel_credentials, server_name
+from services.chassis.tracing import TRACING
 from services.domain.errors import DomainError, Reason
 
 DEADLINE_MARGIN_S = 0.020
@@ -113,7 +114,7 @@ class Peer:
     def metadata(self, extra: tuple[tuple[str, str], ...] = ()) -> tuple[tuple[str, str], ...]:
         """Return what goes along with a call: the request id of the call being served, or a new one."""
         request_id = call.request_id() or self._new_request_id()
-        return ((errors.REQUEST_ID_KEY, request_id), *extra)
+        return ((errors.REQUEST_ID_KEY, request_id), *TRACING.headers(), *extra)
 
     def budget_s(self, timeout: float | None) -> float:
         """Return how long a unary call may take, or raise DEADLINE_EXCEEDED when nothing is left of the caller's."""

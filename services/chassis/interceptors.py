@@ -27,6 +27,7 @@ from services.chassis.methods import Access, Method
 from services.chassis.metrics import Metrics
 from services.chassis.principal import Principal
 from services.chassis.telemetry import Level, Log
+from services.chassis.tracing import TRACING
 from services.domain.errors import DomainError, Reason
 
 Handler = Callable[[Any, Any], Any]
@@ -180,6 +181,7 @@ def _unary(
     request_type, measures = method.request, Measures(around.metrics, method)
     monotonic, log, verifier, name = around.clock.monotonic, around.log, around.verifier, method.full_name
     guarded = method.access != _ACCESS_PUBLIC or verifier is not None or around.callers is not None
+    note_order = _order_of(request_type)
 
     async def serve(raw: bytes, context: Any) -> Any:
         start = monotonic()
@@ -187,11 +189,13 @@ def _unary(
         call = Call(request_id=request_id, method=name)
         CURRENT.set(call)
         code, alarm = "OK", None
+        span = TRACING.serve(name, metadata)
         measures.in_flight += 1
         try:
             if guarded:
                 call.principal = _admit(method, metadata, context, around)
             request = _read(request_type, raw)
+            call.order_id = note_order(request)
             remaining = context.time_remaining()
             if remaining is None or remaining > deadline_s:
                 call.deadline = start + deadline_s
@@ -199,6 +203,7 @@ def _unary(
             else:
                 call.deadline = start + remaining  # the transport itself ends the call then
             result = await handler(request, context)
+            call.order_id = call.order_id or _order_in(result)
             context.set_trailing_metadata(((errors.REQUEST_ID_KEY, request_id),))
             return result
         except BaseException as error:
@@ -212,7 +217,10 @@ def _unary(
             measures.in_flight -= 1
             seconds = monotonic() - start
             measures.ended(code, seconds)
-            log.event("rpc.unary", method=name, code=code, ms=round(seconds * 1e3, 3))
+            facts = call.facts()
+            if span is not None:
+                span.end(code, request_id=request_id, **facts)
+            log.event("rpc.unary", level=Level.INFO, method=name, code=code, ms=round(seconds * 1e3, 3), **facts)
 
     return serve
 
@@ -315,6 +323,7 @@ def _stream(method: Method, handler: Handler, around: Surroundings) -> Callable[
         code = "OK"
         measures.in_flight += 1
         log.event("rpc.stream_begin", method=name)
+        span = TRACING.serve(name, metadata)
         tether = _Tether()
         try:
             await answer(raw, context, metadata, call, tether)
@@ -327,9 +336,31 @@ def _stream(method: Method, handler: Handler, around: Surroundings) -> Callable[
             tether.cut()
             measures.in_flight -= 1
             measures.ended(code, None)
-            log.event("rpc.stream_end", method=name, code=code, seconds=round(monotonic() - start, 3))
+            facts = call.facts()
+            if span is not None:
+                span.end(code, request_id=request_id, **facts)
+            log.event(
+                "rpc.stream_end",
+                level=Level.INFO,
+                method=name,
+                code=code,
+                seconds=round(monotonic() - start, 3),
+                **facts,
+            )
 
     return serve
+
+
+def _order_of(request_type: type[Message]) -> Callable[[Any], str]:
+    """Return what reads the order's id out of a request; of one that names none, the empty text."""
+    if "order_id" in request_type.DESCRIPTOR.fields_by_name:
+        return lambda request: str(request.order_id)
+    return lambda _: ""
+
+
+def _order_in(answer: Any) -> str:
+    """Return the id of the order that an answer carries, or the empty text."""
+    return str(getattr(getattr(answer, "order", None), "order_id", ""))
 
 
 async def _fail(error: BaseException, context: Any, call: Call, log: Log) -> tuple[str, BaseException]:

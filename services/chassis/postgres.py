@@ -25,6 +25,7 @@ from asyncpg.pool import PoolConnectionProxy
 from services.chassis.clock import SYSTEM, Clock
 from services.chassis.config import ConfigError, setting
 from services.chassis.metrics import METRICS, Metrics
+from services.chassis.tracing import TRACING
 from services.domain.errors import DomainError, Reason
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
@@ -132,7 +133,8 @@ class Database:
         """Take a connection for the time of a block, or raise LIMIT_REACHED or PEER_UNAVAILABLE."""
         connection = await self._take()
         try:
-            yield connection
+            with TRACING.statements(connection):
+                yield connection
         finally:
             await self._pool.release(connection)
 

@@ -30,6 +30,7 @@ from services.chassis.probes import Probes
 from services.chassis.server import ServerConfig
 from services.chassis.telemetry import TelemetryConfig, log, setup
 from services.chassis.tls import check_listening
+from services.chassis.tracing import TRACING, TraceConfig
 
 DIGITS = 80
 """Digits of the decimal context; the contract admits 36 and sums need room to stay exact."""
@@ -44,6 +45,7 @@ class ChassisConfig:
 
     server: ServerConfig = group(ServerConfig)
     telemetry: TelemetryConfig = group(TelemetryConfig)
+    traces: TraceConfig = group(TraceConfig, default=TraceConfig())
     event_loop: str = setting(
         "PERPMESH_EVENT_LOOP",
         "Which event loop runs the room; uvloop is a fifth faster, asyncio is the standard library's.",
@@ -99,6 +101,10 @@ def run_room(
     except ConfigError as error:
         return _refuse(name, error)
     setup(name, config.chassis.telemetry)
+    try:
+        TRACING.start(name, config.chassis.traces)
+    except ConfigError as error:
+        return _refuse(name, error)
     install_decimal_context()
     factory = uvloop.new_event_loop if config.chassis.event_loop == "uvloop" else None
     try:
@@ -113,6 +119,7 @@ def run_room(
         log.error("room.failed", error=error)
         return EXIT_FAULT
     finally:
+        TRACING.stop()
         log.flush()
     return 0
 

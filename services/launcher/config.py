@@ -106,6 +106,24 @@ class Config:
         "For `edge` alone, where rooms run elsewhere: room=host:port for each, more than once for replicas.",
         default=(),
     )
+    traces_endpoint: str = setting(
+        "PERPMESH_TRACES_ENDPOINT",
+        "Where traces go: an OpenTelemetry collector's gRPC port, as host:port; absent for none.",
+        default="",
+    )
+    traces_ratio: float = setting(
+        "PERPMESH_TRACES_RATIO",
+        "The share of calls that are traced, where the caller has not decided.",
+        default=0.1,
+        minimum=0,
+        maximum=1,
+    )
+    edge_certificates: Path | None = setting(
+        "PERPMESH_EDGE_CERTIFICATES",
+        "For `edge` alone: the folder of the edge's certificate, as `certificates` writes it; without one the rooms "
+        "must take plaintext.",
+        default=None,
+    )
     scale: int = setting(
         "PERPMESH_SCALE",
         "How many replicas run of each room that may have several; `make up SCALE=2` sets it.",
@@ -132,6 +150,9 @@ class Config:
             host, _, port = address.rpartition(":")
             if not (room and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
                 raise ValueError(f"PERPMESH_EDGE_UPSTREAMS must hold room=host:port, not {upstream!r}: correct it.")
+        host, _, port = self.traces_endpoint.rpartition(":")
+        if self.traces_endpoint and not (host and port.isascii() and port.isdigit() and "/" not in host):
+            raise ValueError(f"PERPMESH_TRACES_ENDPOINT must be host:port, not {self.traces_endpoint!r}: correct it.")
         if 0 != self.edge_port == self.admin_port:
             raise ValueError(
                 f"PERPMESH_EDGE_PORT and PERPMESH_ADMIN_PORT are both {self.edge_port}: give them different ports."
@@ -213,7 +234,10 @@ class Layout:
             "secrets.json",
             "master-keys",
             "mesh.json",
+            "targets.json",
             "edge.json",
+            "openapi.json",
+            "reference.html",
             "valkey.conf",
         )
         return (*(self.state / name for name in names), *self.state.glob("*.json.part"), self.sockets)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 from services.chassis.tls import server_name
 from services.launcher.edge_errors import ERRORS, TOKEN_ERRORS, EdgeReason, Json, json_body, status_details
 from services.launcher.edge_requests import requests_script
+from services.launcher.reference import OPENAPI, PAGE
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -66,6 +67,12 @@ class Edge:
     """With what the rooms are reached; None for rooms that take plaintext."""
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The clusters that are each room's, by its name, which its certificate must carry."""
+    reference: Path | None = None
+    """The folder with the reference that is served (`reference.py`); None serves none."""
+    traces: Upstream | None = None
+    """Where traces go (OTLP over gRPC); None for none."""
+    traces_ratio: float = 0.1
+    """The share of calls that are traced."""
     issuer: str = "perpmesh"
     audience: str = "perpmesh"
     """The `iss` and `aud` of access tokens."""
@@ -188,12 +195,26 @@ def render(template: str, edge: Edge) -> str:
         "sign_ins_per_minute": edge.sign_ins_per_minute,
         "sign_ins_per_second": max(1, edge.sign_ins_per_minute // 60),
         "sign_ins_interval": f"{60 * max(1, edge.sign_ins_per_minute // 60) // edge.sign_ins_per_minute or 1}s",
+        "tracing": _fill(fragments["tracing"], {"percent": 100 * edge.traces_ratio}) if edge.traces else None,
+        "reference": list(_reference(fragments, edge)),
         "token_filters": list(_token_filters(fragments, calls, edge)),
         "errors": list(_error_mappers(fragments)),
         "calls": list(_routes(fragments, calls, edge)),
         "clusters": list(_clusters(fragments, edge)),
     }
     return json.dumps(_fill(tree, values), indent=1)
+
+
+def _reference(fragments: Mapping[str, Json], edge: Edge) -> Iterator[Json]:
+    """Give the routes of the reference, which the edge answers by itself."""
+    if edge.reference is not None:
+        for path, file, kind in (("/openapi.json", OPENAPI, "application/json"), ("/reference", PAGE, "text/html")):
+            values: dict[str, Json] = {
+                "path": path,
+                "file": str(edge.reference / file),
+                "kind": f"{kind}; charset=utf-8",
+            }
+            yield _fill(fragments["reference_route"], values)
 
 
 def _begins_session(call: Call) -> bool:
@@ -243,6 +264,8 @@ def _clusters(fragments: Mapping[str, Json], edge: Edge) -> Iterator[Json]:
     yield _cluster(fragments, "http_cluster", _WEB, edge.web, edge)
     if edge.keys:
         yield _cluster(fragments, "http_cluster", _KEYS, edge.keys, edge)
+    if edge.traces:
+        yield _cluster(fragments, "grpc_cluster", "traces", (edge.traces,), edge)
 
 
 def _cluster(fragments: Mapping[str, Json], kind: str, name: str, upstreams: tuple[Upstream, ...], edge: Edge) -> Json:

@@ -15,7 +15,7 @@ from pathlib import Path
 from services.chassis.tls import EDGE
 from services.launcher import certificates, servers
 from services.launcher.config import Config, Layout
-from services.launcher.edge import Edge, EdgeTls, Upstream
+from services.launcher.edge import Upstream
 from services.launcher.process import Kind, Process
 
 LOOPBACK = "127.0.0.1"
@@ -89,6 +89,16 @@ ROOMS = (
         peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"},
         scales=True,
         may_touch=("~connections:*", "&auth:ended"),
+    ),
+    Room(
+        name="routing",
+        services=("perpmesh.routing.v1.RoutingService",),
+        peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS", "portfolio": "PERPMESH_PORTFOLIO_ADDRESS"},
+        optional_peers=frozenset({"portfolio"}),
+        uses_valkey=True,
+        needs_postgres=True,
+        scales=True,
+        may_touch=("~routes:*", "&auth:ended"),
     ),
     Room(
         name="vault",
@@ -262,75 +272,10 @@ def plan(ground: Ground) -> tuple[Process, ...]:
     )
 
 
-def _upstreams(ground: Ground, room: Room, suffix: str = "") -> tuple[Upstream, ...]:
+def upstreams(ground: Ground, room: Room, suffix: str = "") -> tuple[Upstream, ...]:
+    """Return where the replicas of a room are, or their further listeners of a name (`suffix`)."""
     names = (f"{name}{suffix}" for name in instances(room, ground.config.scale))
     return tuple(Upstream(host=LOOPBACK, port=ground.ports[name]) for name in names)
-
-
-def edge_of(ground: Ground) -> Edge:
-    """Return what the edge of this mesh is rendered from."""
-    here = {room.name: _upstreams(ground, room) for room in ground.rooms}
-    here |= {f"{room.name}.page": _upstreams(ground, room, ".page") for room in ground.rooms if room.has_page}
-    descriptors = ground.checkout / "gen" / "perpmesh.binpb"
-    tls = ground.layout.certificates
-    return edge_for(
-        ground.config,
-        here,
-        descriptors=descriptors,
-        access_log=ground.layout.logs / "access.log",
-        tls=EdgeTls(
-            cert=certificates.cert_of(tls, EDGE),
-            key=certificates.key_of(tls, EDGE),
-            authority=tls / certificates.AUTHORITY,
-        )
-        if ground.config.mesh_tls
-        else None,
-    )
-
-
-def upstreams_of(config: Config) -> dict[str, tuple[Upstream, ...]]:
-    """Return the addresses of rooms that run elsewhere, as the settings name them."""
-    found: dict[str, tuple[Upstream, ...]] = {}
-    for upstream in config.edge_upstreams:
-        room, _, address = upstream.partition("=")
-        host, _, port = address.rpartition(":")
-        found[room] = (*found.get(room, ()), Upstream(host=host, port=int(port)))
-    return found
-
-
-def edge_for(
-    config: Config,
-    upstreams: Mapping[str, tuple[Upstream, ...]],
-    *,
-    descriptors: Path,
-    access_log: Path,
-    tls: EdgeTls | None = None,
-) -> Edge:
-    """Return what an edge is rendered from whose rooms are at `upstreams`."""
-    rooms = [room for room in ROOMS if room.name in upstreams]
-    return Edge(
-        host=config.edge_host,
-        port=config.edge_port,
-        admin_port=config.admin_port,
-        descriptors=descriptors,
-        access_log=access_log,
-        services={service: upstreams[room.name] for room in rooms for service in room.services},
-        answers_for_all=next((upstreams[room.name] for room in rooms if room.answers_for_all), ()),
-        web=next((upstreams[room.name] for room in rooms if room.web), ()),
-        keys=upstreams.get(AUTH_PAGE, ()),
-        tls=tls,
-        parts={
-            room.name: (*room.services, *(["mesh"] if room.answers_for_all else []), *(["web"] if room.web else []))
-            for room in rooms
-        },
-        issuer=config.auth_issuer,
-        audience=config.auth_audience,
-        sign_ins_per_minute=config.sign_ins_per_minute,
-        user_requests_per_s=config.user_requests_per_s,
-        cors_origins=config.cors_origins,
-        ip_requests_per_s=config.ip_requests_per_s,
-        streams_per_connection_max=config.streams_per_connection_max,
-    )
 
 
 def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
@@ -340,6 +285,8 @@ def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
         "PERPMESH_LISTEN": f"{LOOPBACK}:{ports[name]}",
         "PERPMESH_METRICS_PORT": str(ports[f"{name}.metrics"]),
     }
+    if config.traces_endpoint:
+        env |= {"PERPMESH_TRACES_ENDPOINT": config.traces_endpoint, "PERPMESH_TRACES_RATIO": str(config.traces_ratio)}
     env |= _identity(ground, room)
     others = {one.name: one for one in ground.rooms}
     env |= {
@@ -384,7 +331,7 @@ def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
 
 def _addresses(ground: Ground, peer: Room, number: int) -> str:
     """Return where a peer's replicas are, each caller's own first: one is called, the next when that one goes."""
-    found = [f"{one.host}:{one.port}" for one in _upstreams(ground, peer)]
+    found = [f"{one.host}:{one.port}" for one in upstreams(ground, peer)]
     at = number % len(found)
     return ",".join(itertools.chain(found[at:], found[:at]))
 

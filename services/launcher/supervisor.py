@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from services.chassis.clock import Clock
-from services.launcher import database, embedded, plan, process
+from services.launcher import database, edge_plan, embedded, plan, process
 from services.launcher.plan import Ground
 from services.launcher.process import Guard, Kind, Process, Running
 from services.launcher.screen import Screen, try_this
@@ -66,11 +66,13 @@ class Supervisor:
             embedded.configure_valkey(self._ground)
 
         async def envoy() -> None:
-            from services.launcher import edge
+            from services.launcher import edge, reference
 
             process.rotate(self._ground.layout.logs / "access.log")
             template = (self._ground.checkout / "envoy" / "edge.yaml").read_text()
-            self._ground.layout.edge.write_text(edge.render(template, plan.edge_of(self._ground)))
+            told = edge_plan.edge_of(self._ground)
+            reference.write(self._ground.checkout / "gen", self._ground.layout.state, told.services)
+            self._ground.layout.edge.write_text(edge.render(template, told))
 
         async def postgres() -> None:
             await embedded.prepare_postgres(self._ground, self._guard)
@@ -207,6 +209,7 @@ class Supervisor:
         }
         try:
             embedded.write_private(ground.layout.mesh, json.dumps(about, indent=1))
+            (ground.layout.state / "targets.json").write_text(json.dumps(edge_plan.targets(ground), indent=1))
         except OSError as error:
             self._screen.say(f"  {ground.layout.mesh} could not be written: {error.strerror}")
 

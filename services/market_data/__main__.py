@@ -33,6 +33,7 @@ from services.market_data.config import Config
 from services.market_data.peers.replicas import ValkeyReplicas
 from services.market_data.ports import HistorySink
 from services.market_data.rpc.history_calls import HistoryCalls
+from services.market_data.rpc.measures import measure, measure_history
 from services.market_data.rpc.publisher import StreamPublisher
 from services.market_data.rpc.service import MarketDataService
 from services.market_data.store.history import History
@@ -83,7 +84,7 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     server = Server("market_data", config.chassis.server, ready=ready, verifier=feed.verifier if feed else None)
     server.add(SERVICE, service)
     probes = await start_probes(config.chassis.telemetry, ready)
-    measure(engine, publisher, cache)
+    measure(engine, publisher, lambda: cache.lost_writes, clock)
     measure_history(recorder, backfills)
     try:
         async with bus, Supervisor() as tasks:
@@ -283,34 +284,6 @@ def _circuits(venue: str, config: Config, clock: Clock) -> tuple[Circuit, Circui
         Circuit(venue, circuit.REST, clock=clock, policy=policy(settings.rest_open_s)),
         Circuit(venue, circuit.SOCKET, clock=clock, policy=policy(settings.socket_open_s)),
     )
-
-
-def measure(engine: Engine, publisher: StreamPublisher, cache: PriceCache) -> None:
-    """Show the room's own figures among the metrics."""
-    streams = METRICS.gauge("perpmesh_streams", "Open streams.", ("kind",))
-    for kind in publisher.stream_counts():
-        streams.labels(kind).set_function(lambda kind=kind: float(publisher.stream_counts()[kind]))  # type: ignore[misc]
-    markets = METRICS.gauge("perpmesh_markets", "Markets known.")
-    markets.set_function(lambda: float(len(engine.markets)))
-    lost = METRICS.gauge("perpmesh_price_cache_writes_lost", "Prices not cached because Valkey was away.")
-    lost.set_function(lambda: float(cache.lost_writes))
-    dropped = METRICS.gauge("perpmesh_events_dropped", "Events refused because the room was behind.", ("venue",))
-    for name in engine.venues:
-        dropped.labels(name).set_function(lambda name=name: float(engine.intake.dropped[name]))  # type: ignore[misc]
-
-
-def measure_history(recorder: Recorder, backfills: list[Backfill]) -> None:
-    """Show how recording goes among the metrics."""
-    late = METRICS.gauge("perpmesh_candle_trades_late", "Trades that came after their candle was closed.", ("venue",))
-    held = METRICS.gauge("perpmesh_candles_waiting", "Markets whose candles wait for a repair by REST.", ("venue",))
-    asked = METRICS.gauge("perpmesh_backfill", "What was asked of a venue's past since the start.", ("venue", "what"))
-    for backfill in backfills:
-        name, counts = backfill.name, backfill.counts
-        late.labels(name).set_function(lambda name=name: float(recorder.late(name)))  # type: ignore[misc]
-        held.labels(name).set_function(lambda name=name: float(recorder.waiting(name)))  # type: ignore[misc]
-        for what in ("candles", "funding", "failed"):
-            read = lambda what=what, counts=counts: float(getattr(counts, what))  # noqa: E731
-            asked.labels(name, what).set_function(read)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,8 @@ class Lease(enum.Enum):
 
     OURS = "ours"
     THEIRS = "theirs"
+    NOBODYS = "nobodys"
+    """Left for a replica that knows more, which went on until a moment ago."""
     UNKNOWN = "unknown"
     """Nobody could be asked."""
 
@@ -98,8 +100,11 @@ class Lease(enum.Enum):
 class Replicas(Protocol):
     """The other replicas of this room. Telling and asking never wait; what is lost shows to who listens."""
 
-    async def lease(self) -> Lease:
-        """Take the lease, or keep it, and say whose it is."""
+    async def lease(self, *, knows: bool) -> Lease:
+        """Take the lease, or keep it, and say whose it is.
+
+        One that does not know what was told before (`knows`) takes it only where nobody has had it for a while.
+        """
         ...
 
     async def release(self) -> None:

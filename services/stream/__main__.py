@@ -48,6 +48,7 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     feed = feed_of(config.auth)
     presence = ValkeyPresence(config.bus, SYSTEM)
     bus = ValkeyBus(config.bus)
+    measures = DoorMeasures()
     door = Door(
         callers=VerifiedCallers(feed.verifier if feed is not None else None),
         presence=presence,
@@ -55,9 +56,10 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         clock=SYSTEM,
         new_id=new_id,
         chance=seeded_random(),
-        measures=DoorMeasures(),
+        measures=measures,
         bounds=bounds,
     )
+    measures.watch(door.stalls)
     entrance = Entrance(
         origins=config.origins,
         per_address_max=config.connections_per_address_max,

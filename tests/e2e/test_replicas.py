@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import websockets
@@ -23,6 +26,7 @@ from tests.support.load import Books, holes, load
 from tests.support.mesh import Mesh, running_mesh
 
 BTC = "BTC-PERP"
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 CALLS_PER_S = float(os.environ.get("LOAD_CALLS_PER_S", "40"))
 STREAMS = int(os.environ.get("LOAD_STREAMS", "30"))
 SILENCE_MAX_S = float(os.environ.get("LOAD_SILENCE_MAX_S", "6"))
@@ -42,12 +46,15 @@ async def until(condition: Callable[[], Awaitable[Any]], what: str, timeout_s: f
         await asyncio.sleep(0.02)
 
 
+def page(mesh: Mesh, name: str) -> list[str]:
+    """A room's page of metrics."""
+    with urllib.request.urlopen(f"http://{mesh.address(f'{name}.metrics')}/metrics", timeout=5) as answer:
+        return list(answer.read().decode().splitlines())
+
+
 def figures(mesh: Mesh, name: str) -> dict[str, float]:
     """What a room's page of metrics says."""
-    import urllib.request
-
-    with urllib.request.urlopen(f"http://{mesh.address(f'{name}.metrics')}/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
+    lines = page(mesh, name)
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
@@ -91,10 +98,16 @@ async def test_both_replicas_say_the_same_one_alone_asks_the_venues_and_a_cookie
         fed = second if leading == MARKET_DATA[0] else first
         book = (await fed.GetOrderBook(pb.GetOrderBookRequest(market="SOL-PERP", depth=5), timeout=10)).book
         assert len(book.bids) == len(book.asks) == 5
-        venues = [(await stub.ListVenues(pb.ListVenuesRequest())).venues for stub in (first, second)]
-        assert [one.state for one in venues[0]] == [one.state for one in venues[1]]
+
+        async def same_venues() -> bool:
+            venues = [(await stub.ListVenues(pb.ListVenuesRequest())).venues for stub in (first, second)]
+            states = [[one.state for one in found] for found in venues]
+            return states[0] == states[1] and len(states[0]) == 2
+
+        await until(same_venues, "the same of every venue")
         told = [figures(mesh, name)['perpmesh_relay_bytes_total{way="told"}'] for name in MARKET_DATA]
         assert sorted(value > 0 for value in told) == [False, True]
+        every_figure_is_there(mesh)
         for channel in channels:
             await channel.close()
         await find_the_door_again(mesh)
@@ -155,6 +168,18 @@ async def moving(books: Books) -> None:
         return books.messages >= seen + 20
 
     await until(more, "messages", 20)
+
+
+def every_figure_is_there(mesh: Mesh) -> None:
+    """What alerts and the dashboard ask for, some room shows."""
+    asked = "".join(
+        path.read_text() for path in (*DEPLOY.glob("prometheus/alerts.yml"), *DEPLOY.glob("grafana/*.json"))
+    )
+    names = set(re.findall(r"\bperpmesh_[a-z_]+", asked))
+    lines = [line.split() for room in ("market_data", "stream", "auth") for line in page(mesh, room)]
+    kinds = {line[2]: line[3] for line in lines if line[:2] == ["#", "TYPE"]}
+    shown = set(kinds) | {f"{name}_bucket" for name, kind in kinds.items() if kind == "histogram"}
+    assert names - shown == set()
 
 
 async def find_the_door_again(mesh: Mesh) -> None:

@@ -52,7 +52,7 @@ async def load(edge: str, *, calls_per_s: float, streams: int) -> AsyncIterator[
         tasks = [asyncio.create_task(_calls(channels, calls_per_s, books))]
         for number in range(streams):
             market, client = MARKETS[number % len(MARKETS)], clients[number % len(clients)]
-            reader = _trades(client, market, books) if number % 10 == 0 else _prices(client, market, books)
+            reader = _trades(client, market, number, books) if number % 10 == 0 else _prices(client, market, books)
             tasks.append(asyncio.create_task(reader))
         try:
             yield books
@@ -115,7 +115,7 @@ async def _prices(client: Perpmesh, market: str, books: Books) -> None:
         books.messages += item is not None
 
 
-async def _trades(client: Perpmesh, market: str, books: Books) -> None:
+async def _trades(client: Perpmesh, market: str, number: int, books: Books) -> None:
     async for item in client.watch_trades(market, unfilled="yield"):
         books.messages += 1
         if isinstance(item, Gap):
@@ -123,7 +123,7 @@ async def _trades(client: Perpmesh, market: str, books: Books) -> None:
             books.torn.add(market)
         else:
             key = (item.venue, item.trade_id)
-            seen = books.trades.setdefault((market, id(client)), {})
+            seen = books.trades.setdefault((market, number), {})
             books.doubles += key in seen
             seen[key] = item
 

@@ -124,7 +124,15 @@ class Hub:
         self._all: set[Subscription] = set()
         self._open: set[Subscription] = set()
         self.position = 0
+        self.collapsed = 0
+        """How many values gave way to a newer one before a stream had sent them."""
         self.end: tuple[Reason, str] | None = None
+
+    def lag_s(self) -> float:
+        """Return for how long the slowest stream has had something to send and sent nothing; 0 where none has."""
+        now_s = self.clock.monotonic()
+        waiting = [now_s - one.last_sent_s for one in self._open if one.pending and one.held is None]
+        return max(waiting, default=0.0)
 
     @property
     def stream_count(self) -> int:

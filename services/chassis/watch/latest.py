@@ -162,6 +162,7 @@ class Latest(Hub):
 
     def _collapse(self, subscription: Subscription) -> None:
         subscription.pending, dropped = _newest(subscription.pending)
+        self.collapsed += len(dropped)
         subscription.room = max(self._queue_max, 2 * len(subscription.pending))
         if subscription.tell_gaps:
             for entry in dropped:

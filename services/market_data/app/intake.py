@@ -47,6 +47,10 @@ class Intake:
             self._arrived.set()
         return True
 
+    def waiting(self, line: str) -> int:
+        """Return how many events of a queue wait."""
+        return len(self._queues[line])
+
     async def arrived(self) -> None:
         """Wait until there is something to take."""
         await self._arrived.wait()

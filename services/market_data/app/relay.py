@@ -1,6 +1,6 @@
 """Several replicas of the room on one set of sockets: one feeds, the others are fed by what it tells over the bus.
 
-Who feeds is a lease of 0.8 s. The replica that has it runs the venues; the others run the same engine on the same
+Who feeds is a lease of 1.2 s. The replica that has it runs the venues; the others run the same engine on the same
 events, so that every call and stream is answered alike, trades under the same numbers. When the feeder goes, another
 takes the lease and opens its own sockets; meanwhile its markets are RECOVERING. Where the lease cannot be asked for
 (the bus is away) the feeder goes on, and after `ALONE_S` every replica feeds itself: twice the sockets, no silence.
@@ -24,9 +24,11 @@ from services.market_data.ports import Clock, Lease, Replicas
 from services.venues.port import FeedLevel
 
 LEASE_S: Final = 0.2
-"""How often the lease is taken or kept; it lapses after 0.8 s."""
+"""How often the lease is taken or kept; it lapses after 1.2 s."""
 ALONE_S: Final = 2.0
 """How long a replica waits for a bus that does not answer before it feeds itself."""
+PATIENCE_S: Final = 1.0
+"""How long a replica that knows nothing yet leaves a free lease to one that knows."""
 FLUSH_S: Final = 0.003
 """How long events are gathered into one message."""
 STATUS_S: Final = 0.25
@@ -75,6 +77,7 @@ class Relay:
         """How often this replica began to feed."""
         self._leaving = False
         self._unknown_since_s: float | None = None
+        self._nobodys_since_s: float | None = None
         self._lines = {name: _Line() for name in (*self._venues, TRADES)}
         self._askers: dict[str, float] = {}
         self._books: dict[str, frozenset[str]] = {}
@@ -115,7 +118,6 @@ class Relay:
         """Hand the feeding over at once, and feed no more: what a replica does first when it stops."""
         self._leaving = True
         if self.leading:
-            self.flush()
             self._step(leading=False)
             await self._replicas.release()
 
@@ -124,13 +126,23 @@ class Relay:
     async def _keep_lease(self) -> None:
         while True:
             if not self._leaving:
-                self.take(await self._replicas.lease())
+                self.take(await self._replicas.lease(knows=self.knows()))
             await self._clock.sleep(LEASE_S)
+
+    def knows(self) -> bool:
+        """Say whether this replica may go on where the last feeder ended: it knows the whole, or waited long enough."""
+        if self.leading or not self.missing:
+            return True
+        return self._nobodys_since_s is not None and self._clock.monotonic() - self._nobodys_since_s >= PATIENCE_S
 
     def take(self, lease: Lease) -> None:
         """Act on whose the lease is."""
         if self._leaving:
             return
+        if lease is not Lease.NOBODYS:
+            self._nobodys_since_s = None
+        elif self._nobodys_since_s is None:
+            self._nobodys_since_s = self._clock.monotonic()
         if lease is not Lease.UNKNOWN:
             self._unknown_since_s = None
             self._step(leading=lease is Lease.OURS)
@@ -144,6 +156,9 @@ class Relay:
     def _step(self, *, leading: bool) -> None:
         if leading == self.leading:
             return
+        if not leading:  # what has arrived is numbered and told, and nothing after it
+            self._engine.round()
+            self.flush()
         self.leading = leading
         if leading:
             self.turns += 1

@@ -66,6 +66,8 @@ class RelayedVenue:
         """Feed while this replica leads; the relay emits otherwise."""
 
         def pass_on(event: Event) -> bool:
+            if not self._leading:
+                return True  # another feeds already
             taken = emit(event)
             if taken:
                 self._said(event)

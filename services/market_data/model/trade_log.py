@@ -37,10 +37,11 @@ class TradeLog:
     def add(self, trade: Trade) -> NumberedTrade | None:
         """Number and keep a trade; None when it is known already.
 
-        One that another replica numbered keeps that number, and counts as known where a later one was taken.
+        One that another replica numbered keeps that number. A new one under an old number means that the numbering
+        began anew there, and so it does here.
         """
         key = (trade.venue, trade.trade_id)
-        if key in self._known or 0 < trade.sequence <= self.sequence:
+        if key in self._known:
             return None
         self._known.add(key)
         self.sequence = trade.sequence or self.sequence + 1

@@ -30,19 +30,26 @@ from services.market_data.ports import Lease
 from services.venues.port import VenueStatus
 
 LEASE_KEY: Final = tagged("market_data", "feeder")
-LEASE_MS: Final = 800
+LEASE_MS: Final = 1_200
+"""Longer than a busy machine keeps the feeder waiting, and short enough that prices are back within two seconds."""
 ASKS: Final = "market_data:asks"
 BUFFER_MAX: Final = 10_000
 """Messages that may wait to be taken; beyond it the oldest are dropped, which shows as missed."""
 
+FED_KEY: Final = tagged("market_data", "feeder") + ":fed"
+"""There while somebody has fed within the last `FED_MS`."""
+FED_MS: Final = 10_000
 _KEEP: Final = (
     "local holder = redis.call('GET', KEYS[1]) "
-    "if holder == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end "
-    "if holder then return 0 end "
-    "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1"
+    "if holder and holder ~= ARGV[1] then return 0 end "
+    "if not holder and ARGV[3] == '0' and redis.call('EXISTS', KEYS[2]) == 1 then return 2 end "
+    "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) "
+    "redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[4]) return 1"
 )
-"""Takes the lease where nobody has it, keeps it where it is ours; 1 when it is ours."""
+"""Takes the lease where nobody has it, keeps it where it is ours; 1 when it is ours, 2 when it is left to others."""
 _GIVE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+_LEASES: Final = {0: Lease.THEIRS, 1: Lease.OURS, 2: Lease.NOBODYS}
 
 _EVENTS: Final[tuple[type[Any], ...]] = (
     BookSnapshot,
@@ -113,15 +120,14 @@ class ValkeyReplicas:
         self._missed = metrics.counter("perpmesh_relay_missed_total", "Messages of the feeder that never came.")
         self._told, self._heard = self._bytes.labels("told"), self._bytes.labels("heard")
 
-    async def lease(self) -> Lease:
+    async def lease(self, *, knows: bool) -> Lease:
         """Take the lease, or keep it."""
+        arguments = (LEASE_KEY, FED_KEY, self._me, LEASE_MS, int(knows), FED_MS)
         try:
-            (reply,) = await self._line.exchange([("EVAL", _KEEP, 1, LEASE_KEY, self._me, LEASE_MS)])
+            (reply,) = await self._line.exchange([("EVAL", _KEEP, 2, *arguments)])
         except Away:
             return Lease.UNKNOWN
-        if not isinstance(reply, int):
-            return Lease.UNKNOWN
-        return Lease.OURS if reply else Lease.THEIRS
+        return _LEASES.get(reply, Lease.UNKNOWN) if isinstance(reply, int) else Lease.UNKNOWN
 
     async def release(self) -> None:
         """Give the lease back."""

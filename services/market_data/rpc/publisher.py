@@ -83,6 +83,25 @@ class StreamPublisher:
             "books": sum(channel.stream_count for channel in self.books.all()),
         }
 
+    def lag_s(self, kind: str) -> float:
+        """Return how long the slowest stream of a kind has had something to send and sent nothing."""
+        return max((hub.lag_s() for hub in self._hubs(kind)), default=0.0)
+
+    def collapsed(self) -> dict[str, int]:
+        """Return how many values gave way to newer ones, by kind."""
+        return {kind: sum(hub.collapsed for hub in self._hubs(kind)) for kind in ("prices", "fundings", "venues")}
+
+    def _hubs(self, kind: str) -> list[Hub]:
+        one = {
+            "prices": self.price_hub,
+            "fundings": self.funding_hub,
+            "venues": self.venue_hub,
+            "trades": self.trade_hub,
+        }.get(kind)
+        if one is not None:
+            return [one]
+        return [*self.books.all()] if kind == "books" else [*self.candles.all()]
+
     def prices(self, markets: Sequence[Market], now_ns: int) -> None:
         """These markets show something new."""
         for market in markets:

@@ -85,6 +85,12 @@ class Door:
         """Return how many sockets are open."""
         return len(self._connections)
 
+    def stalls(self) -> tuple[int, float]:
+        """Return how many sockets take nothing now, and for how long the worst of them has not, in seconds."""
+        now = self._clock.monotonic()
+        waits = [now - one.stalled_s for one in self._connections if one.stalled_s is not None]
+        return len(waits), max(waits, default=0.0)
+
     def not_ready(self) -> str | None:
         """Return why the door should get no clients now, as one sentence, or None."""
         if self._draining:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from services.chassis.metrics import METRICS, Metrics
 from services.chassis.telemetry import Log, log
 from services.domain.errors import DomainError
@@ -13,6 +15,7 @@ class DoorMeasures:
 
     def __init__(self, metrics: Metrics = METRICS, target: Log = log) -> None:
         self._log = target
+        self._metrics = metrics
         self._connections = metrics.gauge("perpmesh_stream_connections", "Open WebSockets.")
         self._subjects = metrics.gauge("perpmesh_stream_subjects", "Topics followed at market_data.")
         self._frames = metrics.counter("perpmesh_stream_frames_total", "Frames handed to sockets.")
@@ -22,6 +25,14 @@ class DoorMeasures:
         self._cut = metrics.counter(
             "perpmesh_stream_interrupted_total", "Streams of market_data that were cut.", ("kind", "reason")
         )
+
+    def watch(self, stalls: Callable[[], tuple[int, float]]) -> None:
+        """Show how many sockets take nothing, and for how long."""
+        self._metrics.gauge("perpmesh_stream_stalled", "WebSockets that take nothing now.").set_function(
+            lambda: float(stalls()[0])
+        )
+        worst = self._metrics.gauge("perpmesh_stream_lag_seconds", "How long the slowest has taken nothing.", ("kind",))
+        worst.labels("sockets").set_function(lambda: stalls()[1])
 
     def connections(self, count: int) -> None:
         """Set how many sockets are open."""

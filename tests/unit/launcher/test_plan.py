@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.launcher import plan as plans
+from services.launcher import edge_plan
 from services.launcher.config import Config, Layout
 from services.launcher.embedded import valkey_users
 from services.launcher.plan import (
@@ -145,7 +145,7 @@ def test_a_room_that_scales_has_replicas_and_its_callers_know_them_all_their_own
     assert processes["stream.2"].env["PERPMESH_MARKET_DATA_ADDRESS"] == ",".join(reversed(at))
     listening = [process.env["PERPMESH_LISTEN"] for process in processes.values() if "PERPMESH_LISTEN" in process.env]
     assert len(set(listening)) == len(listening) == 5
-    edge = plans.edge_of(of)
+    edge = edge_plan.edge_of(of)
     assert [one.port for one in edge.services["perpmesh.marketdata.v1.MarketDataService"]] == [
         of.ports["market_data"],
         of.ports["market_data.2"],
@@ -177,7 +177,7 @@ def test_a_room_is_built_when_it_can_be_run_and_its_peers_can(tmp_path: Path) ->
 
 def test_the_edge_knows_every_room_by_what_it_serves() -> None:
     of = ground()
-    edge = plans.edge_of(of)
+    edge = edge_plan.edge_of(of)
     assert edge.services["perpmesh.marketdata.v1.MarketDataService"][0].port == of.ports["market_data"]
     assert edge.answers_for_all[0].port == of.ports["market_data"]
     assert edge.web[0].port == of.ports["stream"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from services.domain.feed import Event, FeedState, ListingsChanged
 from services.market_data.app.demand import Demand
 from services.market_data.app.engine import Engine
-from services.market_data.app.relay import ALONE_S, Relay
+from services.market_data.app.relay import ALONE_S, PATIENCE_S, Relay
 from services.market_data.app.relayed_venue import RelayedVenue
 from services.market_data.model.merged_book import merge
 from services.market_data.model.relay import Ask, Told
@@ -57,7 +57,7 @@ class Replica:
 
     # The port `services.market_data.ports.Replicas`, through the real codec.
 
-    async def lease(self) -> Lease:
+    async def lease(self, *, knows: bool) -> Lease:
         return Lease.UNKNOWN
 
     async def release(self) -> None:
@@ -230,6 +230,33 @@ def test_a_bus_that_cannot_be_asked_leaves_the_feeder_feeding_and_the_other_feed
     assert (pair.feeder.relay.leading, pair.fed.relay.leading) == (True, True)
     pair.fed.relay.take(Lease.THEIRS)
     assert not pair.fed.relay.leading
+
+
+def test_a_replica_that_knows_nothing_leaves_a_free_lease_for_a_second_to_one_that_knows() -> None:
+    pair = Pair()
+    assert not pair.fed.relay.knows()
+    pair.fed.relay.take(Lease.NOBODYS)
+    assert not pair.fed.relay.knows()
+    pair.clock._mono_ns += round(PATIENCE_S * 1e9)
+    assert pair.fed.relay.knows(), "nobody who knows is there"
+    pair.fed.relay.take(Lease.THEIRS)
+    assert not pair.fed.relay.knows()
+    pair.settle()
+    assert pair.fed.relay.knows()
+
+
+def test_numbers_that_begin_anew_at_another_feeder_do_so_everywhere_and_lose_nothing() -> None:
+    pair = Pair()
+    for number in range(9):
+        pair.feeder.say(trade("lighter", f"old{number}", 1_000, 1))
+    pair.settle()
+    fresh = Pair()
+    fresh.feeder.relay._me = "c"
+    fresh.fed = pair.fed
+    fresh.feeder.say(trade("lighter", "new", 1_000, 1))
+    fresh.settle()
+    newest = fresh.fed.engine.trade_logs[BTC].newest(2)
+    assert [(one.trade.trade_id, one.sequence) for one in newest] == [("new", 1), ("old8", 9)]
 
 
 async def test_one_that_leaves_gives_the_lease_back_and_never_takes_it_again() -> None:
