@@ -40,7 +40,7 @@ async def own(owner: Owner) -> list[Step]:
     user = (await AuthServiceStub(owner.channel).GetUser(auth_pb.GetUserRequest(), metadata=owner.metadata)).user
     account_id, now = uuid.uuid4(), datetime.now(UTC) - timedelta(hours=1)
     fill = Fill(
-        fill_id=uuid.uuid4(), order_id="", account_id=account_id, venue="hyperliquid", market=MARKET, size=Decimal(1),
+        fill_id=uuid.uuid4(), order_id="", account_id=account_id, venue="hyperliquid", market=MARKET, size=Decimal(-1),
         price=Decimal(100), time=now,
     )  # fmt: skip
     payment = Payment(
