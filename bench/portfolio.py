@@ -136,7 +136,7 @@ ROLLUP = (
     GROUP BY user_id, event_time::date, account_id, market, side, venue""",
     """INSERT INTO daily_costs SELECT user_id, event_time::date, account_id, market, side, 2, venue, sum(fees)
     FROM position_events GROUP BY user_id, event_time::date, account_id, market, side, venue""",
-    "INSERT INTO user_revisions SELECT DISTINCT user_id, 1 FROM accounts",
+    "INSERT INTO user_revisions SELECT DISTINCT user_id, 0 FROM accounts",
 )
 
 
