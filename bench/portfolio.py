@@ -131,9 +131,17 @@ SELECT p.position_id, n, p.user_id, p.account_id, p.venue, p.market, p.side, 1, 
 FROM positions p CROSS JOIN generate_series(1, 10) AS n
 """
 ROLLUP = (
-    """INSERT INTO daily_flows SELECT user_id, event_time::date, account_id, market, side, venue, sum(realized),
+    """INSERT INTO daily_flows (user_id, day, account_id, market, side, venue, realized, funding, volume, fill_count)
+    SELECT user_id, event_time::date, account_id, market, side, venue, sum(realized),
     sum(funding), sum(price * abs(size_change)), count(*) FROM position_events
     GROUP BY user_id, event_time::date, account_id, market, side, venue""",
+    """UPDATE daily_flows AS d SET closed_count = c.n, win_count = c.wins, loss_count = c.n - c.wins, won = c.won,
+    lost = c.lost, held_us = c.n * 240000000 FROM (
+        SELECT close_time::date AS day, market, side, count(*) AS n, count(*) FILTER (WHERE net_pnl > 0) AS wins,
+               coalesce(sum(net_pnl) FILTER (WHERE net_pnl > 0), 0) AS won,
+               coalesce(sum(net_pnl) FILTER (WHERE net_pnl < 0), 0) AS lost
+        FROM positions GROUP BY close_time::date, market, side
+    ) AS c WHERE d.day = c.day AND d.market = c.market AND d.side = c.side""",
     """INSERT INTO daily_costs SELECT user_id, event_time::date, account_id, market, side, 2, venue, sum(fees)
     FROM position_events GROUP BY user_id, event_time::date, account_id, market, side, venue""",
     "INSERT INTO user_revisions SELECT DISTINCT user_id, 0 FROM accounts",

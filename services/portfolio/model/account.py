@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TypeAlias
 from uuid import UUID
@@ -120,6 +120,27 @@ class DayFlow:
     volume: Decimal = ZERO
     fills: int = 0
     costs: Costs = field(default_factory=dict)
+    closed: int = 0
+    wins: int = 0
+    losses: int = 0
+    won: Decimal = ZERO
+    lost: Decimal = ZERO
+    held_us: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether there is nothing to add."""
+        return not (self.fills or self.funding or self.closed or self.wins or self.losses or self.won or self.lost)
+
+    def count_end(self, net: Decimal, sign: int) -> None:
+        """Count the end of a position with a net profit, or with a sign of -1 take it back."""
+        self.closed += sign
+        if net > 0:
+            self.wins += sign
+            self.won += sign * net
+        elif net < 0:
+            self.losses += sign
+            self.lost += sign * net
 
     def count(self, event: LifeEvent) -> None:
         """Count an event of a life."""
@@ -162,9 +183,21 @@ class Changes:
         for event in events:
             if event.position_id == life.position_id:
                 self.events.append((account, life, event))
-                self.day(account, life.market, life.side, event.time).count(event)
+                self.day(account, life.market, event.side, event.time).count(event)
+        if life.closed is not None and life.opened_size and life.counted != life.net_pnl:
+            self._count_end(account, life, life.closed)
         if self.watched(account.user_id):
             self.told.append((account, life.snapshot()))
+
+    def _count_end(self, account: Account, life: Life, closed: datetime) -> None:
+        """Count the end of a life for its day; a payment that comes later counts it anew."""
+        day = self.day(account, life.market, life.side, closed)
+        if life.counted is not None:
+            day.count_end(life.counted, -1)
+        else:
+            day.held_us += (closed - life.opened) // timedelta(microseconds=1)
+        life.counted = life.net_pnl
+        day.count_end(life.counted, 1)
 
     def day(self, account: Account, market: str, side: int, time: datetime) -> DayFlow:
         """Return what the batch adds to a UTC day, made on first use."""

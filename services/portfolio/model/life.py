@@ -95,6 +95,8 @@ class Life:
     opened_cost: Decimal = ZERO
     closed_size: Decimal = ZERO
     closed_proceeds: Decimal = ZERO
+    counted: Decimal | None = None
+    """The net profit with which its end was counted for its day; None before that."""
     events: int = 0
     sequence: int = 0
     """The number of the last log event applied to it."""

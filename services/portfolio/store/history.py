@@ -43,6 +43,12 @@ _DAY_COSTS: Final = (
     "SELECT venue, market, side, day, kind, sum(amount) AS amount FROM daily_costs "  # noqa: S608
     f"WHERE {_ONE} day >= $3::date AND day < $4::date GROUP BY venue, market, side, day, kind"
 )
+_DAY_CLOSINGS: Final = (
+    "SELECT venue, market, side, day, sum(closed_count)::bigint AS count, sum(win_count)::bigint AS wins, "  # noqa: S608
+    "sum(loss_count)::bigint AS losses, sum(won) AS won, sum(lost) AS lost, sum(held_us)::bigint AS held_us "
+    f"FROM daily_flows WHERE {_ONE} day >= $3::date AND day < $4::date GROUP BY venue, market, side, day "
+    "HAVING sum(closed_count) > 0"
+)
 _EVENTS: Final = (
     "SELECT venue, market, side, event_time::date AS day, coalesce(sum(realized), 0) AS realized, "  # noqa: S608
     "sum(funding) AS funding, coalesce(sum(price * abs(size_change)), 0) AS volume, "
@@ -257,17 +263,9 @@ class _Asked:
 
     async def flows(self, start: datetime, end: datetime) -> list[Flow]:
         """Return what each cell came to: whole days from the rollup, the edges from their events."""
-        if end <= start:
-            return []
-        first = _midnight(start) if start == _midnight(start) else _midnight(start) + DAY
-        last = _midnight(end)
-        if first > last:
-            return await self._cells(start, end)
-        found = await self._cells(start, first) if start < first else []
-        if first < last:
-            found += await self._days(first, last)
-        if last < end:
-            found += await self._cells(last, end)
+        found: list[Flow] = []
+        for begin, close, whole in _parts(start, end):
+            found += await self._days(begin, close) if whole else await self._cells(begin, close)
         return found
 
     async def _days(self, start: datetime, end: datetime) -> list[Flow]:
@@ -280,7 +278,13 @@ class _Asked:
         return _flows(found, await self._fetch(_EVENT_COSTS, start, end))
 
     async def closings(self, start: datetime, end: datetime) -> list[Closings]:
-        """Return what closed positions of each cell came to."""
+        """Return what closed positions of each cell came to, from the same parts."""
+        found: list[Any] = []
+        for begin, close, whole in _parts(start, end):
+            if whole:
+                found += await self._fetch(_DAY_CLOSINGS, begin.date(), close.date())
+            else:
+                found += await self._fetch(_CLOSINGS, begin, close)
         return [
             Closings(
                 cell=_cell(row),
@@ -291,7 +295,7 @@ class _Asked:
                 lost=row["lost"],
                 held_us=row["held_us"],
             )
-            for row in await self._fetch(_CLOSINGS, start, end)
+            for row in found
         ]
 
     async def unrealized(self, moments: Sequence[datetime]) -> list[Unrealized]:
@@ -306,6 +310,16 @@ class _Asked:
 
     async def _fetch(self, query: str, start: object, end: object) -> list[Any]:
         return list(await self._connection.fetch(query, *self._who, start, end, *self._what))
+
+
+def _parts(start: datetime, end: datetime) -> list[tuple[datetime, datetime, bool]]:
+    """Return a time in parts: the rest of its first day, whole days, the beginning of its last."""
+    first = _midnight(start) if start == _midnight(start) else _midnight(start) + DAY
+    last = _midnight(end)
+    if first > last:
+        return [(start, end, False)] if start < end else []
+    parts = [(start, first, False), (first, last, True), (last, end, False)]
+    return [part for part in parts if part[0] < part[1]]
 
 
 def _midnight(moment: datetime) -> datetime:

@@ -72,9 +72,12 @@ _LEG = Upsert("open_legs", rows.LEG, "leg_id")
 _ORDER_REPORT = Upsert("order_reports", rows.ORDER_REPORT, "order_id")
 _DAY = Upsert(
     "daily_flows",
-    "user_id, day, account_id, market, side, venue, realized, funding, volume, fill_count",
+    "user_id, day, account_id, market, side, venue, realized, funding, volume, fill_count, closed_count, win_count, "
+    "loss_count, won, lost, held_us",
     "user_id, day, account_id, market, side",
-    frozenset({"realized", "funding", "volume", "fill_count"}),
+    frozenset(
+        "realized funding volume fill_count closed_count win_count loss_count won lost held_us".split()  # noqa: SIM905
+    ),
 )
 _DAY_COST = Upsert(
     "daily_costs",
@@ -260,11 +263,14 @@ async def _write_days(connection: Connection, changes: Changes) -> None:
     await _DAY.write(
         connection,
         [
-            (*key, one.venue, one.realized, one.funding, one.volume, one.fills)
+            (
+                *key, one.venue, one.realized, one.funding, one.volume, one.fills, one.closed, one.wins, one.losses,
+                one.won, one.lost, one.held_us,
+            )
             for key, one in changes.daily.items()
-            if one.fills or one.funding
+            if not one.is_empty
         ],
-    )
+    )  # fmt: skip
     await _DAY_COST.write(
         connection,
         [(*key, one.venue, kind, amount) for key, one in changes.daily.items() for kind, amount in one.costs.items()],

@@ -163,6 +163,7 @@ def life_of(row: Row) -> Life:
         opened_cost=row["opened_cost"],
         closed_size=row["closed_size"],
         closed_proceeds=row["closed_proceeds"],
+        counted=row["net_pnl"] if row["close_time"] is not None and row["opened_size"] else None,
         events=row["event_count"],
         sequence=row["log_sequence"],
     )

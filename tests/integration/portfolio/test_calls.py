@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import grpc
 import pytest
+import pytest_asyncio
 from google.protobuf import duration_pb2
 from perpmesh.execution.v1 import leg_pb2, log_event_pb2, order_pb2, report_pb2
 from perpmesh.portfolio.v1 import analytics_service_pb2 as analytics_pb
@@ -16,10 +18,24 @@ from perpmesh.portfolio.v1 import performance_pb2, position_record_pb2, transfer
 from perpmesh.portfolio.v1 import portfolio_service_pb2 as pb
 from perpmesh.type.v1 import cost_pb2, environment_pb2, position_side_pb2, side_pb2
 
-from tests.support.portfolio import START, House, fill, minutes, new_ids, observed
+from tests.support.portfolio import START, House, fill, minutes, new_ids, observed, running_house
+from tests.support.postgres import Postgres
+from tests.support.valkey import Valkey
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 FEE = cost_pb2.COST_KIND_VENUE_FEE
 D = Decimal
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def house(
+    tmp_path_factory: pytest.TempPathFactory, portfolio_postgres: Postgres, portfolio_valkey: Valkey
+) -> AsyncIterator[House]:
+    """One room for all of these: each test has users of its own."""
+    folder = tmp_path_factory.mktemp("portfolio")
+    marks = {"BTC-PERP": "100", "ETH-PERP": "130"}
+    async with running_house(folder, server=portfolio_postgres, valkey_url=portfolio_valkey.url, marks=marks) as found:
+        yield found
 
 
 async def call(house: House, user: str, name: str, **asked: Any) -> Any:
@@ -179,14 +195,14 @@ async def test_an_estimate_says_what_orders_would_do_and_from_what(house: House)
 
 async def test_performance_adds_up_and_a_new_fill_makes_it_new(house: House) -> None:
     user, account = new_ids(2)
-    house.street.set("BTC-PERP", "130")
+    house.street.set("ETH-PERP", "130")
     await house.writer.write(
         user,
         observed(account, balances=[{"asset": "USDC", "total": "1000"}]),
-        fill(account, "buy", "2", "100", at=minutes(1), fees=[(FEE, "0.1")]),
-        fill(account, "sell", "1", "110", at=minutes(2), fees=[(FEE, "0.2")]),
-        fill(account, "sell", "1", "120", at=START + timedelta(days=3), fees=[(FEE, "0.3")]),
-        fill(account, "sell", "1", "120", at=START + timedelta(days=4), fees=[(FEE, "0.4")]),
+        fill(account, "buy", "2", "100", market="ETH-PERP", at=minutes(1), fees=[(FEE, "0.1")]),
+        fill(account, "sell", "1", "110", market="ETH-PERP", at=minutes(2), fees=[(FEE, "0.2")]),
+        fill(account, "sell", "1", "120", market="ETH-PERP", at=START + timedelta(days=3), fees=[(FEE, "0.3")]),
+        fill(account, "sell", "1", "120", market="ETH-PERP", at=START + timedelta(days=4), fees=[(FEE, "0.4")]),
     )
     await house.caught_up()
     found = await performance(house, user)
@@ -200,7 +216,7 @@ async def test_performance_adds_up_and_a_new_fill_makes_it_new(house: House) -> 
     again = await performance(house, user)
     assert again.compute_time == found.compute_time
     assert time.perf_counter() - started < 1
-    await house.writer.write(user, fill(account, "buy", "1", "100", at=START + timedelta(days=5)))
+    await house.writer.write(user, fill(account, "buy", "1", "100", market="ETH-PERP", at=START + timedelta(days=5)))
     await house.caught_up()
     fresh = await performance(house, user)
     assert fresh.total.realized_pnl == "50"

@@ -136,6 +136,10 @@ def test_profit_fees_and_funding_are_the_change_of_equity_to_the_last_unit(seed:
     assert sum((flow.realized for flow in days), D(0)) == realized
     assert sum((flow.funding for flow in days), D(0)) == funding
     assert sum((sum(flow.costs.values(), D(0)) for flow in days), D(0)) == fees
+    ended = [life.net_pnl for life in lives.values() if life.closed is not None]
+    assert sum(flow.closed for flow in days) == len(ended)
+    assert sum(flow.wins for flow in days) == sum(net > 0 for net in ended)
+    assert sum((flow.won + flow.lost for flow in days), D(0)) == sum(ended, D(0))
     assert {market: account.lives[market].signed_size for market in account.lives} == {
         market: size for market, size in sizes.items() if size
     }
