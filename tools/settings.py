@@ -22,6 +22,8 @@ OTHERS = (
     "PERPMESH_PRIVATE_KEY",
     "PERPMESH_SESSION_FILE",
     "PERPMESH_TEST_SEED",
+    "PERPMESH_LIQUIDATION_SEEDS",
+    "PERPMESH_KILLS",
 )
 """Variables of tests and tools, which a room finds in its environment and leaves alone."""
 

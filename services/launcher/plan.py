@@ -123,7 +123,7 @@ ROOMS = (
     ),
     Room(
         name="portfolio",
-        services=("perpmesh.portfolio.v1.PortfolioService",),
+        services=("perpmesh.portfolio.v1.PortfolioService", "perpmesh.portfolio.v1.AnalyticsService"),
         uses_valkey=True,
         needs_postgres=True,
         peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS", "execution": "PERPMESH_EXECUTION_ADDRESS"},
