@@ -5,6 +5,7 @@ import { byId, element } from "./cells";
 import { MarketTable } from "./market_table";
 import { plain, signedIn, watchPrices, type PriceEvent } from "./mesh";
 import { gapWords, linkWords, Panel } from "./panel";
+import { QuoteView } from "./quote_view";
 import { Session } from "./session";
 import { Sessions } from "./sessions";
 import { SignIn } from "./sign_in";
@@ -75,6 +76,8 @@ const accounts = new Accounts(
   (address) => signIn.wallet(address),
   () => undefined,
 );
+const quote = new QuoteView(own, notice);
+const marketNames = byId("market-names", HTMLDataListElement);
 let shown: View | null = null;
 
 let lastLiveMs: number | null = null;
@@ -127,6 +130,13 @@ function follow(): void {
 
 /** Brings what a view shows up to date, when it comes into sight or another reader signs in. */
 function enter(): void {
+  if (shown === "quote") {
+    const names = table.markets();
+    if (marketNames.children.length !== names.length) {
+      marketNames.replaceChildren(...names.map((name) => new Option(name, name)));
+    }
+    quote.enter(panel.market);
+  } else quote.leave();
   if (shown === "account") {
     if (session.who === null) {
       sessions.clear();
@@ -183,5 +193,13 @@ window.setInterval(() => {
   if (price !== undefined) panel.setPrice(price);
 }, PANEL_MS);
 
+/** Shows the links of what this mesh serves. */
+async function offer(): Promise<void> {
+  const link = (view: View): HTMLElement | null => document.querySelector<HTMLElement>(`#views a[href="#${view}"]`);
+  const quotes = link("quote");
+  if (quotes !== null) quotes.hidden = !(await quote.served());
+}
+
 prices.start();
 follow();
+void offer();
