@@ -48,12 +48,15 @@ openapi-check: $(VENV)/.dev  ## ask every REST call what the served OpenAPI prom
 signatures: $(VENV)/.dev  ## compare 100,000 random Hyperliquid signatures with the official SDK's
 	@PERPMESH_SIGNATURES=100000 $(PY) -m pytest tests/foreign/test_hyperliquid_signing.py -s --timeout 900 $(ARGS)
 
-cancels: $(VENV)/.dev  ## cancel a million operations of two users; no byte of one may reach the other
-	@PERPMESH_CANCELS=1000000 $(PY) -m pytest tests/integration/chassis/test_canceled_operations.py -s $(ARGS)
-
 budgets: $(VENV)/.dev  ## 10,000 mixed actions beside the venues' own counts, and 1,000 refusals a venue taught and sent again
 	@PERPMESH_ACTIONS=10000 PERPMESH_REFUSALS=1000 $(PY) -m pytest tests/referee/venue_trading/test_budgets.py \
 	  tests/referee/venue_trading/test_random_refusals.py -s $(ARGS)
+
+oracles: $(VENV)/.dev  ## the router against brute force, HiGHS and dynamic programming, every instance
+	@PERPMESH_WHOLE=1 $(PY) -m pytest tests/unit/routing -s --timeout 3600 $(ARGS)
+
+cancels: $(VENV)/.dev  ## cancel a million operations of two users; no byte of one may reach the other
+	@PERPMESH_CANCELS=1000000 $(PY) -m pytest tests/integration/chassis/test_canceled_operations.py -s $(ARGS)
 
 bench: $(VENV)/.dev  ## measure every speed claim beside its peer
 	@$(PY) -m bench $(ARGS)

@@ -106,12 +106,6 @@ class Config:
         "For `edge` alone, where rooms run elsewhere: room=host:port for each, more than once for replicas.",
         default=(),
     )
-    edge_certificates: Path | None = setting(
-        "PERPMESH_EDGE_CERTIFICATES",
-        "For `edge` alone: the folder of the edge's certificate, as `certificates` writes it; without one the rooms "
-        "must take plaintext.",
-        default=None,
-    )
     traces_endpoint: str = setting(
         "PERPMESH_TRACES_ENDPOINT",
         "Where traces go: an OpenTelemetry collector's gRPC port, as host:port; absent for none.",
@@ -123,6 +117,12 @@ class Config:
         default=0.1,
         minimum=0,
         maximum=1,
+    )
+    edge_certificates: Path | None = setting(
+        "PERPMESH_EDGE_CERTIFICATES",
+        "For `edge` alone: the folder of the edge's certificate, as `certificates` writes it; without one the rooms "
+        "must take plaintext.",
+        default=None,
     )
     scale: int = setting(
         "PERPMESH_SCALE",

@@ -17,14 +17,13 @@ def edge_of(ground: Ground) -> Edge:
     here = {room.name: upstreams(ground, room) for room in ground.rooms}
     here |= {f"{room.name}.page": upstreams(ground, room, ".page") for room in ground.rooms if room.has_page}
     descriptors = ground.checkout / "gen" / "perpmesh.binpb"
-    tls = ground.layout.certificates
     return edge_for(
         ground.config,
         here,
         descriptors=descriptors,
         access_log=ground.layout.logs / "access.log",
         reference=ground.layout.state,
-        tls=edge_tls(tls) if ground.config.mesh_tls else None,
+        tls=edge_tls(ground.layout.certificates) if ground.config.mesh_tls else None,
     )
 
 

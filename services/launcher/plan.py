@@ -91,6 +91,16 @@ ROOMS = (
         may_touch=("~connections:*", "&auth:ended"),
     ),
     Room(
+        name="routing",
+        services=("perpmesh.routing.v1.RoutingService",),
+        peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS", "portfolio": "PERPMESH_PORTFOLIO_ADDRESS"},
+        optional_peers=frozenset({"portfolio"}),
+        uses_valkey=True,
+        needs_postgres=True,
+        scales=True,
+        may_touch=("~routes:*", "&auth:ended"),
+    ),
+    Room(
         name="vault",
         services=("perpmesh.vault.v1.VaultService",),
         listeners={"signer": "PERPMESH_SIGNER_LISTEN"},
