@@ -9,6 +9,7 @@ import { QuoteView } from "./quote_view";
 import { Session } from "./session";
 import { Sessions } from "./sessions";
 import { SignIn } from "./sign_in";
+import { TradeView } from "./trade_view";
 import { readHash, showView, type View } from "./views";
 import { Watch, type Link } from "./watch";
 import { counted, sourceBanner } from "./words";
@@ -66,6 +67,8 @@ const table = new MarketTable(
 
 const session = new Session(plain, (who, why) => {
   signIn.show(who, why);
+  if (who === null) trade.clear();
+  void offer();
   enter();
 });
 const signIn = new SignIn(session);
@@ -74,9 +77,10 @@ const sessions = new Sessions(own);
 const accounts = new Accounts(
   own,
   (address) => signIn.wallet(address),
-  () => undefined,
+  (found) => trade.setAccounts(found),
 );
 const quote = new QuoteView(own, notice);
+const trade = new TradeView(own, notice);
 const marketNames = byId("market-names", HTMLDataListElement);
 let shown: View | null = null;
 
@@ -130,13 +134,16 @@ function follow(): void {
 
 /** Brings what a view shows up to date, when it comes into sight or another reader signs in. */
 function enter(): void {
-  if (shown === "quote") {
-    const names = table.markets();
-    if (marketNames.children.length !== names.length) {
-      marketNames.replaceChildren(...names.map((name) => new Option(name, name)));
-    }
-    quote.enter(panel.market);
-  } else quote.leave();
+  const names = table.markets();
+  if (shown !== "markets" && marketNames.children.length !== names.length) {
+    marketNames.replaceChildren(...names.map((name) => new Option(name, name)));
+  }
+  if (shown === "quote") quote.enter(panel.market);
+  else quote.leave();
+  if (shown === "trade" && session.who !== null) {
+    trade.enter(panel.market);
+    void accounts.load();
+  } else trade.leave();
   if (shown === "account") {
     if (session.who === null) {
       sessions.clear();
@@ -196,8 +203,12 @@ window.setInterval(() => {
 /** Shows the links of what this mesh serves. */
 async function offer(): Promise<void> {
   const link = (view: View): HTMLElement | null => document.querySelector<HTMLElement>(`#views a[href="#${view}"]`);
-  const quotes = link("quote");
+  const [quotes, trades] = [link("quote"), link("trade")];
   if (quotes !== null) quotes.hidden = !(await quote.served());
+  if (trades === null) return;
+  const wasHidden = trades.hidden;
+  trades.hidden = session.who === null || !(await trade.served());
+  if (wasHidden && !trades.hidden && shown === "trade") enter();
 }
 
 prices.start();
