@@ -8,11 +8,10 @@ import { Side } from "@contract/perpmesh/type/v1/side_pb.js";
 import { byId, element } from "./cells";
 import { grouped } from "./decimal";
 import { button, Table, textColumn } from "./forms";
+import { isOpen, OrderBook } from "./order_book";
 import { gapWords, linkWords } from "./panel";
 import { Watch, type Message } from "./watch";
 import { timeOfDay } from "./words";
-
-const ENDED_MAX = 50;
 
 type OrderEvent = Exclude<WatchOrdersResponse["event"], { case: "live" | "heartbeat" | "end" | undefined }>;
 
@@ -30,40 +29,6 @@ const STATES: Readonly<Record<number, string>> = {
   [Order_State.FAILED]: "failed",
   [Order_State.ABORTED]: "aborted",
 };
-
-const OPEN: ReadonlySet<Order_State> = new Set([
-  Order_State.PLANNED,
-  Order_State.RUNNING,
-  Order_State.PAUSED,
-  Order_State.SUBMIT_UNKNOWN,
-]);
-
-export function isOpen(order: Order): boolean {
-  return OPEN.has(order.state);
-}
-
-/** Keeps the newest state of each order, and of those that have ended the newest few. */
-export class OrderBook {
-  readonly #orders = new Map<string, Order>();
-
-  /** Takes a state; one that is older than what is known changes nothing. */
-  put(order: Order): void {
-    const known = this.#orders.get(order.orderId);
-    if (known !== undefined && known.version >= order.version) return;
-    this.#orders.set(order.orderId, order);
-    const ended = this.newestFirst().filter((one) => !isOpen(one));
-    for (const one of ended.slice(ENDED_MAX)) this.#orders.delete(one.orderId);
-  }
-
-  clear(): void {
-    this.#orders.clear();
-  }
-
-  newestFirst(): Order[] {
-    const since = (one: Order): bigint => (one.createTime?.seconds ?? 0n) * 1_000_000_000n + BigInt(one.createTime?.nanos ?? 0);
-    return [...this.#orders.values()].sort((a, b) => (since(a) < since(b) ? 1 : since(a) > since(b) ? -1 : 0));
-  }
-}
 
 export class Orders {
   readonly #status = byId("orders-status", HTMLElement);
