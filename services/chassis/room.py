@@ -134,8 +134,8 @@ async def start_probes(config: TelemetryConfig, ready: Callable[[], str | None])
     except OSError as error:
         raise ConfigError(
             f"Metrics cannot be served on {config.metrics_host}:{config.metrics_port} ({error.strerror}): "
-            "set PERPMESH_METRICS_HOST to an address of this machine, and PERPMESH_METRICS_PORT to a free port, to 0, or "
-            "to -1 for none."
+            "set PERPMESH_METRICS_HOST to an address of this machine, and PERPMESH_METRICS_PORT to a free port, to 0, "
+            "or to -1 for none."
         ) from None
     return probes
 
