@@ -13,7 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up roll reset backup restore test referee integration e2e foreign restarts openapi-check signatures bench lint type gen gen-check record lock ci moved venue-check
+.PHONY: moved $(shell sed -n 's/^\([a-z][a-z -]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ openapi-check: $(VENV)/.dev  ## ask every REST call what the served OpenAPI prom
 
 signatures: $(VENV)/.dev  ## compare 100,000 random Hyperliquid signatures with the official SDK's
 	@PERPMESH_SIGNATURES=100000 $(PY) -m pytest tests/foreign/test_hyperliquid_signing.py -s --timeout 900 $(ARGS)
+
+budgets: $(VENV)/.dev  ## 10,000 mixed actions beside the venues' own counts, and 1,000 refusals a venue taught and sent again
+	@PERPMESH_ACTIONS=10000 PERPMESH_REFUSALS=1000 $(PY) -m pytest tests/referee/venue_trading/test_budgets.py \
+	  tests/referee/venue_trading/test_random_refusals.py -s $(ARGS)
 
 bench: $(VENV)/.dev  ## measure every speed claim beside its peer
 	@$(PY) -m bench $(ARGS)

@@ -3,7 +3,7 @@
 The bare server writes, at the same rate, a message of the same size that carries only the time of its writing: what
 gRPC alone costs. Ours is the room under the launcher's Envoy, fed by the simulator; the time is taken from the price's
 own `receive_time` (when the frame was read from the venue's socket) to its arrival at the client, on one machine's
-clock. `loaded` adds streams that watch 40 markets each, and one client that stops reading.
+clock. The loaded lines add streams that watch 40 markets each, read by another process, and one that is never read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import argparse
 import asyncio
 import statistics
 import struct
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import grpc
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
@@ -59,22 +63,18 @@ async def price_latencies(address: str, seconds: float) -> tuple[list[float], in
     return found, size
 
 
-async def load(address: str, count: int, markets: list[str]) -> list[asyncio.Task[None]]:
-    """Open `count` streams over `markets`, and one more that is never read."""
-    request = streams.watch_request(markets)
-    channels = [grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(8)]
-
-    async def read(channel: grpc.aio.Channel) -> None:
-        async for _ in channel.unary_stream(streams.WATCH_PRICES)(request):
-            pass
-
-    async def stall(channel: grpc.aio.Channel) -> None:
-        call = channel.unary_stream(streams.WATCH_PRICES)(request)
-        await call.read()
-        await asyncio.Event().wait()
-
-    tasks = [asyncio.ensure_future(read(channels[number % 8])) for number in range(count)]
-    return [*tasks, asyncio.ensure_future(stall(channels[0]))]
+@contextmanager
+def loaded(address: str, count: int, markets: list[str]) -> Iterator[None]:
+    """Have a process of its own read `count` streams over `markets` (`bench.load`), so that ours only measures."""
+    words = [sys.executable, "-m", "bench.load", address, "--streams", str(count), "--markets", ",".join(markets)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "reading"
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def show(name: str, values: list[float], limit: tuple[float, float] | None) -> tuple[float, float]:
@@ -109,15 +109,10 @@ async def run(seconds: float, others: int) -> None:
                 response_deserializer=pb.ListMarketsResponse.FromString,
             )(pb.ListMarketsRequest(page_size=1000))
         markets = [one.market for one in listed.markets][:40]
-        tasks = await load(room, others, sorted({MARKET, *markets})[:40])
-        await asyncio.sleep(3)
-        try:
+        with loaded(room, others, sorted({MARKET, *markets})[:40]):
+            await asyncio.sleep(3)
             show(f"ours direct, {others} x 40", (await price_latencies(room, seconds))[0], limit)
             show(f"ours via Envoy, {others} x 40", (await price_latencies(edge, seconds))[0], limit)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def main() -> None:

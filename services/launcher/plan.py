@@ -36,6 +36,8 @@ class Room:
     """Whether it serves the page and the WebSocket door over HTTP/1.1."""
     peers: Mapping[str, str] = field(default_factory=dict)
     """The variable that takes the address of a peer, by the peer's name."""
+    optional_peers: frozenset[str] = frozenset()
+    """Those of the peers that it can start and serve without."""
     uses_venues: bool = False
     uses_valkey: bool = False
     uses_postgres: bool = False
@@ -99,6 +101,16 @@ ROOMS = (
         secrets={"page": "PERPMESH_PAGE_SECRET"},
         may_touch=("&auth:ended",),
     ),
+    Room(
+        name="portfolio",
+        services=("perpmesh.portfolio.v1.PortfolioService",),
+        uses_valkey=True,
+        needs_postgres=True,
+        peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS", "execution": "PERPMESH_EXECUTION_ADDRESS"},
+        optional_peers=frozenset({"execution"}),
+        secrets={"page": "PERPMESH_PAGE_SECRET"},
+        may_touch=("~log:execution", "&auth:ended"),
+    ),
 )
 """Every room the launcher can start; those that are not built are left out."""
 AUTH_PAGE = "auth.page"
@@ -147,7 +159,10 @@ def built(rooms: Iterable[Room], checkout: Path) -> tuple[Room, ...]:
     """Return those of `rooms` that the checkout can start, their peers included."""
     here = {room.name for room in rooms if is_built(room.name, checkout)}
     return tuple(
-        room for room in rooms if room.name in here and here.issuperset(peer.partition(".")[0] for peer in room.peers)
+        room
+        for room in rooms
+        if room.name in here
+        and here.issuperset(peer.partition(".")[0] for peer in room.peers.keys() - room.optional_peers)
     )
 
 

@@ -1,4 +1,5 @@
 """Owns positions, balances, account state, funding payments and performance. Never calls a venue.
 
-Not built yet: the contract is in proto/perpmesh/portfolio/v1.
+It reads execution's log with a cursor of its own and asks market_data for mark prices and the venues' margin rules.
+The page, bots and the command line ask it; so do routing and execution (`AccountStateService`).
 """

@@ -94,6 +94,10 @@ class Control:
             "address": listener.address,
             "refusing": listener.shut,
             "source": source,
+            "limits": {
+                name: dataclasses.asdict(tally)
+                for name, tally in self._runtime.ledger.limits.get(face.venue, {}).items()
+            },
             "connections": len(face.sockets.connections),
             "markets": len(self._runtime.market.venues[venue_named(face.venue)]),
         }

@@ -59,12 +59,14 @@ class _Window:
 class Budget:
     """What may still be spent, under one or several allowances at once. Its memory is bounded by their units."""
 
-    __slots__ = ("_windows",)
+    __slots__ = ("_windows", "spent")
 
     def __init__(self, *allowances: Allowance) -> None:
         if not allowances or any(a.units < 1 or a.seconds <= 0 or a.reserve >= a.units for a in allowances):
             raise ValueError("a budget needs allowances of at least one unit, each larger than its reserve")
         self._windows = [_Window(allowance) for allowance in allowances]
+        self.spent = 0
+        """All that was ever spent, to compare with a venue's own count."""
 
     def take(self, now_ns: int, units: int = 1, *, urgent: bool = False) -> bool:
         """Spend `units` now and return True, or return False and spend nothing. Urgent use may draw on the reserve."""
@@ -72,6 +74,7 @@ class Budget:
             return False
         for window in self._windows:
             window.add(now_ns, units)
+        self.spent += units
         return True
 
     def free_at_ns(self, now_ns: int, units: int = 1, *, urgent: bool = False) -> int:
@@ -87,6 +90,7 @@ class Budget:
 
     def charge(self, now_ns: int, units: int) -> None:
         """Count `units` that were spent without asking, such as what a long answer costs afterwards."""
+        self.spent += units
         for window in self._windows:
             window.expire(now_ns)
             window.add(now_ns, units)

@@ -2,8 +2,9 @@
 
 `Told` is the memory, pure: trades by their id, orders by their version. `AccountWatch` is the driver. It keeps one
 socket subscribed, gives every event through `Told`, and after each (re)connection, when every channel has answered,
-asks the venue over REST for what it may have missed: open orders, those known that are open no longer, trades since the
-last one told, the account. Only then is the stream LIVE. Events that come meanwhile wait in the queue behind.
+asks the venue over REST for what it may have missed: open orders, those known that are open no longer, those that came
+and ended unseen, trades since the last one told, the account. Only then is the stream LIVE. Events that come meanwhile
+wait in the queue behind.
 
 Bounds: `QUEUE_EVENTS_MAX` events wait for the room; at the bound the socket is dropped, and reconciling after the next
 connection tells what was lost. `FILLS_MAX` trades and `ENDED_MAX` ended orders are remembered; trades older than the
@@ -41,6 +42,8 @@ FILLS_MAX: Final = 50_000
 ENDED_MAX: Final = 10_000
 OVERLAP_MS: Final = 120_000
 """How far before the last trade told trades are asked for again: venues' times are of their engine, not of delivery."""
+ENDED_EVERY: Final = 10
+"""On the timer alone, ended orders are asked for at each so many rounds: at Hyperliquid the answer weighs up to 120."""
 RETRY_S: Final = (0.25, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -131,6 +134,9 @@ class Sources(Protocol):
     async def fills(self, since_ms: int) -> tuple[Fill, ...]:
         """All trades since then."""
 
+    async def ended_orders(self, since_ms: int) -> tuple[OrderRecord, ...]:
+        """The orders that ended since then, as far back as the venue shows them."""
+
     async def state(self) -> AccountState:
         """The account."""
 
@@ -147,7 +153,10 @@ class Dialect(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """Every channel has answered."""
+    """Every channel has answered, or it is time to ask again."""
+
+    ended: bool = True
+    """Whether to ask for orders that ended, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +194,8 @@ class AccountWatch:
         self._wanted = 0
         self._ready = False
         self._live = False
+        self._ended_since_ms = since_ms or clock.time_ns() // 1_000_000
+        self._rounds = 0
 
     async def run(self, link: Link) -> None:
         """Watch until canceled."""
@@ -266,13 +277,14 @@ class AccountWatch:
         while True:
             await self._clock.sleep(self._every_s)
             if self._live and self._ready and not self._queue.full():
-                self._queue.put_nowait(_Ready())
+                self._rounds += 1
+                self._queue.put_nowait(_Ready(ended=self._rounds % ENDED_EVERY == 0))
 
     async def _drive(self) -> None:
         while True:
             item = await self._queue.get()
             if isinstance(item, _Ready):
-                await self._reconcile()
+                await self._reconcile(ended=item.ended)
             elif isinstance(item, _Lost):
                 if self._live or self.reconciled_count == 0:
                     self._live = False
@@ -280,12 +292,12 @@ class AccountWatch:
             else:
                 await self._tell(item)
 
-    async def _reconcile(self) -> None:
+    async def _reconcile(self, *, ended: bool) -> None:
         """Ask for what may have been missed, until it is told or the stream is lost again."""
         attempt = 0
         while self._ready:
             try:
-                await self._present()
+                await self._present(ended=ended)
             except VenueError as error:
                 wait_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]
                 attempt += 1
@@ -298,23 +310,27 @@ class AccountWatch:
                 await self._emit(StreamChanged(state=FeedState.LIVE, reason="reconciled with the venue"))
             return
 
-    async def _present(self) -> None:
+    async def _present(self, *, ended: bool) -> None:
         sources, told = self._sources, self.told
         before = told.open_orders
+        began_ms = self._clock.time_ns() // 1_000_000
         since_ms = max(0, told.watermark_ms - OVERLAP_MS)
         fills = await sources.fills(since_ms)
         current = await sources.open_orders()
         open_ids = {record.order_id for record in current}
-        ended: list[OrderRecord] = []
+        over: list[OrderRecord] = []
         for known in before:
             if known.order_id not in open_ids and known.order_id != "0":
                 found = await sources.order(
                     OrderReference(market=known.market, venue_market_id=0, order_id=known.order_id)
                 )
-                ended.append(found if found is not None else _vanished(known))
+                over.append(found if found is not None else _vanished(known))
+        if ended:
+            over += await sources.ended_orders(self._ended_since_ms)
+            self._ended_since_ms = max(self._ended_since_ms, began_ms - OVERLAP_MS)
         state = await sources.state()
         await self._tell(FillsSeen(fills=fills))
-        await self._tell(OrdersSeen(orders=tuple(ended)))
+        await self._tell(OrdersSeen(orders=tuple(over)))
         told.orders(current)
         await self._emit(OrdersSeen(orders=told.open_orders, whole=True))
         await self._emit(StateSeen(state=state))

@@ -115,7 +115,7 @@ def test_no_tracked_file_names_a_registry() -> None:
     assert found == []
 
 
-CALLS = {"stream": {"market_data"}}
+CALLS = {"stream": {"market_data"}, "portfolio": {"market_data", "execution"}}
 """Who may call whom (docs/ARCHITECTURE.md); the stub packages a room imports say whom it calls."""
 PACKAGE_ROOMS = {"marketdata": "market_data"}
 

@@ -75,6 +75,15 @@ class AccountInfo:
         except WireError as error:
             raise VenueError(f"Hyperliquid's order {oid} cannot be read: {error}") from error
 
+    async def ended_orders(self, user: str, universe: Universe, since_ms: int) -> tuple[OrderRecord, ...]:
+        """Return the orders that ended since then, of the 2,000 newest changes; weight up to 120."""
+        raw = await self.ask(list[account.RawUpdate], "historicalOrders", user=user)
+        try:
+            records = [account.update_record(row, universe) for row in raw if row.statusTimestamp >= since_ms]
+        except WireError as error:
+            raise VenueError(f"Hyperliquid's past orders cannot be read: {error}") from error
+        return tuple(record for record in reversed(records) if record.status.is_final)
+
     async def fills(self, user: str, universe: Universe, *, since_ms: int, until_ms: int | None) -> tuple[Fill, ...]:
         """Return all trades of a time, oldest first, each once."""
         found: dict[str, Fill] = {}

@@ -397,6 +397,10 @@ class _Sources:
     async def fills(self, since_ms: int) -> tuple[Fill, ...]:
         return await self._trader.fills(self._account, since_ms=since_ms)
 
+    async def ended_orders(self, since_ms: int) -> tuple[OrderRecord, ...]:
+        trader = self._trader
+        return await trader._ask.ended_orders(self._account.address, trader.universe, since_ms)
+
     async def state(self) -> AccountState:
         state = await self._trader.state(self._account)
         self._dialect.mode = state.mode

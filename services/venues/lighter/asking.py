@@ -86,6 +86,21 @@ class AccountHttp:
                 break
         return max(found, key=lambda record: record.version, default=None)
 
+    async def ended_orders(self, account: AccountRef, markets: Markets, since_ms: int) -> tuple[OrderRecord, ...]:
+        """Return the orders that ended since then, of the `ENDED_PAGES_MAX` newest pages."""
+        found: list[OrderRecord] = []
+        cursor = ""
+        for _ in range(ENDED_PAGES_MAX):
+            answer = await self._ask(
+                account, "accountInactiveOrders", account_index=account.index, limit=PAGE, **_cursor(cursor)
+            )
+            rows = _orders(answer, markets)
+            found += [record for record in rows if record.update_time_ms >= since_ms]
+            cursor = str(answer.get("next_cursor") or "")
+            if not cursor or not rows or rows[-1].update_time_ms < since_ms:
+                break
+        return tuple(record for record in reversed(found) if record.status.is_final)
+
     async def fills(
         self, account: AccountRef, markets: Markets, *, since_ms: int, until_ms: int | None
     ) -> tuple[Fill, ...]:

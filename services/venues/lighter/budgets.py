@@ -57,6 +57,11 @@ class LighterBudgets:
         for budget in self._of(address, kind):
             budget.charge(now_ns, 1)
 
+    @property
+    def sends(self) -> int:
+        """All transactions ever sent, to compare with the venue's own count."""
+        return sum(budget.spent for budget in self._sends.values())
+
     def limits(self, now_ns: int) -> tuple[LimitUse, ...]:
         """Return how much of each is in use; of the sends, those of the busiest address."""
         requests, messages, connects = (b.used(now_ns) for b in (self.requests, self.messages, self.connects))

@@ -342,6 +342,9 @@ class _Sources:
     async def fills(self, since_ms: int) -> tuple[Fill, ...]:
         return await self._trader.fills(self._account, since_ms=since_ms)
 
+    async def ended_orders(self, since_ms: int) -> tuple[OrderRecord, ...]:
+        return await self._trader._ask.ended_orders(self._account, self._trader._markets, since_ms)
+
     async def state(self) -> AccountState:
         return await self._trader.state(self._account)
 

@@ -3,7 +3,9 @@
 On the simulator by default. `PERPMESH_VENUES=testnet` takes the venues' testnets instead, with keys from the
 environment: PERPMESH_HYPERLIQUID_SECRET (32 bytes in hex, of a funded account or its agent) and
 PERPMESH_HYPERLIQUID_ADDRESS; PERPMESH_LIGHTER_SECRET (40 bytes in hex), PERPMESH_LIGHTER_ACCOUNT and
-PERPMESH_LIGHTER_KEY (numbers). What needs the simulator's own hands is skipped there.
+PERPMESH_LIGHTER_KEY (numbers). Without a venue's keys its tests are skipped, and so is what needs the simulator's own
+hands. Each account needs 500 test dollars and is left as it was found: no orders and no position in ETH, before and
+after each test, so it must be an account for tests alone.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
+
+import pytest
 
 from services.chassis.clock import SYSTEM
 from services.domain.decimals import Price, Size
@@ -53,6 +57,10 @@ from tests.support.simulator import Simulator, running_simulator
 
 MARKET = "ETH-PERP"
 TESTNET = os.environ.get("PERPMESH_VENUES") == "testnet"
+KEYS = {
+    HYPERLIQUID: ("PERPMESH_HYPERLIQUID_SECRET", "PERPMESH_HYPERLIQUID_ADDRESS"),
+    LIGHTER: ("PERPMESH_LIGHTER_SECRET", "PERPMESH_LIGHTER_ACCOUNT", "PERPMESH_LIGHTER_KEY"),
+}
 DEPOSIT = "100000"
 EXPIRES_MS = 60_000
 D = Decimal
@@ -191,20 +199,29 @@ class LighterDesk(Desk):
 
 
 @asynccontextmanager
-async def desk_at(name: str, **options: object) -> AsyncIterator[Desk]:
+async def desk_at(name: str, *, reconcile_every_s: float = 5.0, **options: object) -> AsyncIterator[Desk]:
     """Open an account with money at a venue, and trade there."""
     if TESTNET:
-        async with _desk(name, HYPERLIQUID_TESTNET if name == HYPERLIQUID else LIGHTER_TESTNET, None) as desk:
-            yield desk
+        missing = [variable for variable in KEYS[name] if not os.environ.get(variable)]
+        if missing:
+            pytest.skip(f"PERPMESH_VENUES=testnet trades on {name}'s testnet only with {', '.join(missing)} set.")
+        async with _desk(
+            name, HYPERLIQUID_TESTNET if name == HYPERLIQUID else LIGHTER_TESTNET, None, reconcile_every_s
+        ) as desk:
+            await leave_nothing(desk)
+            try:
+                yield desk
+            finally:
+                await leave_nothing(desk)
         return
     async with running_simulator(**(UNLIMITED | options)) as simulator:
         url = simulator.hyperliquid_http if name == HYPERLIQUID else simulator.lighter_http
-        async with _desk(name, url, simulator) as desk:
+        async with _desk(name, url, simulator, reconcile_every_s) as desk:
             yield desk
 
 
 @asynccontextmanager
-async def _desk(name: str, url: str, simulator: Simulator | None) -> AsyncIterator[Desk]:
+async def _desk(name: str, url: str, simulator: Simulator | None, every_s: float) -> AsyncIterator[Desk]:
     if name == HYPERLIQUID:
         secret = bytes.fromhex(os.environ["PERPMESH_HYPERLIQUID_SECRET"]) if TESTNET else b"\x11" * 32
         key = Key(secret)
@@ -213,7 +230,7 @@ async def _desk(name: str, url: str, simulator: Simulator | None) -> AsyncIterat
             body = {"venue": HYPERLIQUID, "address": address, "usdc": DEPOSIT, "volume": "2000000"}
             await simulator.call("POST", "accounts", body)
         trader = HyperliquidTrader(
-            HyperliquidConfig(base_url=url, reconcile_every_s=5.0),
+            HyperliquidConfig(base_url=url, reconcile_every_s=every_s),
             clock=SYSTEM,
             rng=random.Random(1),
             rest_breaker=Circuit(HYPERLIQUID, REST, clock=SYSTEM),
@@ -231,12 +248,12 @@ async def _desk(name: str, url: str, simulator: Simulator | None) -> AsyncIterat
         finally:
             await trader.close()
         return
-    async with _lighter_desk(url, simulator) as desk_:
+    async with _lighter_desk(url, simulator, every_s) as desk_:
         yield desk_
 
 
 @asynccontextmanager
-async def _lighter_desk(url: str, simulator: Simulator | None) -> AsyncIterator[Desk]:
+async def _lighter_desk(url: str, simulator: Simulator | None, every_s: float) -> AsyncIterator[Desk]:
     secret = os.environ["PERPMESH_LIGHTER_SECRET"] if TESTNET else "0b" * 39 + "00"
     index = int(os.environ.get("PERPMESH_LIGHTER_ACCOUNT", "1234"))
     slot = int(os.environ.get("PERPMESH_LIGHTER_KEY", "5"))
@@ -264,7 +281,7 @@ async def _lighter_desk(url: str, simulator: Simulator | None) -> AsyncIterator[
             return VenueToken(await signer.token(key, deadline_s), deadline_s)
 
         trader = LighterTrader(
-            LighterConfig(base_url=url, reconcile_every_s=5.0),
+            LighterConfig(base_url=url, reconcile_every_s=every_s),
             clock=SYSTEM,
             rng=random.Random(1),
             rest_breaker=Circuit(LIGHTER, REST, clock=SYSTEM),
@@ -284,6 +301,22 @@ async def _lighter_desk(url: str, simulator: Simulator | None) -> AsyncIterator[
             yield desk
         finally:
             await trader.close()
+
+
+async def leave_nothing(desk: Desk) -> None:
+    """Cancel every order and close the position in `MARKET`."""
+    for action in await desk.venue.plan_cancel_all(desk.account):
+        await desk.settled(await desk.sign(action))
+    for position in (await desk.venue.state(desk.account)).positions:
+        if position.market == MARKET and position.size:
+            side = Side.SELL if position.size > 0 else Side.BUY
+            closing = await desk.taking(side, str(abs(position.size)), reduce_only=True)
+            await desk.settled(await desk.sign(place(closing)))
+    for _ in range(100):
+        if not await desk.venue.open_orders(desk.account):
+            return
+        await SYSTEM.sleep(0.1)
+    raise AssertionError("orders stay open")
 
 
 def place(*orders: OrderTerms) -> Place:

@@ -10,6 +10,7 @@ import os
 import random
 from collections import Counter
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from services.domain.refusal import RefusalReason
 from services.venues.actions import Action, Cancel, MarginMode, OrderReference, SetLeverage, Side
 from services.venues.hyperliquid.budgets import WEIGHT_PER_MINUTE
 from services.venues.hyperliquid.trader import HyperliquidTrader
+from services.venues.lighter.trader import LighterTrader
 from services.venues.trading import Accepted, NonceFate, Refused, Submission, Unknown
 from tests.referee.venue_trading import desks
 from tests.referee.venue_trading.desks import MARKET, TESTNET, Desk, desk_at, place
@@ -37,9 +39,14 @@ async def mixed(desk: Desk, rng: random.Random, resting: list[OrderReference], b
         resting.append(OrderReference(market=MARKET, venue_market_id=terms.venue_market_id, client_id=terms.client_id))
         return place(terms)
     if kind < 0.55 and desk.name == HYPERLIQUID:
-        return place(*(desk.terms(Side.BUY, bid * D("0.9"), D("0.02")) for _ in range(rng.randrange(2, 60))))
+        batch = [desk.terms(Side.BUY, bid * D("0.9"), D("0.02")) for _ in range(rng.randrange(2, 60))]
+        resting += [
+            OrderReference(market=MARKET, venue_market_id=terms.venue_market_id, client_id=terms.client_id)
+            for terms in batch
+        ]
+        return place(*batch)
     if kind < 0.9:
-        count = rng.randrange(1, 5) if desk.name == HYPERLIQUID else 1
+        count = rng.randrange(1, 40) if desk.name == HYPERLIQUID else 1
         chosen = [resting.pop(rng.randrange(len(resting))) for _ in range(min(count, len(resting)))]
         return Cancel(orders=tuple(chosen))
     if kind < 0.95:
@@ -60,6 +67,7 @@ async def test_our_count_is_hyperliquids_own_after_many_actions(monkeypatch: pyt
         assert isinstance(trader, HyperliquidTrader)
         trader.budgets.weight._windows[0].limit = WEIGHT
         await trader.count_requests(desk.account)
+        weighed = await limit_of(desk, "weight"), trader.budgets.weight.spent
         before = trader.budgets.address(desk.account.address).used
         resting: list[OrderReference] = []
         found: Counter[str] = Counter()
@@ -83,8 +91,13 @@ async def test_our_count_is_hyperliquids_own_after_many_actions(monkeypatch: pyt
         used = trader.budgets.address(desk.account.address).used
         await trader.count_requests(desk.account)
         theirs = trader.budgets.address(desk.account.address).used
-        print(f"seed {SEED}: {COUNT} actions, {dict(found)}; counted {used - before}, the venue {theirs - before}")
+        weight = await limit_of(desk, "weight")
+        ours, venues = trader.budgets.weight.spent - weighed[1], weight["used"] - weighed[0]["used"]
+        print(f"seed {SEED}: {COUNT} actions, {dict(found)}; requests {used - before}, the venue {theirs - before}; "
+              f"weight {ours}, the venue {venues}; {weight['refused']} answers of 429")  # fmt: skip
         assert used == theirs
+        assert ours == venues
+        assert weight["refused"] == 0
         assert found["unknown"] == 0
         assert found["VENUE_BUDGET"] == 0
 
@@ -98,13 +111,31 @@ async def test_lighter_refuses_nothing_for_its_rate() -> None:
         bid, _ = await desk.best()
         for _ in range(COUNT):
             action = await mixed(desk, rng, resting, bid)
-            made = await desk.venue.submit(desk.account, await desk.sign(action))
+            signed = await desk.sign(action)
+            while True:
+                made = await desk.venue.submit(desk.account, signed)
+                if made.nonce is not NonceFate.NOT_SENT:
+                    break
+                await asyncio.sleep(0.5)  # our own budget said no, before the venue could
             count(found, made)
-        sends = next(limit for limit in desk.venue.limits() if "transactions" in limit.name)
-        print(f"seed {SEED}: {COUNT} actions, {dict(found)}; {sends.used} sends counted in the last minute")
+        trader = desk.venue
+        assert isinstance(trader, LighterTrader)
+        sends, requests = await limit_of(desk, "sends"), await limit_of(desk, "requests")
+        ours = trader.budgets.sends, trader.budgets.requests.spent
+        print(f"seed {SEED}: {COUNT} actions, {dict(found)}; sends {ours[0]}, the venue {sends['used']}; "
+              f"requests {ours[1]}, the venue {requests['used'] + sends['used']}; "
+              f"{sends['refused'] + requests['refused']} answers of 429")  # fmt: skip
+        assert ours == (sends["used"], requests["used"] + sends["used"])
+        assert sends["refused"] == requests["refused"] == 0
         assert found["unknown"] == 0
         assert found["VENUE_BUDGET"] == 0
         assert found["NONCE"] == 0
+
+
+async def limit_of(desk: Desk, name: str) -> Any:
+    """Return what the simulator's own limit has counted: units used, and requests refused with 429."""
+    assert desk.simulator is not None
+    return (await desk.simulator.state())["venues"][desk.name]["limits"][name]
 
 
 def count(found: Counter[str], made: Submission) -> None:

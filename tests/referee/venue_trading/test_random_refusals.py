@@ -33,7 +33,7 @@ D = Decimal
 
 @pytest.fixture(params=[HYPERLIQUID, LIGHTER])
 async def desk(request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
-    async with desk_at(request.param, frozen=True) as made:
+    async with desk_at(request.param, frozen=True, hyperliquid_ack_ms=0, lighter_delays=False) as made:
         yield made
 
 
@@ -122,8 +122,9 @@ def corrected(terms: OrderTerms, refusal: Refusal, desk: Desk) -> OrderTerms:
 
 async def clean(desk: Desk) -> None:
     """Leave nothing open."""
-    for action in await desk.venue.plan_cancel_all(desk.account):
-        await desk.send(action)
+    if await desk.venue.open_orders(desk.account):
+        for action in await desk.venue.plan_cancel_all(desk.account):
+            await desk.send(action)
     for _ in range(40):
         if not await desk.venue.open_orders(desk.account):
             break

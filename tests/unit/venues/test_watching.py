@@ -145,6 +145,9 @@ class Truth:
             raise VenueError("away")
         return tuple(f for f in self.trades if f.time_ms >= since_ms)
 
+    async def ended_orders(self, since_ms: int) -> tuple[OrderRecord, ...]:
+        return tuple(o for o in self.all.values() if o.status.is_final and o.update_time_ms >= since_ms)
+
     async def state(self) -> AccountState:
         return STATE
 
@@ -200,7 +203,8 @@ async def run_randomly(seed: int) -> None:
             event: AccountEvent = OrdersSeen(orders=(made,))
         else:
             known = rng.choice(list(truth.open.values()))
-            ended = replace(known, status=OrderStatus.FILLED, version=now, remaining=Size(ZERO))
+            at_ms = clock.time_ns() // 1_000_000
+            ended = replace(known, status=OrderStatus.FILLED, version=now, remaining=Size(ZERO), update_time_ms=at_ms)
             del truth.open[known.order_id]
             truth.all[known.order_id] = ended
             trade = replace(fill(number, now), order_id=known.order_id)
@@ -250,6 +254,9 @@ async def run_randomly(seed: int) -> None:
                 last[record.order_id] = record
     told_open = {number for number, record in last.items() if not record.status.is_final}
     assert told_open == set(truth.open), f"seed {seed}"
+    assert last.keys() == truth.all.keys(), f"seed {seed}: an order came and ended untold"
+    ends = [o.order_id for e in told if isinstance(e, OrdersSeen) for o in e.orders if o.status.is_final]
+    assert len(ends) == len(set(ends)), f"seed {seed}"
     states = [e.state for e in told if isinstance(e, StreamChanged)]
     assert states[-1] is FeedState.LIVE
     assert any(isinstance(e, StateSeen) for e in told)

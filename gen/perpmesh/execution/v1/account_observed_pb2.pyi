@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from perpmesh.type.v1 import environment_pb2 as _environment_pb2
 from perpmesh.type.v1 import margin_mode_pb2 as _margin_mode_pb2
 import builtins as _builtins
 import sys
@@ -37,6 +38,7 @@ class AccountObserved(_message.Message):
     FEES_FIELD_NUMBER: _builtins.int
     TRANSFERS_FIELD_NUMBER: _builtins.int
     FUNDING_PAYMENTS_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The account."""
     venue: _builtins.str
@@ -45,6 +47,8 @@ class AccountObserved(_message.Message):
     """Whether `positions` and `balances` are complete, so that what is missing is flat or zero. A failed read is never
     complete.
     """
+    environment: _environment_pb2.Environment.ValueType
+    """Where the account lives."""
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
         """When it was received here."""
@@ -91,10 +95,11 @@ class AccountObserved(_message.Message):
         fees: Global___ObservedFees | None = ...,
         transfers: _abc.Iterable[Global___ObservedTransfer] | None = ...,
         funding_payments: _abc.Iterable[Global___ObservedFunding] | None = ...,
+        environment: _environment_pb2.Environment.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fees", b"fees", "margin", b"margin", "receive_time", b"receive_time", "venue_time", b"venue_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balances", b"balances", "complete", b"complete", "fees", b"fees", "funding_payments", b"funding_payments", "margin", b"margin", "positions", b"positions", "receive_time", b"receive_time", "transfers", b"transfers", "venue", b"venue", "venue_time", b"venue_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balances", b"balances", "complete", b"complete", "environment", b"environment", "fees", b"fees", "funding_payments", b"funding_payments", "margin", b"margin", "positions", b"positions", "receive_time", b"receive_time", "transfers", b"transfers", "venue", b"venue", "venue_time", b"venue_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

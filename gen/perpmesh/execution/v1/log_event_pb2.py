@@ -22,14 +22,19 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from perpmesh.execution.v1 import account_observed_pb2 as perpmesh_dot_execution_dot_v1_dot_account__observed__pb2
 from perpmesh.execution.v1 import fill_pb2 as perpmesh_dot_execution_dot_v1_dot_fill__pb2
 from perpmesh.execution.v1 import order_pb2 as perpmesh_dot_execution_dot_v1_dot_order__pb2
+from perpmesh.execution.v1 import report_pb2 as perpmesh_dot_execution_dot_v1_dot_report__pb2
+from perpmesh.type.v1 import environment_pb2 as perpmesh_dot_type_dot_v1_dot_environment__pb2
+from perpmesh.type.v1 import rules_pb2 as perpmesh_dot_type_dot_v1_dot_rules__pb2
+from perpmesh.type.v1 import side_pb2 as perpmesh_dot_type_dot_v1_dot_side__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%perpmesh/execution/v1/log_event.proto\x12\x15perpmesh.execution.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a,perpmesh/execution/v1/account_observed.proto\x1a perpmesh/execution/v1/fill.proto\x1a!perpmesh/execution/v1/order.proto\"\xb8\x02\n\x08LogEvent\x12\x16\n\x08sequence\x18\x01 \x01(\x04\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nwrite_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12<\n\rorder_changed\x18\x04 \x01(\x0b\x32#.perpmesh.execution.v1.OrderChangedH\x00\x12<\n\rfill_recorded\x18\x05 \x01(\x0b\x32#.perpmesh.execution.v1.FillRecordedH\x00\x12\x42\n\x10\x61\x63\x63ount_observed\x18\x06 \x01(\x0b\x32&.perpmesh.execution.v1.AccountObservedH\x00\x42\x07\n\x05\x65vent\"A\n\x0cOrderChanged\x12\x31\n\x05order\x18\x01 \x01(\x0b\x32\x1c.perpmesh.execution.v1.OrderB\x04\xe2\x41\x01\x03\"?\n\x0c\x46illRecorded\x12/\n\x04\x66ill\x18\x01 \x01(\x0b\x32\x1b.perpmesh.execution.v1.FillB\x04\xe2\x41\x01\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%perpmesh/execution/v1/log_event.proto\x12\x15perpmesh.execution.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a,perpmesh/execution/v1/account_observed.proto\x1a perpmesh/execution/v1/fill.proto\x1a!perpmesh/execution/v1/order.proto\x1a\"perpmesh/execution/v1/report.proto\x1a\"perpmesh/type/v1/environment.proto\x1a\x1cperpmesh/type/v1/rules.proto\x1a\x1bperpmesh/type/v1/side.proto\"\x80\x03\n\x08LogEvent\x12\x16\n\x08sequence\x18\x01 \x01(\x04\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nwrite_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12<\n\rorder_changed\x18\x04 \x01(\x0b\x32#.perpmesh.execution.v1.OrderChangedH\x00\x12<\n\rfill_recorded\x18\x05 \x01(\x0b\x32#.perpmesh.execution.v1.FillRecordedH\x00\x12\x42\n\x10\x61\x63\x63ount_observed\x18\x06 \x01(\x0b\x32&.perpmesh.execution.v1.AccountObservedH\x00\x12\x46\n\x12\x65xecution_reported\x18\x07 \x01(\x0b\x32(.perpmesh.execution.v1.ExecutionReportedH\x00\x42\x07\n\x05\x65vent\"A\n\x0cOrderChanged\x12\x31\n\x05order\x18\x01 \x01(\x0b\x32\x1c.perpmesh.execution.v1.OrderB\x04\xe2\x41\x01\x03\"?\n\x0c\x46illRecorded\x12/\n\x04\x66ill\x18\x01 \x01(\x0b\x32\x1b.perpmesh.execution.v1.FillB\x04\xe2\x41\x01\x03\"\x85\x03\n\x11\x45xecutionReported\x12<\n\x06report\x18\x01 \x01(\x0b\x32&.perpmesh.execution.v1.ExecutionReportB\x04\xe2\x41\x01\x03\x12H\n\x12single_venue_costs\x18\x02 \x03(\x0b\x32&.perpmesh.execution.v1.SingleVenueCostB\x04\xe2\x41\x01\x03\x12\x14\n\x06market\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12*\n\x04side\x18\x04 \x01(\x0e\x32\x16.perpmesh.type.v1.SideB\x04\xe2\x41\x01\x03\x12\x1b\n\x04size\x18\x05 \x01(\tB\r\xe2\x41\x01\x03\xbaH\x06r\x04\x98\xb5\x18\x01\x12\x18\n\naccount_id\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x38\n\x0b\x65nvironment\x18\x07 \x01(\x0e\x32\x1d.perpmesh.type.v1.EnvironmentB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"C\n\x0fSingleVenueCost\x12\x13\n\x05venue\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x04\x63ost\x18\x02 \x01(\tB\r\xe2\x41\x01\x03\xbaH\x06r\x04\xa0\xb5\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,10 +51,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERCHANGED'].fields_by_name['order']._serialized_options = b'\342A\001\003'
   _globals['_FILLRECORDED'].fields_by_name['fill']._loaded_options = None
   _globals['_FILLRECORDED'].fields_by_name['fill']._serialized_options = b'\342A\001\003'
-  _globals['_LOGEVENT']._serialized_start=246
-  _globals['_LOGEVENT']._serialized_end=558
-  _globals['_ORDERCHANGED']._serialized_start=560
-  _globals['_ORDERCHANGED']._serialized_end=625
-  _globals['_FILLRECORDED']._serialized_start=627
-  _globals['_FILLRECORDED']._serialized_end=690
+  _globals['_EXECUTIONREPORTED'].fields_by_name['report']._loaded_options = None
+  _globals['_EXECUTIONREPORTED'].fields_by_name['report']._serialized_options = b'\342A\001\003'
+  _globals['_EXECUTIONREPORTED'].fields_by_name['single_venue_costs']._loaded_options = None
+  _globals['_EXECUTIONREPORTED'].fields_by_name['single_venue_costs']._serialized_options = b'\342A\001\003'
+  _globals['_EXECUTIONREPORTED'].fields_by_name['market']._loaded_options = None
+  _globals['_EXECUTIONREPORTED'].fields_by_name['market']._serialized_options = b'\342A\001\003'
+  _globals['_EXECUTIONREPORTED'].fields_by_name['side']._loaded_options = None
+  _globals['_EXECUTIONREPORTED'].fields_by_name['side']._serialized_options = b'\342A\001\003'
+  _globals['_EXECUTIONREPORTED'].fields_by_name['size']._loaded_options = None
+  _globals['_EXECUTIONREPORTED'].fields_by_name['size']._serialized_options = b'\342A\001\003\272H\006r\004\230\265\030\001'
+  _globals['_EXECUTIONREPORTED'].fields_by_name['account_id']._loaded_options = None
+  _globals['_EXECUTIONREPORTED'].fields_by_name['account_id']._serialized_options = b'\342A\001\003'
+  _globals['_EXECUTIONREPORTED'].fields_by_name['environment']._loaded_options = None
+  _globals['_EXECUTIONREPORTED'].fields_by_name['environment']._serialized_options = b'\342A\001\003'
+  _globals['_EXECUTIONREPORTED'].fields_by_name['create_time']._loaded_options = None
+  _globals['_EXECUTIONREPORTED'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_SINGLEVENUECOST'].fields_by_name['venue']._loaded_options = None
+  _globals['_SINGLEVENUECOST'].fields_by_name['venue']._serialized_options = b'\342A\001\003'
+  _globals['_SINGLEVENUECOST'].fields_by_name['cost']._loaded_options = None
+  _globals['_SINGLEVENUECOST'].fields_by_name['cost']._serialized_options = b'\342A\001\003\272H\006r\004\240\265\030\001'
+  _globals['_LOGEVENT']._serialized_start=406
+  _globals['_LOGEVENT']._serialized_end=790
+  _globals['_ORDERCHANGED']._serialized_start=792
+  _globals['_ORDERCHANGED']._serialized_end=857
+  _globals['_FILLRECORDED']._serialized_start=859
+  _globals['_FILLRECORDED']._serialized_end=922
+  _globals['_EXECUTIONREPORTED']._serialized_start=925
+  _globals['_EXECUTIONREPORTED']._serialized_end=1314
+  _globals['_SINGLEVENUECOST']._serialized_start=1316
+  _globals['_SINGLEVENUECOST']._serialized_end=1383
 # @@protoc_insertion_point(module_scope)

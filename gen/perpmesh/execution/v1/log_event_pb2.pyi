@@ -3,12 +3,17 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from perpmesh.execution.v1 import account_observed_pb2 as _account_observed_pb2
 from perpmesh.execution.v1 import fill_pb2 as _fill_pb2
 from perpmesh.execution.v1 import order_pb2 as _order_pb2
+from perpmesh.execution.v1 import report_pb2 as _report_pb2
+from perpmesh.type.v1 import environment_pb2 as _environment_pb2
+from perpmesh.type.v1 import side_pb2 as _side_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -24,6 +29,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class LogEvent(_message.Message):
     """One event of the log that execution writes and others read. Events are numbered densely, in the order of commit, and
     a reader keeps the number of the last one it has applied. Internal: an event names its user.
+
+    In Valkey the log is the stream `log:execution`, trimmed and never the truth: an entry has the id `<sequence>-0` and
+    one field, `event`, which holds this message. What is missing there is read by OperatorService.ReadLog.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -34,6 +42,7 @@ class LogEvent(_message.Message):
     ORDER_CHANGED_FIELD_NUMBER: _builtins.int
     FILL_RECORDED_FIELD_NUMBER: _builtins.int
     ACCOUNT_OBSERVED_FIELD_NUMBER: _builtins.int
+    EXECUTION_REPORTED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The number of the event: one more than that of the event before."""
     user_id: _builtins.str
@@ -54,6 +63,10 @@ class LogEvent(_message.Message):
     def account_observed(self) -> _account_observed_pb2.AccountObserved:
         """A venue said something about an account."""
 
+    @_builtins.property
+    def execution_reported(self) -> Global___ExecutionReported:
+        """An order has ended, and this is what it came to against its quote."""
+
     def __init__(
         self,
         *,
@@ -63,12 +76,13 @@ class LogEvent(_message.Message):
         order_changed: Global___OrderChanged | None = ...,
         fill_recorded: Global___FillRecorded | None = ...,
         account_observed: _account_observed_pb2.AccountObserved | None = ...,
+        execution_reported: Global___ExecutionReported | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_observed", b"account_observed", "event", b"event", "fill_recorded", b"fill_recorded", "order_changed", b"order_changed", "write_time", b"write_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_observed", b"account_observed", "event", b"event", "execution_reported", b"execution_reported", "fill_recorded", b"fill_recorded", "order_changed", b"order_changed", "write_time", b"write_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_observed", b"account_observed", "event", b"event", "fill_recorded", b"fill_recorded", "order_changed", b"order_changed", "sequence", b"sequence", "user_id", b"user_id", "write_time", b"write_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_observed", b"account_observed", "event", b"event", "execution_reported", b"execution_reported", "fill_recorded", b"fill_recorded", "order_changed", b"order_changed", "sequence", b"sequence", "user_id", b"user_id", "write_time", b"write_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["order_changed", "fill_recorded", "account_observed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["order_changed", "fill_recorded", "account_observed", "execution_reported"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -121,3 +135,89 @@ class FillRecorded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FillRecorded: _TypeAlias = FillRecorded  # noqa: Y015
+
+@_typing.final
+class ExecutionReported(_message.Message):
+    """An order has ended: its report, and what else the quality of execution is told from. Written once for each order, after
+    its last OrderChanged.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    SINGLE_VENUE_COSTS_FIELD_NUMBER: _builtins.int
+    MARKET_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    market: _builtins.str
+    """The market."""
+    side: _side_pb2.Side.ValueType
+    """The side."""
+    size: _builtins.str
+    """The size ordered, a decimal in units of the base asset."""
+    account_id: _builtins.str
+    """The account of its first leg. Empty for an order without legs."""
+    environment: _environment_pb2.Environment.ValueType
+    """Where that account lives."""
+    @_builtins.property
+    def report(self) -> _report_pb2.ExecutionReport:
+        """The report."""
+
+    @_builtins.property
+    def single_venue_costs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SingleVenueCost]:
+        """What the order would have cost at each venue alone, by its quote. A venue that could not have carried it is left out;
+        empty when the order was not routed.
+        """
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the order was placed."""
+
+    def __init__(
+        self,
+        *,
+        report: _report_pb2.ExecutionReport | None = ...,
+        single_venue_costs: _abc.Iterable[Global___SingleVenueCost] | None = ...,
+        market: _builtins.str = ...,
+        side: _side_pb2.Side.ValueType = ...,
+        size: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        environment: _environment_pb2.Environment.ValueType = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "create_time", b"create_time", "environment", b"environment", "market", b"market", "report", b"report", "side", b"side", "single_venue_costs", b"single_venue_costs", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutionReported: _TypeAlias = ExecutionReported  # noqa: Y015
+
+@_typing.final
+class SingleVenueCost(_message.Message):
+    """What an order would have cost at one venue alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    venue: _builtins.str
+    """The venue."""
+    cost: _builtins.str
+    """The cost by the quote, for the size quoted, a decimal in USD."""
+    def __init__(
+        self,
+        *,
+        venue: _builtins.str = ...,
+        cost: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SingleVenueCost: _TypeAlias = SingleVenueCost  # noqa: Y015

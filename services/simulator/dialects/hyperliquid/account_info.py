@@ -62,6 +62,7 @@ class AccountInfo:
             "portfolio": lambda user, _body: self._portfolio(user),
             "twapHistory": lambda user, _body: self.twap_history(user),
             "userTwapSliceFills": lambda user, _body: self.slice_fills(user),
+            "userTwapSliceFillsByTime": self._slice_fills_by_time,
             "preTransferCheck": lambda user, _body: {
                 "isSanctioned": False, "userExists": self._account(user) is not None, "fee": "0.0",
                 "userHasSentTx": user in self._members.sent,
@@ -300,9 +301,16 @@ class AccountInfo:
             for item in state.twaps.values() if item.account == user
         ]  # fmt: skip
 
-    def slice_fills(self, user: int) -> list[Json]:
+    def _slice_fills_by_time(self, user: int, body: Body) -> Json:
+        start, end = _time(body, "startTime", None), _time(body, "endTime", 1 << 62)
+        return self.slice_fills(user, start, end)[::-1]
+
+    def slice_fills(self, user: int, start_ms: int = 0, end_ms: int = 1 << 62) -> list[Json]:
         """Print the fills of TWAPs, newest first."""
-        pairs = [pair for pair in self._records.of(user).trades if pair[1].twap is not None][::-1][:FILLS_MAX]
+        trades = self._records.of(user).trades
+        pairs = [pair for pair in trades if pair[1].twap is not None and start_ms <= pair[0].time_us // 1000 <= end_ms][
+            ::-1
+        ][:FILLS_MAX]
         terms = self._exchange.state.terms
         return [
             {"fill": accounts.fill(trade, party, terms(trade.market)), "twapId": party.twap} for trade, party in pairs

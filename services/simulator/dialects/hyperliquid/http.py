@@ -55,7 +55,9 @@ class Http:
         return body
 
     def _take(self, request: web.Request, weight: int) -> None:
-        if not self._weight.take(request.remote or "", weight, self._rim.clock.monotonic()):
+        fits = self._weight.take(request.remote or "", weight, self._rim.clock.monotonic())
+        self._rim.ledger.counted("hyperliquid", "weight", weight, refused=not fits)
+        if not fits:
             raise Refusal(_json(429, None))
 
     async def _post(self, request: web.Request) -> web.Response:
@@ -69,7 +71,9 @@ class Http:
             return _unprocessable()
         except ServerNullError:
             return _json(500, None)
-        self._weight.add(request.remote or "", extra_weight(body, answer), self._rim.clock.monotonic())
+        extra = extra_weight(body, answer)
+        self._weight.add(request.remote or "", extra, self._rim.clock.monotonic())
+        self._rim.ledger.counted("hyperliquid", "weight", extra)
         return _json(200, answer)
 
     async def _exchange(self, request: web.Request) -> web.Response:

@@ -23,6 +23,7 @@ from services.simulator.street import now_us, open_exchange
 
 Json = object
 BATCH_MAX = 50
+OVERLOADED = 429
 QUOTA_TYPES = frozenset({transactions.CREATE, transactions.MODIFY, transactions.GROUPED})
 """What consumes the premium tier's volume quota; cancels are free."""
 FAUCET_USDC = 10_000_000_000
@@ -86,8 +87,10 @@ class LighterPrivate:
         try:
             rows, quota = self._admit(txs, now, protected=protected)
         except RefusedError as refusal:
+            self._rim.ledger.counted("lighter", "sends", len(txs), refused=refusal.status == OVERLOADED)
             self.journal.write(at, "answered", txs[0].account, {"answer": refusal.body(), "nonce": txs[0].nonce})
             raise
+        self._rim.ledger.counted("lighter", "sends", len(txs))
         waits = [self.sequencer.delay_ms(tx) for tx in txs]
         answer: dict[str, Json] = {
             "code": 200, "message": '{"ratelimit": "didn\'t use volume quota"}',

@@ -73,7 +73,9 @@ class Rest:
         self, answer: Callable[[Query], dict[str, Json]]
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.Response:
-            if not self._requests.take(request.remote or "", 1, self._rim.clock.monotonic()):
+            fits = self._requests.take(request.remote or "", 1, self._rim.clock.monotonic())
+            self._rim.ledger.counted("lighter", "requests", 1, refused=not fits)
+            if not fits:
                 return _json(429, {"code": 23000, "message": "Too Many Requests!"})
             try:
                 form = None

@@ -1,0 +1,1 @@
+"""The use cases: following the log, showing what it comes to, analytics."""

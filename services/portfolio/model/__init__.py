@@ -1,0 +1,1 @@
+"""What fills, payments and reports make of an account. Pure."""

@@ -1,0 +1,1 @@
+"""What the room asks of others: execution's log, and market_data."""

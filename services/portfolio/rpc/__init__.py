@@ -1,0 +1,1 @@
+"""The inward face of the portfolio room."""

@@ -1,0 +1,1 @@
+"""The room's tables in PostgreSQL: what the fold writes, and what calls read."""
