@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import websockets
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from perpmesh.marketdata.v1 import market_data_service_pb2_grpc as stubs
@@ -71,6 +72,7 @@ async def feeder(mesh: Mesh) -> str:
     return str(await until(one, "one replica that feeds"))
 
 
+@pytest.mark.timeout(300)
 async def test_both_replicas_say_the_same_one_alone_asks_the_venues_and_a_cookie_finds_its_door() -> None:
     async with running_mesh(simulator_seed=61, scale=2, markets="BTC-PERP,ETH-PERP") as mesh:
         leading = await feeder(mesh)
@@ -113,6 +115,7 @@ async def test_both_replicas_say_the_same_one_alone_asks_the_venues_and_a_cookie
         await find_the_door_again(mesh)
 
 
+@pytest.mark.timeout(400)
 async def test_a_replica_that_dies_costs_a_moment_and_a_rolling_restart_no_call_and_neither_a_trade_unsaid() -> None:
     async with running_mesh(simulator_seed=62, scale=2, **LIMITS) as mesh:
         await kill_in_turn(mesh)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from perpmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
 from tests.support.auth import sign_in
@@ -33,6 +34,7 @@ async def fetch(http: aiohttp.ClientSession, mesh: Mesh, path: str) -> Any:
         return await answer.read()
 
 
+@pytest.mark.timeout(400)
 async def test_schemathesis_finds_no_5xx_and_no_undocumented_answer(tmp_path: Path) -> None:
     async with (
         running_mesh(simulator_seed=71, ip_requests_per_s=1_000_000, user_requests_per_s=1_000_000,
