@@ -52,6 +52,12 @@ budgets: $(VENV)/.dev  ## 10,000 mixed actions beside the venues' own counts, an
 	@PERPMESH_ACTIONS=10000 PERPMESH_REFUSALS=1000 $(PY) -m pytest tests/referee/venue_trading/test_budgets.py \
 	  tests/referee/venue_trading/test_random_refusals.py -s $(ARGS)
 
+oracles: $(VENV)/.dev  ## the router against brute force, HiGHS and dynamic programming, every instance
+	@PERPMESH_WHOLE=1 $(PY) -m pytest tests/unit/routing -s --timeout 3600 $(ARGS)
+
+cancels: $(VENV)/.dev  ## cancel a million operations of two users; no byte of one may reach the other
+	@PERPMESH_CANCELS=1000000 $(PY) -m pytest tests/integration/chassis/test_canceled_operations.py -s $(ARGS)
+
 bench: $(VENV)/.dev  ## measure every speed claim beside its peer
 	@$(PY) -m bench $(ARGS)
 

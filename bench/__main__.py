@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 MEASUREMENTS = (
+    "attacks",
     "auth",
     "decode",
     "exchange",

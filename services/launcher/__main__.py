@@ -25,14 +25,17 @@ from services.launcher.process import Guard
 from services.launcher.screen import Screen
 from services.launcher.supervisor import MeshError, Supervisor
 
-USAGE = """Usage: python -m services.launcher up|roll|reset|backup FILE|restore FILE|edge FOLDER
+USAGE = """Usage: python -m services.launcher up|roll|reset|backup FILE|restore FILE|edge FOLDER|certificates FOLDER
 
   up      start the whole mesh in the foreground; Ctrl-C ends it
   roll    restart every room of the running mesh, one replica after another
   reset   empty the state folder
   backup  write everything the rooms keep in PostgreSQL into FILE, while the mesh runs or not
   restore put back what `backup` wrote, in place of what is there; refuses while the mesh runs
-  edge    write edge.json and perpmesh.binpb for an Envoy elsewhere into FOLDER, where that Envoy reads them"""
+  edge    write edge.json and perpmesh.binpb for an Envoy elsewhere into FOLDER, where that Envoy reads them
+  certificates
+          write a certificate for the edge and each room, and their authority's, into FOLDER/<part>, unless they are
+          there and live"""
 
 
 def main(arguments: list[str]) -> int:
@@ -54,6 +57,8 @@ def main(arguments: list[str]) -> int:
                 return restore(screen, Path(file))
             case ["edge", folder]:
                 return edge(Path(folder))
+            case ["certificates", folder]:
+                return write_certificates(Path(folder), screen)
             case _:
                 screen.failed(USAGE)
                 return 2
@@ -187,11 +192,19 @@ def edge(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     descriptors = folder / "perpmesh.binpb"
     shutil.copyfile(CHECKOUT / "gen" / "perpmesh.binpb", descriptors)
+    tls = edge_plan.edge_tls(config.edge_certificates) if config.edge_certificates is not None else None
     told = edge_plan.edge_for(
-        config, upstreams, descriptors=descriptors, access_log=Path("/dev/stdout"), reference=folder
+        config, upstreams, descriptors=descriptors, access_log=Path("/dev/stdout"), reference=folder, tls=tls
     )
     reference.write(CHECKOUT / "gen", folder, told.services)
     (folder / "edge.json").write_text(renderer.render((CHECKOUT / "envoy" / "edge.yaml").read_text(), told))
+    return 0
+
+
+def write_certificates(folder: Path, screen: Screen) -> int:
+    """Write what the parts of a mesh elsewhere prove themselves with."""
+    made = certificates.make_apart(folder, plan.part_names(plan.built(plan.ROOMS, CHECKOUT)))
+    screen.say(f"Wrote certificates into {folder}: start every part again." if made else "The certificates live on.")
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from services.chassis.tls import server_name
 LIFETIME = datetime.timedelta(days=400)
 """A mesh that runs longer must be restarted before; a start makes new ones."""
 AUTHORITY = "authority.pem"
+RENEW_BEFORE = datetime.timedelta(days=30)
 
 
 def cert_of(folder: Path, part: str) -> Path:
@@ -27,6 +29,35 @@ def cert_of(folder: Path, part: str) -> Path:
 def key_of(folder: Path, part: str) -> Path:
     """Return where a part's key is."""
     return folder / f"{part}.key"
+
+
+def make_apart(folder: Path, parts: Iterable[str]) -> bool:
+    """Write the same with a folder for each part, so that a container is given its own alone; say whether it did.
+
+    What is there stays while it is whole and lives for `RENEW_BEFORE`: parts that run would not know new ones. A part
+    that is missing makes all of them anew, since the authority's key is gone.
+    """
+    names = tuple(parts)
+    if all(_lives(cert_of(folder / part, part)) and key_of(folder / part, part).is_file() for part in names):
+        return False
+    made = folder / ".made"
+    make(made, names)
+    for part in names:
+        (folder / part).mkdir(mode=0o700, exist_ok=True)
+        for source in (made / AUTHORITY, cert_of(made, part), key_of(made, part)):
+            shutil.copy2(source, folder / part / source.name)
+    shutil.rmtree(made)
+    return True
+
+
+def _lives(path: Path) -> bool:
+    from cryptography import x509
+
+    try:
+        ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return False
+    return ends - SYSTEM.now() > RENEW_BEFORE
 
 
 def make(folder: Path, parts: Iterable[str]) -> None:

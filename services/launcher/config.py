@@ -118,6 +118,12 @@ class Config:
         minimum=0,
         maximum=1,
     )
+    edge_certificates: Path | None = setting(
+        "PERPMESH_EDGE_CERTIFICATES",
+        "For `edge` alone: the folder of the edge's certificate, as `certificates` writes it; without one the rooms "
+        "must take plaintext.",
+        default=None,
+    )
     scale: int = setting(
         "PERPMESH_SCALE",
         "How many replicas run of each room that may have several; `make up SCALE=2` sets it.",

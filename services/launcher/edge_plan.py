@@ -17,20 +17,22 @@ def edge_of(ground: Ground) -> Edge:
     here = {room.name: upstreams(ground, room) for room in ground.rooms}
     here |= {f"{room.name}.page": upstreams(ground, room, ".page") for room in ground.rooms if room.has_page}
     descriptors = ground.checkout / "gen" / "perpmesh.binpb"
-    tls = ground.layout.certificates
     return edge_for(
         ground.config,
         here,
         descriptors=descriptors,
         access_log=ground.layout.logs / "access.log",
         reference=ground.layout.state,
-        tls=EdgeTls(
-            cert=certificates.cert_of(tls, EDGE),
-            key=certificates.key_of(tls, EDGE),
-            authority=tls / certificates.AUTHORITY,
-        )
-        if ground.config.mesh_tls
-        else None,
+        tls=edge_tls(ground.layout.certificates) if ground.config.mesh_tls else None,
+    )
+
+
+def edge_tls(folder: Path) -> EdgeTls:
+    """Return the edge's certificate in a folder."""
+    return EdgeTls(
+        cert=certificates.cert_of(folder, EDGE),
+        key=certificates.key_of(folder, EDGE),
+        authority=folder / certificates.AUTHORITY,
     )
 
 

@@ -80,7 +80,7 @@ ROOMS = (
         needs_postgres=True,
         secrets={"page": "PERPMESH_PAGE_SECRET", "auth_keys": "PERPMESH_AUTH_KEY_SECRET"},
         scales=True,
-        may_touch=("~auth:*", "&auth:ended"),
+        may_touch=("~auth:*", "~sessions:*", "&auth:ended"),
     ),
     Room(
         name="stream",
@@ -89,6 +89,16 @@ ROOMS = (
         peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"},
         scales=True,
         may_touch=("~connections:*", "&auth:ended"),
+    ),
+    Room(
+        name="routing",
+        services=("perpmesh.routing.v1.RoutingService",),
+        peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS", "portfolio": "PERPMESH_PORTFOLIO_ADDRESS"},
+        optional_peers=frozenset({"portfolio"}),
+        uses_valkey=True,
+        needs_postgres=True,
+        scales=True,
+        may_touch=("~routes:*", "&auth:ended"),
     ),
     Room(
         name="vault",

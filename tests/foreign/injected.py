@@ -48,6 +48,9 @@ class InjectedWallet:
             return [self.wallet.address.lower()]
         if method == "eth_chainId":
             return hex(self.chain_id)
+        if method == "wallet_switchEthereumChain":
+            self.chain_id = int(params[0]["chainId"], 16)
+            return None
         if method == "personal_sign":
             text, address = params
             assert address.lower() == self.wallet.address.lower()
@@ -57,6 +60,7 @@ class InjectedWallet:
             address, payload = params
             assert address.lower() == self.wallet.address.lower()
             self.signed.append(payload)
+            assert int(json.loads(payload)["domain"]["chainId"]) == self.chain_id, "as wallets insist"
             signable = encode_typed_data(full_message=json.loads(payload))
         else:
             raise DeclinedError({"code": -32601, "message": f"{method} is not known here"})

@@ -117,6 +117,11 @@ async def asked(
     return OK, said
 
 
+def reads(rpc: Rpc) -> bool:
+    """Say whether a call changes nothing."""
+    return bool(_method(rpc).GetOptions().idempotency_level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS)
+
+
 def _method(rpc: Rpc) -> Any:
     package, _, name = rpc.service.rpartition(".")
     file = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")

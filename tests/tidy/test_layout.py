@@ -115,7 +115,11 @@ def test_no_tracked_file_names_a_registry() -> None:
     assert found == []
 
 
-CALLS = {"stream": {"market_data"}, "portfolio": {"market_data", "execution"}}
+CALLS = {
+    "stream": {"market_data"},
+    "routing": {"market_data", "portfolio"},
+    "portfolio": {"market_data", "execution"},
+}
 """Who may call whom (docs/ARCHITECTURE.md); the stub packages a room imports say whom it calls."""
 PACKAGE_ROOMS = {"marketdata": "market_data"}
 

@@ -18,6 +18,15 @@ export class Deed {
     this.status.dataset["kind"] = kind;
   }
 
+  /** Does something that the reader did not ask for: it holds nothing up, and only a failure is said. */
+  async quietly(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!this.#running) this.say(sentenceOf(error), "failed");
+    }
+  }
+
   async run(busy: string, work: () => Promise<string>, failed?: (error: unknown) => void): Promise<void> {
     if (this.#running) return;
     this.#running = true;

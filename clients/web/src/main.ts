@@ -1,5 +1,6 @@
 /** The page at `/`: all markets in a table and one of them opened beside it, and the reader's own views. */
 
+import { Accounts } from "./accounts";
 import { byId, element } from "./cells";
 import { MarketTable } from "./market_table";
 import { plain, signedIn, watchPrices, type PriceEvent } from "./mesh";
@@ -69,6 +70,11 @@ const session = new Session(plain, (who, why) => {
 const signIn = new SignIn(session);
 const own = signedIn(session.bearer);
 const sessions = new Sessions(own);
+const accounts = new Accounts(
+  own,
+  (address) => signIn.wallet(address),
+  () => undefined,
+);
 let shown: View | null = null;
 
 let lastLiveMs: number | null = null;
@@ -122,8 +128,13 @@ function follow(): void {
 /** Brings what a view shows up to date, when it comes into sight or another reader signs in. */
 function enter(): void {
   if (shown === "account") {
-    if (session.who === null) sessions.clear();
-    else void sessions.load();
+    if (session.who === null) {
+      sessions.clear();
+      accounts.clear();
+    } else {
+      void sessions.load();
+      void accounts.load();
+    }
   }
 }
 

@@ -41,10 +41,7 @@ export class Sessions {
   }
 
   async load(): Promise<void> {
-    await this.#deed.run("Loading.", async () => {
-      await this.#read();
-      return "";
-    });
+    await this.#deed.quietly(() => this.#read());
   }
 
   clear(): void {

@@ -89,8 +89,16 @@ export class Wallet {
     return signature(await ask(this.provider, "personal_sign", [`0x${bytes.join("")}`, this.address]));
   }
 
-  /** Signs typed data (EIP-712), given as its JSON. */
+  /** Signs typed data (EIP-712), given as its JSON. A wallet signs for the chain it is on, so it is asked to switch. */
   async signTyped(json: string): Promise<string> {
+    const { domain } = JSON.parse(json) as { domain?: { chainId?: number | string } };
+    if (domain?.chainId !== undefined) {
+      const wanted = `0x${BigInt(domain.chainId).toString(16)}`;
+      const now = await ask(this.provider, "eth_chainId");
+      if (typeof now === "string" && BigInt(now) !== BigInt(wanted)) {
+        await ask(this.provider, "wallet_switchEthereumChain", [{ chainId: wanted }]);
+      }
+    }
     return signature(await ask(this.provider, "eth_signTypedData_v4", [this.address, json]));
   }
 }

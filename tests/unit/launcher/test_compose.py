@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from services.launcher import certificates, plan
 from services.launcher.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,19 +30,63 @@ def test_every_container_of_ours_runs_a_module_that_exists_with_settings_that_ex
     assert set(OURS[name].get("environment", {})) <= known
 
 
+def service_of(part: str) -> str:
+    return part.replace("_", "-")
+
+
+@pytest.mark.parametrize("room", plan.ROOMS, ids=lambda room: room.name)
+def test_every_room_of_the_plan_runs_here_with_what_the_plan_would_give_it(room: plan.Room) -> None:
+    about = OURS[service_of(room.name)]
+    given, other = about["environment"], room.name != "auth"
+    assert about["command"] == ["python", "-m", f"services.{room.name}"]
+    folder = Path("/certificates")
+    assert given["PERPMESH_TLS_CERT"] == str(certificates.cert_of(folder, room.name))
+    assert given["PERPMESH_TLS_KEY"] == str(certificates.key_of(folder, room.name))
+    assert given["PERPMESH_TLS_CA"] == str(folder / certificates.AUTHORITY)
+    assert any(mount.get("volume") == {"subpath": room.name} for mount in about["volumes"])
+    callers = ["edge", *(one.name for one in plan.ROOMS if room.name in one.peers)]
+    assert sorted(given["PERPMESH_CALLERS"].split(",")) == sorted(callers)
+    assert set(room.secrets.values()) | set(room.listeners.values()) <= set(given)
+    assert not room.keeps_master_keys or "PERPMESH_VAULT_MASTER_KEY" in given
+    assert given.get("PERPMESH_AUTH_URL") == ("http://auth:7103" if other else None)
+    for peer, variable in room.peers.items():
+        if peer in room.optional_peers and all(one.name != peer for one in plan.ROOMS):
+            continue  # not built yet
+        listens = OURS[service_of(peer)]["environment"]["PERPMESH_LISTEN"].rpartition(":")[2]
+        assert given[variable] == f"{service_of(peer)}:{listens}"
+    assert not (room.uses_valkey and "PERPMESH_VALKEY_URL" not in given)
+    if room.uses_postgres or room.needs_postgres:
+        assert given["PERPMESH_POSTGRES_URL"].startswith(f"postgresql://{room.name}:")
+        assert f"room {room.name} " in COMPOSE["services"]["postgres-rooms"]["command"][2]
+        migrate = OURS[f"migrate-{service_of(room.name)}"]
+        assert migrate["command"][-1] == room.name
+        assert migrate["environment"] == {"PERPMESH_POSTGRES_URL": given["PERPMESH_POSTGRES_URL"]}
+        assert f"migrate-{service_of(room.name)}" in about["depends_on"]
+    upstreams = OURS["edge-config"]["environment"]["PERPMESH_EDGE_UPSTREAMS"].split(",")
+    assert f"{room.name}={service_of(room.name)}:{given['PERPMESH_LISTEN'].rpartition(':')[2]}" in upstreams
+    if room.answers_for_all:
+        served = [service for one in plan.ROOMS for service in one.services]
+        assert given["PERPMESH_DESCRIBED_SERVICES"].split(",") == served
+
+
 def test_networks_and_volumes_are_declared_and_only_the_edge_has_a_port() -> None:
     for name, about in COMPOSE["services"].items():
         assert set(about["networks"]) <= set(COMPOSE["networks"]), name
-        volumes = {volume.split(":")[0] for volume in about.get("volumes", ())}
-        assert {volume for volume in volumes if not volume.startswith("./")} <= set(COMPOSE["volumes"]), name
-        assert all((ROOT / volume).is_file() for volume in volumes if volume.startswith("./")), name
+        mounts = [one["source"] if isinstance(one, dict) else one.split(":")[0] for one in about.get("volumes", ())]
+        assert {mount for mount in mounts if not mount.startswith("./")} <= set(COMPOSE["volumes"]), name
+        assert all((ROOT / mount).is_file() for mount in mounts if mount.startswith("./")), name
+        assert set(about.get("depends_on", ())) <= set(COMPOSE["services"]), name
         assert ("ports" in about) == (name == "edge")
 
 
-def test_no_password_has_a_default() -> None:
+def test_no_password_or_secret_has_a_default_and_the_head_of_the_file_makes_each() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    for name, times in (("VALKEY", 2), ("POSTGRES", 2), ("MARKET_DATA", 2)):
-        assert text.count(f"{{{name}_PASSWORD:?") == text.count(f"{{{name}_PASSWORD") == times, name
+    wanted = set(re.findall(r"\$\{([A-Z_]+(?:PASSWORD|SECRET))", text))
+    made = re.search(r"for name in ([^;]+);", text)
+    assert made is not None
+    assert set(re.findall("[A-Z_]+", made[1])) == wanted
+    for name in wanted:
+        assert len(re.findall(rf"\$\{{{name}\b", text)) == text.count(f"${{{name}:?"), name
 
 
 def test_what_the_image_copies_is_not_kept_out_of_the_build() -> None:
@@ -60,9 +106,23 @@ def test_the_edges_container_is_told_where_the_rooms_are(tmp_path: Path, monkeyp
         for cluster in config["static_resources"]["clusters"]
         for endpoint in cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
     }
-    assert hosts == {"market-data", "stream"}
-    assert set(COMPOSE["services"]) >= hosts
+    assert hosts == {service_of(room.name) for room in plan.ROOMS}
+    assert all("transport_socket" in cluster for cluster in config["static_resources"]["clusters"][:-1])
     assert (tmp_path / "perpmesh.binpb").is_file()
+
+
+def test_certificates_are_made_once_and_each_part_has_its_own(tmp_path: Path) -> None:
+    parts = set(plan.part_names(plan.ROOMS))
+    assert main(["certificates", str(tmp_path)]) == 0
+    first = {path: path.read_bytes() for path in tmp_path.glob("*/*")}
+    assert {path.relative_to(tmp_path).parts[0] for path in first} == parts
+    assert {path.stat().st_mode & 0o777 for path in first} == {0o600}
+    assert len({path.read_bytes() for path in tmp_path.glob("*/authority.pem")}) == 1
+    assert main(["certificates", str(tmp_path)]) == 0
+    assert {path: path.read_bytes() for path in tmp_path.glob("*/*")} == first
+    (tmp_path / "auth" / "auth.key").unlink()
+    assert main(["certificates", str(tmp_path)]) == 0
+    assert (tmp_path / "edge" / "edge.key").read_bytes() != first[tmp_path / "edge" / "edge.key"]
 
 
 def test_a_wrong_upstream_is_one_sentence(

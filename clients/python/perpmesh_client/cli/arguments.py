@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from perpmesh_client.cli.quote_arguments import add_quote
 
 DEFAULT_ADDRESS = "127.0.0.1:8080"
 ADDRESS_VARIABLE = "PERPMESH_ADDRESS"
@@ -60,6 +62,8 @@ class Arguments:
     """Whether settled funding is wanted in place of what funding pays now."""
     rest: tuple[str, ...] = ()
     """What follows `record`, untouched."""
+    typed: argparse.Namespace = field(default_factory=argparse.Namespace)
+    """All that was typed, for the commands that have arguments of their own."""
 
 
 def parse(argv: Sequence[str] | None) -> Arguments:
@@ -92,6 +96,7 @@ def parse(argv: Sequence[str] | None) -> Arguments:
         interval=getattr(found, "length", "1m"),
         history=getattr(found, "history", False),
         rest=tuple(rest),
+        typed=found,
     )
 
 
@@ -143,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     market = _add(commands, "market", "one market with the rules of every venue that lists it")
     market.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
     _add_account(commands)
+    add_quote(commands, _add)
     # No option of its own, not even --help: all that follows is the recorder's.
     commands.add_parser("record", help="write the raw frames of the venues to a file (from a checkout)", add_help=False)
     return parser

@@ -65,7 +65,7 @@ class Output:
     @property
     def columns(self) -> int:
         """How wide what is drawn may be."""
-        return self._console().size.width if self.screen else CHART_COLUMNS
+        return self.console().size.width if self.screen else CHART_COLUMNS
 
     def line(self, text: str) -> None:
         """Write one line, at once."""
@@ -90,7 +90,7 @@ class Output:
                 self.json_line(to_json(value))
             return
         shown = frame()
-        console = self._console()
+        console = self.console()
         console.print(shown.table)
         if warning := formats.warning(shown.sources):
             console.print(warning, style="bold magenta")
@@ -112,7 +112,7 @@ class Output:
         from rich.live import Live
         from rich.styled import Styled
 
-        console = self._console()
+        console = self.console()
         async with watch:
             reading = asyncio.create_task(_take_all(watch, take))
             try:
@@ -128,7 +128,8 @@ class Output:
             if not reading.cancelled():
                 reading.result()
 
-    def _console(self) -> Console:
+    def console(self) -> Console:
+        """Return where a person reads: the terminal, or a page of a fixed width."""
         from rich.console import Console
 
         return Console(highlight=False) if self.screen else Console(highlight=False, width=PIPE_COLUMNS)

@@ -56,6 +56,9 @@ async def _run(arguments: Arguments) -> None:
     if arguments.command in ("login", "logout", "sessions", "token"):
         await _run_account(arguments)
         return
+    if arguments.command == "quote":
+        await _run_quote(arguments)
+        return
     try:
         mesh = Perpmesh(arguments.address, tuning=_TUNING, on_gap=lambda gap: None)
     except ValueError as error:
@@ -73,6 +76,16 @@ async def _run_account(arguments: Arguments) -> None:
         raise _UsageError(str(error)) from None
     except OSError as error:
         raise _UsageError(f"{error.filename} cannot be used ({error.strerror})") from None
+
+
+async def _run_quote(arguments: Arguments) -> None:
+    from perpmesh_client.cli.quote import run_quote
+
+    (market,) = arguments.markets
+    try:
+        await run_quote(arguments.address, market, arguments.typed, Output.of_process(arguments.json))
+    except ValueError as error:
+        raise _UsageError(str(error)) from None
 
 
 def _fail(message: str, code: int) -> int:

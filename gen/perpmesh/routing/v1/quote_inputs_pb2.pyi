@@ -58,6 +58,10 @@ class QuoteInputs(_message.Message):
         CLOSING_COST_RATE_FIELD_NUMBER: _builtins.int
         FEE_TABLE_VERSION_FIELD_NUMBER: _builtins.int
         POSITION_SIZE_FIELD_NUMBER: _builtins.int
+        MIN_NOTIONAL_FIELD_NUMBER: _builtins.int
+        ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+        MAX_LEVERAGE_FIELD_NUMBER: _builtins.int
+        SELLS_PRIORITY_FIELD_NUMBER: _builtins.int
         venue: _builtins.str
         """The venue."""
         book_version: _builtins.int
@@ -98,6 +102,14 @@ class QuoteInputs(_message.Message):
         """The version of the fee table the rates came from."""
         position_size: _builtins.str
         """The position there, signed: positive is long; a decimal in units of the base asset. Zero on the public basis."""
+        min_notional: _builtins.str
+        """The venue's smallest notional, a decimal in USD, where `min_size` comes from it. Empty where it does not."""
+        account_id: _builtins.str
+        """The account it trades from. Empty on the public basis."""
+        max_leverage: _builtins.int
+        """The leverage of the account's margin; zero where it is not known."""
+        sells_priority: _builtins.bool
+        """Whether the venue sells priority."""
         @_builtins.property
         def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuoteInputs.Level]:
             """The side of the book that would be taken, the best price first, as deep as the certificate needs."""
@@ -140,10 +152,14 @@ class QuoteInputs(_message.Message):
             closing_cost_rate: _builtins.str = ...,
             fee_table_version: _builtins.str = ...,
             position_size: _builtins.str = ...,
+            min_notional: _builtins.str = ...,
+            account_id: _builtins.str = ...,
+            max_leverage: _builtins.int = ...,
+            sells_priority: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["book_age", b"book_age", "latency", b"latency"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["book_age", b"book_age", "book_version", b"book_version", "caps", b"caps", "closing_cost_rate", b"closing_cost_rate", "fee_decimals", b"fee_decimals", "fee_table_version", b"fee_table_version", "funding_rate_hourly", b"funding_rate_hourly", "interface_fee_rate", b"interface_fee_rate", "latency", b"latency", "levels", b"levels", "lot", b"lot", "maker_fee_rate", b"maker_fee_rate", "mark_price", b"mark_price", "max_size", b"max_size", "min_size", b"min_size", "platform_fee_rate", b"platform_fee_rate", "position_size", b"position_size", "price_decimals", b"price_decimals", "price_significant_figures", b"price_significant_figures", "priority_fee_rate", b"priority_fee_rate", "taker_fee_rate", b"taker_fee_rate", "tick", b"tick", "venue", b"venue"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "book_age", b"book_age", "book_version", b"book_version", "caps", b"caps", "closing_cost_rate", b"closing_cost_rate", "fee_decimals", b"fee_decimals", "fee_table_version", b"fee_table_version", "funding_rate_hourly", b"funding_rate_hourly", "interface_fee_rate", b"interface_fee_rate", "latency", b"latency", "levels", b"levels", "lot", b"lot", "maker_fee_rate", b"maker_fee_rate", "mark_price", b"mark_price", "max_leverage", b"max_leverage", "max_size", b"max_size", "min_notional", b"min_notional", "min_size", b"min_size", "platform_fee_rate", b"platform_fee_rate", "position_size", b"position_size", "price_decimals", b"price_decimals", "price_significant_figures", b"price_significant_figures", "priority_fee_rate", b"priority_fee_rate", "sells_priority", b"sells_priority", "taker_fee_rate", b"taker_fee_rate", "tick", b"tick", "venue", b"venue"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -197,6 +213,8 @@ class QuoteInputs(_message.Message):
             """The venue's request budget."""
             KIND_ORDER_LIMIT: QuoteInputs.Cap._Kind.ValueType  # 6
             """The venue's largest order."""
+            KIND_SLIPPAGE: QuoteInputs.Cap._Kind.ValueType  # 7
+            """The depth of the book within the slippage limit, which holds for the venue's own average price."""
 
         class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
             """Where a limit comes from. Values are added over time."""
@@ -215,6 +233,8 @@ class QuoteInputs(_message.Message):
         """The venue's request budget."""
         KIND_ORDER_LIMIT: QuoteInputs.Cap.Kind.ValueType  # 6
         """The venue's largest order."""
+        KIND_SLIPPAGE: QuoteInputs.Cap.Kind.ValueType  # 7
+        """The depth of the book within the slippage limit, which holds for the venue's own average price."""
 
         KIND_FIELD_NUMBER: _builtins.int
         SIZE_FIELD_NUMBER: _builtins.int
@@ -246,6 +266,9 @@ class QuoteInputs(_message.Message):
     RISK_FACTOR_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     VENUES_FIELD_NUMBER: _builtins.int
+    MARKET_FIELD_NUMBER: _builtins.int
+    PRICE_DECIMALS_FIELD_NUMBER: _builtins.int
+    SIZE_DECIMALS_FIELD_NUMBER: _builtins.int
     side: _side_pb2.Side.ValueType
     """The side."""
     size: _builtins.str
@@ -266,6 +289,12 @@ class QuoteInputs(_message.Message):
     """
     risk_factor: _builtins.str
     """How many standard deviations of the price the latency and staleness charges count with, a decimal."""
+    market: _builtins.str
+    """The market."""
+    price_decimals: _builtins.int
+    """How many decimals prices have at most, over all venues."""
+    size_decimals: _builtins.int
+    """How many decimals sizes have at most, over all venues."""
     @_builtins.property
     def holding_time(self) -> _duration_pb2.Duration:
         """The holding time for funding and closing."""
@@ -293,10 +322,13 @@ class QuoteInputs(_message.Message):
         risk_factor: _builtins.str = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
         venues: _abc.Iterable[Global___QuoteInputs.VenueInputs] | None = ...,
+        market: _builtins.str = ...,
+        price_decimals: _builtins.int = ...,
+        size_decimals: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_slippage_bps", b"_max_slippage_bps", "as_of_time", b"as_of_time", "holding_time", b"holding_time", "max_slippage_bps", b"max_slippage_bps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_slippage_bps", b"_max_slippage_bps", "arrival_mid_price", b"arrival_mid_price", "as_of_time", b"as_of_time", "holding_time", b"holding_time", "limit_price", b"limit_price", "max_slippage_bps", b"max_slippage_bps", "reduce_only", b"reduce_only", "risk_factor", b"risk_factor", "side", b"side", "size", b"size", "size_unit", b"size_unit", "venues", b"venues", "volatility", b"volatility"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_slippage_bps", b"_max_slippage_bps", "arrival_mid_price", b"arrival_mid_price", "as_of_time", b"as_of_time", "holding_time", b"holding_time", "limit_price", b"limit_price", "market", b"market", "max_slippage_bps", b"max_slippage_bps", "price_decimals", b"price_decimals", "reduce_only", b"reduce_only", "risk_factor", b"risk_factor", "side", b"side", "size", b"size", "size_decimals", b"size_decimals", "size_unit", b"size_unit", "venues", b"venues", "volatility", b"volatility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_slippage_bps: _TypeAlias = _typing.Literal["max_slippage_bps"]  # noqa: Y015
     _WhichOneofArgType__max_slippage_bps: _TypeAlias = _typing.Literal["_max_slippage_bps", b"_max_slippage_bps"]  # noqa: Y015

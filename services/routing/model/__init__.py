@@ -1,0 +1,1 @@
+"""What the cheapest split is and how it is proven: pure, exact, without a clock."""

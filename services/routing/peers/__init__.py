@@ -1,0 +1,1 @@
+"""market_data and portfolio behind routing's ports."""

@@ -1,0 +1,1 @@
+"""Messages to values, values to messages."""

@@ -1,0 +1,51 @@
+"""Requests to wishes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from perpmesh.routing.v1 import routing_service_pb2 as pb
+from perpmesh.type.v1 import size_unit_pb2, time_in_force_pb2
+
+from services.domain.decimals import parse_decimal
+from services.domain.errors import field_invalid
+from services.routing.model.inputs import ZERO
+from services.routing.model.wish import Wish
+from services.routing.rpc.inputs import SIDES_BACK, seconds
+
+_RESTING: Final = (time_in_force_pb2.TIME_IN_FORCE_GOOD_TILL_CANCELED, time_in_force_pb2.TIME_IN_FORCE_POST_ONLY)
+
+
+def wish_of(request: pb.QuoteRouteRequest, path: str = "") -> Wish:
+    """Return the wish of a request. Raises FIELD_INVALID for what is not planned."""
+    if request.time_in_force in _RESTING or request.split_resting:
+        field = "split_resting" if request.split_resting else "time_in_force"
+        raise field_invalid(
+            f"{path}{field}", "quotes are made for immediate orders: leave it out, or send IMMEDIATE_OR_CANCEL"
+        )
+    return Wish(
+        market=request.market,
+        side=SIDES_BACK[request.side],
+        size=parse_decimal(request.size),
+        size_in_usd=request.size_unit == size_unit_pb2.SIZE_UNIT_USD,
+        limit_price=parse_decimal(request.limit_price) if request.HasField("limit_price") else None,
+        max_slippage_bps=request.max_slippage_bps if request.HasField("max_slippage_bps") else None,
+        venues=tuple(request.venues),
+        excluded=tuple(request.excluded_venues),
+        reduce_only=request.reduce_only,
+        holding_s=seconds(request.holding_time) if request.HasField("holding_time") else ZERO,
+        priority_fee_bps=request.priority_fee_bps,
+        charge_latency=request.charge_latency,
+    )
+
+
+def forecast_of(request: pb.ForecastCostRequest) -> Wish:
+    """Return the wish behind a forecast; its size is of no matter."""
+    return Wish(
+        market=request.market,
+        side=SIDES_BACK[request.side],
+        size=ZERO,
+        max_slippage_bps=request.max_slippage_bps if request.HasField("max_slippage_bps") else None,
+        venues=tuple(request.venues),
+        holding_s=seconds(request.holding_time) if request.HasField("holding_time") else ZERO,
+    )
