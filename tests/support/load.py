@@ -96,20 +96,20 @@ async def _calls(channels: list[grpc.aio.Channel], per_s: float, books: Books) -
                 call = stub.GetOrderBook(pb.GetOrderBookRequest(market=market, depth=5), timeout=10)
             else:
                 call = stub.GetPrice(pb.GetPriceRequest(market=market), timeout=10)
-            task = asyncio.create_task(_one(call, books))
+            task = asyncio.create_task(_one(call, number, books))
             running.add(task)
             task.add_done_callback(running.discard)
     finally:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _one(call: Any, books: Books) -> None:
+async def _one(call: Any, number: int, books: Books) -> None:
     began = time.monotonic()
     books.calls += 1
     try:
         await call
     except grpc.aio.AioRpcError as error:
-        books.failed[f"{error.code().name}: {error.details()}"[:200]] += 1
+        books.failed[f"{number % 20}: {error.code().name}: {error.details()}"[:200]] += 1
     if time.monotonic() - began > 2:
         books.late += 1
 
