@@ -17,6 +17,7 @@ MEASUREMENTS = (
     "history",
     "latency",
     "memory",
+    "portfolio",
     "scale",
     "signing",
     "startup",

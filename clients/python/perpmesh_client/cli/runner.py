@@ -13,6 +13,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from perpmesh_client.cli.commands import COMMANDS
 from perpmesh_client.cli.output import Output
+from perpmesh_client.cli.portfolio_arguments import NAMES as PORTFOLIO
 from perpmesh_client.cli.vault_arguments import VAULT_COMMANDS
 from perpmesh_client.client import Perpmesh
 from perpmesh_client.errors import PerpmeshError
@@ -60,6 +61,9 @@ async def _run(arguments: Arguments) -> None:
     if arguments.command == "quote":
         await _run_quote(arguments)
         return
+    if arguments.command in PORTFOLIO:
+        await _run_portfolio(arguments)
+        return
     try:
         mesh = Perpmesh(arguments.address, tuning=_TUNING, on_gap=lambda gap: None)
     except ValueError as error:
@@ -78,6 +82,17 @@ async def _run_account(arguments: Arguments) -> None:
         raise _UsageError(str(error)) from None
     except OSError as error:
         raise _UsageError(f"{error.filename} cannot be used ({error.strerror})") from None
+
+
+async def _run_portfolio(arguments: Arguments) -> None:
+    from perpmesh_client.cli.portfolio import run_portfolio
+
+    try:
+        await run_portfolio(arguments, Output.of_process(arguments.json))
+    except ValueError as error:
+        raise _UsageError(str(error)) from None
+    except OSError as error:
+        raise _UsageError(f"{error.filename} cannot be written ({error.strerror})") from None
 
 
 async def _run_quote(arguments: Arguments) -> None:
