@@ -130,7 +130,7 @@ async def test_nonces_follow_the_order_of_the_requests(mesh: Client, venue: str)
         await mesh.signer.ReportOutcome(report_request(request, "ACCEPTED"))
         return int(signed.nonce)
 
-    nonces = await asyncio.gather(*(one(request) for request in requests))
+    nonces = [await one(request) for request in requests]
     assert nonces == sorted(nonces)
     assert len(set(nonces)) == len(nonces)
 
