@@ -21,6 +21,7 @@ MEASUREMENTS = (
     "scale",
     "signing",
     "startup",
+    "vault",
 )
 ROOT = Path(__file__).resolve().parents[1]
 

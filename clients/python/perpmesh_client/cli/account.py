@@ -23,7 +23,7 @@ _SCOPE_WORDS = {session_pb2.SCOPE_READ: "read", session_pb2.SCOPE_TRADE: "trade"
 
 async def login(arguments: Arguments, output: Output) -> None:
     """Sign in with a key from a file, the environment or a prompt, and keep the session."""
-    wallet = KeyWallet(_read_key(arguments))
+    wallet = KeyWallet(read_key(arguments.key_file))
     async with Login(
         arguments.address,
         wallet,
@@ -103,10 +103,10 @@ def kept_login(arguments: Arguments) -> Login:
     )
 
 
-def _read_key(arguments: Arguments) -> str:
+def read_key(key_file: str) -> str:
     """Return the private key; never from an argument, where other users of the machine could read it."""
-    if arguments.key_file:
-        return Path(arguments.key_file).expanduser().read_text().strip()
+    if key_file:
+        return Path(key_file).expanduser().read_text().strip()
     if os.environ.get(KEY_VARIABLE):
         return os.environ[KEY_VARIABLE].strip()
     return getpass.getpass("Private key (64 hex digits, not shown): ").strip()

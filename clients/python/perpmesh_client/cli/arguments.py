@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from perpmesh_client.cli.portfolio_arguments import add_portfolio
 from perpmesh_client.cli.quote_arguments import add_quote
+from perpmesh_client.cli.vault_arguments import add_vault
 
 DEFAULT_ADDRESS = "127.0.0.1:8080"
 ADDRESS_VARIABLE = "PERPMESH_ADDRESS"
@@ -150,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     market.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
     _add_account(commands)
     add_quote(commands, _add)
+    add_vault(commands, _add)
     add_portfolio(commands, _add)
     # No option of its own, not even --help: all that follows is the recorder's.
     commands.add_parser("record", help="write the raw frames of the venues to a file (from a checkout)", add_help=False)
