@@ -12,11 +12,12 @@ from uuid import UUID
 
 from services.portfolio.model.account import Account, Changes, Known, Report
 from services.portfolio.model.life import Life, apply_fill, apply_payment
-from services.portfolio.model.margin import LIGHTER
+from services.portfolio.model.margin import HYPERLIQUID, LIGHTER, UNIFIED
 from services.portfolio.model.reconcile import take_positions
 from services.portfolio.model.rounding import ZERO
 from services.portfolio.model.values import (
     SETTLEMENT_ASSET,
+    SPOT_ASSET,
     Environment,
     Fill,
     LogEntry,
@@ -139,6 +140,9 @@ def _transfer(account: Account, transfer: Transfer, received: datetime, known: K
 
 def _take_balances(account: Account, seen: Observation, changes: Changes) -> None:
     reported = {one.asset: (one.total, one.held) for one in seen.balances}
+    classic = account.venue == HYPERLIQUID and seen.margin is not None and seen.margin.account_mode not in UNIFIED
+    if classic and SETTLEMENT_ASSET in reported and seen.margin is not None and seen.margin.account_mode:
+        reported[SPOT_ASSET] = reported.pop(SETTLEMENT_ASSET)  # a wallet beside the perpetual account: no margin
     if SETTLEMENT_ASSET not in reported and seen.margin is not None and seen.margin.equity is not None:
         profits = [one.unrealized_pnl for one in seen.positions]
         if seen.complete and None not in profits:  # an account without balances: its cash is its value less profit
