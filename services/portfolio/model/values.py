@@ -15,7 +15,7 @@ NAMESPACE: Final = UUID("5a0b3f0e-6d0c-5d0a-9a57-1c4f8a6a2f11")
 SETTLEMENT_ASSET: Final = "USDC"
 """What both venues settle perpetuals in."""
 SPOT_ASSET: Final = "USDC-SPOT"
-"""Hyperliquid's spot wallet, where it is not the collateral of the perpetual account."""
+"""The spot wallet, where it is not the collateral of the perpetual account."""
 
 
 def derived_id(*parts: str) -> UUID:
