@@ -79,10 +79,11 @@ async def _serve(
     clock, unread = SYSTEM, Unread()
     ledger = PostgresReader(database)
     markets = MarketDataPeer(market_data, clock)
-    live = Live(ledger, markets, clock)
+    sequence = await ledger.cursor()
+    live = Live(ledger, markets, clock, sequence=sequence)
     desk = Desk(ledger, markets)
     streams = Streams(live, ledger, clock)
-    tail = ValkeyTail(config.bus, unread, after=await ledger.cursor(), clock=clock)
+    tail = ValkeyTail(config.bus, unread, after=sequence, clock=clock)
     source: LogSource = OperatorLog(execution, unread) if execution is not None else NoSource()
     follower = Follower(
         ledger=ledger, tail=tail, source=source, markets=markets, clock=clock, watched=live.watched,

@@ -50,7 +50,11 @@ class Watcher:
 class Live:
     """The watched users' accounts, the marks, and who is told."""
 
-    def __init__(self, ledger: Ledger, markets: Markets, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, markets: Markets, clock: Clock, *, sequence: int) -> None:
+        """Prepare; `sequence` is the last log event that was applied before."""
+        self.sequence = sequence
+        """The last log event that watchers were told of. The ledger may be ahead of it for a moment, and what it has
+        more is then told: never taken for told."""
         self._ledger = ledger
         self._markets = markets
         self._clock = clock
@@ -98,13 +102,22 @@ class Live:
 
     def applied(self, changes: Changes, sequence: int) -> None:
         """Tell the watchers what was written."""
+        self.sequence = sequence
         touched: set[UUID] = set()
         for account in {**changes.accounts, **{a.account_id: a for a, _ in changes.lives.values()}}.values():
             if account.user_id in self._watchers:
                 self._accounts.setdefault(account.user_id, {})[account.account_id] = account.snapshot()
                 touched.add(account.user_id)
         self.version += bool(touched)
-        for account, life in changes.told:
+        told = [*changes.told]
+        heard = {life.position_id for _, life in told}
+        # A stream that was opened while the batch was being written is told how its positions stand after it.
+        told += [
+            (account, life.snapshot())
+            for account, life in changes.lives.values()
+            if account.user_id in self._watchers and life.position_id not in heard
+        ]
+        for account, life in told:
             for watcher in self._watchers.get(account.user_id, ()):
                 watcher.tell(life.sequence, self._accounts[account.user_id][account.account_id], life)
         for user_id in touched:

@@ -12,11 +12,12 @@ from uuid import UUID
 
 from services.portfolio.model.account import Account, Changes, Known, Report
 from services.portfolio.model.life import Life, apply_fill, apply_payment
-from services.portfolio.model.margin import LIGHTER
+from services.portfolio.model.margin import UNIFIED
 from services.portfolio.model.reconcile import take_positions
 from services.portfolio.model.rounding import ZERO
 from services.portfolio.model.values import (
     SETTLEMENT_ASSET,
+    SPOT_ASSET,
     Environment,
     Fill,
     LogEntry,
@@ -139,19 +140,15 @@ def _transfer(account: Account, transfer: Transfer, received: datetime, known: K
 
 def _take_balances(account: Account, seen: Observation, changes: Changes) -> None:
     reported = {one.asset: (one.total, one.held) for one in seen.balances}
-    if SETTLEMENT_ASSET not in reported and seen.margin is not None and seen.margin.equity is not None:
-        profits = [one.unrealized_pnl for one in seen.positions]
-        if seen.complete and None not in profits:  # an account without balances: its cash is its value less profit
-            reported[SETTLEMENT_ASSET] = (seen.margin.equity - sum((one or ZERO for one in profits), ZERO), ZERO)
+    cash = _margin_cash(seen)
+    if cash is not None:
+        if SETTLEMENT_ASSET in reported:
+            reported[SPOT_ASSET] = reported[SETTLEMENT_ASSET]  # a wallet beside the perpetual account: no margin
+        reported[SETTLEMENT_ASSET] = (cash, ZERO)
     if seen.complete:
         for asset in account.balances.keys() - reported.keys():
             if seen.balances:
                 reported[asset] = (ZERO, ZERO)
-    if account.venue == LIGHTER and SETTLEMENT_ASSET in reported and seen.complete:
-        # Lighter takes an isolated position's collateral out of the balance; to us it is still the account's money.
-        total, held = reported[SETTLEMENT_ASSET]
-        apart = sum((one.isolated_collateral or ZERO for one in seen.positions), ZERO)
-        reported[SETTLEMENT_ASSET] = (total + apart, held)
     for asset, (total, held) in reported.items():
         balance = account.balance(asset)
         if balance.received is not None and seen.received < balance.received:
@@ -161,6 +158,19 @@ def _take_balances(account: Account, seen: Observation, changes: Changes) -> Non
             balance.computed, balance.anchored = total, seen.as_of
         balance.compare(seen.received)
         changes.touch_balance(account, balance)
+
+
+def _margin_cash(seen: Observation) -> Decimal | None:
+    """Return what the perpetual account holds, isolated collateral included: its value less unrealized profit.
+
+    None where the report does not say, and for unified accounts, whose spot balance is the collateral.
+    """
+    if seen.margin is None or seen.margin.equity is None or seen.margin.account_mode in UNIFIED or not seen.complete:
+        return None
+    profits = [one.unrealized_pnl for one in seen.positions]
+    if None in profits:
+        return None
+    return seen.margin.equity - sum((one or ZERO for one in profits), ZERO)
 
 
 def _move(account: Account, asset: str, amount: Decimal, time: datetime, changes: Changes) -> None:

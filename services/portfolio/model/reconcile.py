@@ -21,8 +21,8 @@ _RELATIVE_MAX: Final = Decimal("0.0001")
 _RELATIVE_MIN: Final = Decimal("0.000000001")
 
 EXPLANATIONS: Final = {
-    "size": "A fill that has not reached the log, or a trade, a liquidation or a deleveraging that the venue has not "
-    "told us of, would explain it.",
+    "size": "A fill that has not reached the log, a trade, a liquidation or a deleveraging that the venue has not told "
+    "us of, or a position of before the log began, would explain it.",
     "entry_price": "A fill that the log lacks, or a position that was there before the log began, would explain it.",
     "funding_paid": "A payment that has not reached the log, or one of before the log began, would explain it.",
 }

@@ -14,6 +14,8 @@ NAMESPACE: Final = UUID("5a0b3f0e-6d0c-5d0a-9a57-1c4f8a6a2f11")
 """The namespace of ids that are functions of what they name (RFC 9562, version 5)."""
 SETTLEMENT_ASSET: Final = "USDC"
 """What both venues settle perpetuals in."""
+SPOT_ASSET: Final = "USDC-SPOT"
+"""The spot wallet, where it is not the collateral of the perpetual account."""
 
 
 def derived_id(*parts: str) -> UUID:

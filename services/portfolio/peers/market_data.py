@@ -114,6 +114,7 @@ class MarketDataPeer:
                     break
         except DomainError as error:
             self._tell(error)
+            self._listed_until = self._clock.monotonic() + RULES_RETRY_S
             return
         if self._rules:
             self._listed_until = now + RULES_FRESH_S

@@ -94,7 +94,7 @@ class Streams:
         watcher = await self._attach(user_id)
         try:
             await self._live.prime(user_id)
-            cursor = await self._ledger.cursor()
+            cursor = self._live.sequence
             sent: dict[str, bytes] = {}
             for message in self._money(user_id, accounts, sent, cursor):
                 yield message
@@ -121,7 +121,7 @@ class Streams:
 
     async def _present(self, user_id: UUID, since: int | None) -> tuple[list[PositionView], int]:
         await self._live.prime(user_id)
-        cursor = await self._ledger.cursor()
+        cursor = self._live.sequence
         if since is not None and since > cursor:
             raise _not_ours("it names a log event that has not been applied; send one as received, or none")
         open_now = [view for one in self._live.views(user_id).values() for view in one.positions]

@@ -24,6 +24,7 @@ from services.portfolio.model.values import (
     Observation,
     Payment,
     ReportedBalance,
+    ReportedMargin,
     ReportedPosition,
     Transfer,
     TransferKind,
@@ -252,3 +253,18 @@ def test_leverage_and_collateral_that_change_are_events_of_the_life() -> None:
     )
     assert kinds(every) == [EventKind.FILL, EventKind.LEVERAGE, EventKind.COLLATERAL]
     assert every[3].events[0][2].explanation == "Isolated collateral of 5 USD was added."
+
+
+def test_a_classic_accounts_spot_wallet_is_no_margin_and_a_unified_ones_is() -> None:
+    def seen(mode: str) -> Observation:
+        return Observation(
+            account_id=ACCOUNT, venue="hyperliquid", environment=Environment.SIMULATED, received=START, complete=True,
+            balances=(ReportedBalance(asset="USDC", total=D(7)),),
+            positions=(ReportedPosition(market="BTC-PERP", size=D(1), unrealized_pnl=D(20), received=START),),
+            margin=ReportedMargin(equity=D(120), account_mode=mode, received=START),
+        )  # fmt: skip
+
+    classic, _ = run([entry(1, seen("default"))], 1)
+    assert {name: one.total for name, one in classic.balances.items()} == {"USDC": 100, "USDC-SPOT": 7}
+    unified, _ = run([entry(1, seen("unifiedAccount"))], 1)
+    assert {name: one.total for name, one in unified.balances.items()} == {"USDC": 7}
