@@ -14,7 +14,7 @@ from typing import Any
 from services.chassis.config import FILE_SUFFIX, Setting, describe, render_env_example, settings_of, show
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("launcher", "market_data", "stream", "auth", "vault", "portfolio", "simulator")
+ROOMS = ("launcher", "market_data", "stream", "auth", "routing", "vault", "portfolio", "simulator")
 """The rooms that are built; each has a `Config` in its `config.py`."""
 OTHERS = (
     "PERPMESH_FIXTURES",

@@ -80,7 +80,7 @@ ROOMS = (
         needs_postgres=True,
         secrets={"page": "PERPMESH_PAGE_SECRET", "auth_keys": "PERPMESH_AUTH_KEY_SECRET"},
         scales=True,
-        may_touch=("~auth:*", "&auth:ended"),
+        may_touch=("~auth:*", "~sessions:*", "&auth:ended"),
     ),
     Room(
         name="stream",

