@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from asyncpg.pool import PoolConnectionProxy
 from services.chassis.clock import SYSTEM, Clock
 from services.chassis.config import ConfigError, setting
 from services.chassis.metrics import METRICS, Metrics
+from services.chassis.telemetry import log
 from services.chassis.tracing import TRACING
 from services.domain.errors import DomainError, Reason
 
@@ -113,6 +115,8 @@ class Database:
                     server_settings=_session(room, config),
                 )
                 return cls(pool, config, metrics)
+            except ssl.SSLError as error:  # no waiting makes a certificate good
+                raise _refused(error) from None
             except _Away as error:
                 if clock.monotonic() >= end:
                     raise _unreachable(error) from None
@@ -130,11 +134,23 @@ class Database:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """Take a connection for the time of a block, or raise LIMIT_REACHED or PEER_UNAVAILABLE."""
+        """Take a connection for the time of a block, or raise LIMIT_REACHED or PEER_UNAVAILABLE.
+
+        LIMIT_REACHED too when the server's disk is full: what the statement would have written is not there.
+        """
         connection = await self._take()
         try:
             with TRACING.statements(connection):
                 yield connection
+        except asyncpg.DiskFullError as error:
+            self._refused.labels("disk").inc()
+            log.error("postgres.disk_full", error=_line(str(error)))
+            raise DomainError(
+                Reason.LIMIT_REACHED,
+                "The disk of the database is full: nothing was written. Try again later.",
+                metadata={"limit": "postgres_disk"},
+                retry_after_s=10.0,
+            ) from None
         finally:
             await self._pool.release(connection)
 
@@ -204,6 +220,8 @@ async def connect(url: str) -> asyncpg.Connection[Any]:
     """Open one connection outside a pool, for a command line; raise ConfigError with one sentence."""
     try:
         return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
+    except ssl.SSLError as error:
+        raise _refused(error) from None
     except _Away as error:
         raise _unreachable(error) from None
     except (asyncpg.PostgresError, ValueError) as error:

@@ -130,11 +130,12 @@ async def start_probes(config: TelemetryConfig, ready: Callable[[], str | None])
         return None
     probes = Probes(ready)
     try:
-        await probes.start(config.metrics_port)
+        await probes.start(config.metrics_port, config.metrics_host)
     except OSError as error:
         raise ConfigError(
-            f"Metrics cannot be served on 127.0.0.1:{config.metrics_port} ({error.strerror}): "
-            "set PERPMESH_METRICS_PORT to a free port, to 0, or to -1 for none."
+            f"Metrics cannot be served on {config.metrics_host}:{config.metrics_port} ({error.strerror}): "
+            "set PERPMESH_METRICS_HOST to an address of this machine, and PERPMESH_METRICS_PORT to a free port, to 0, "
+            "or to -1 for none."
         ) from None
     return probes
 

@@ -80,9 +80,14 @@ class TelemetryConfig:
         minimum=1,
         maximum=100_000,
     )
+    metrics_host: str = setting(
+        "PERPMESH_METRICS_HOST",
+        "The address that /metrics, /livez and /readyz are served on; they say nothing secret and check nobody.",
+        default="127.0.0.1",
+    )
     metrics_port: int = setting(
         "PERPMESH_METRICS_PORT",
-        "The loopback port of /metrics, /livez and /readyz; 0 lets the system choose, -1 serves none.",
+        "The port of /metrics, /livez and /readyz; 0 lets the system choose, -1 serves none.",
         default=0,
         minimum=-1,
         maximum=65_535,

@@ -25,7 +25,8 @@ from services.launcher.process import Guard
 from services.launcher.screen import Screen
 from services.launcher.supervisor import MeshError, Supervisor
 
-USAGE = """Usage: python -m services.launcher up|roll|reset|backup FILE|restore FILE|edge FOLDER|certificates FOLDER
+USAGE = """Usage: python -m services.launcher up | roll [ROOM...] | reset | backup FILE | restore FILE | edge FOLDER
+       | certificates FOLDER
 
   up      start the whole mesh in the foreground; Ctrl-C ends it
   roll    restart every room of the running mesh, one replica after another
@@ -46,8 +47,8 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case ["up"]:
                 return up(screen, started)
-            case ["roll"]:
-                asyncio.run(rolling.roll(Layout.at(settings.read(os.environ)), screen.say))
+            case ["roll", *rooms]:
+                asyncio.run(rolling.roll(Layout.at(settings.read(os.environ)), screen.say, rooms))
                 return 0
             case ["reset"]:
                 return reset(screen)

@@ -7,6 +7,7 @@ and one after a change pay for it (about a second).
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import os
@@ -42,8 +43,16 @@ async def prepare_rooms(ground: Ground, guard: Guard) -> None:
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     async with hidden_server(ground, guard):
-        for room in rooms_of(ground):
-            await _make_room(ground, guard, room)
+        rooms = rooms_of(ground)
+        for room in rooms:
+            await _make_role(ground, guard, room)
+        migrations = [asyncio.ensure_future(_migrate(ground, guard, room)) for room in rooms]
+        try:
+            await asyncio.gather(*migrations)
+        finally:  # the first that fails ends the others
+            for migration in migrations:
+                migration.cancel()
+            await asyncio.gather(*migrations, return_exceptions=True)
     write_private(stamp, wanted)
 
 
@@ -90,8 +99,7 @@ async def restore(ground: Ground, guard: Guard, source: Path) -> None:
     (ground.postgres_home / "rooms").unlink(missing_ok=True)  # an older backup may lack migrations
 
 
-async def _make_room(ground: Ground, guard: Guard, room: Room) -> None:
-    await _make_role(ground, guard, room)
+async def _migrate(ground: Ground, guard: Guard, room: Room) -> None:
     if not _migrations(ground, room):
         return
     env = {

@@ -190,7 +190,7 @@ def render(template: str, edge: Edge) -> str:
         "rest_services": list(cast("list[Json]", list(dict.fromkeys(call.service for call in calls)))),
         "requests_script": requests_script(contract.files, json.dumps(json_body(ERRORS[404]))),
         "web_cluster": _WEB,
-        "door_affinity": fragments["door_affinity"] if len(edge.web) > 1 else [],
+        "door_affinity": fragments["door_affinity"] if _may_be_several(edge.web) else [],
         "sign_in_paths": "|".join(re.escape(call.path) for call in calls if _begins_session(call)),
         "sign_ins_per_minute": edge.sign_ins_per_minute,
         "sign_ins_per_second": max(1, edge.sign_ins_per_minute // 60),
@@ -291,9 +291,14 @@ def _cluster(fragments: Mapping[str, Json], kind: str, name: str, upstreams: tup
             "authority": str(edge.tls.authority),
         }
         cluster["transport_socket"] = _fill(fragments["upstream_tls"], values)
-    if len(upstreams) > 1:
+    if _may_be_several(upstreams):
         cluster |= cast("dict[str, Json]", fragments[f"{name if name in (_WEB, _KEYS) else 'grpc'}_replicas"])
     return cluster
+
+
+def _may_be_several(upstreams: tuple[Upstream, ...]) -> bool:
+    """Say whether there may be replicas: several addresses, or a name, which may stand for several."""
+    return len(upstreams) > 1 or any(not _is_address(upstream.host) for upstream in upstreams)
 
 
 def _is_address(host: str) -> bool:

@@ -19,7 +19,10 @@ from services.launcher.edge import Upstream
 from services.launcher.process import Kind, Process
 
 LOOPBACK = "127.0.0.1"
-DRAIN_NOTICE_S = "1.5"
+_START_TIMEOUT = "PERPMESH_POSTGRES_START_TIMEOUT_S"
+DATABASE_PATIENCE_S = "120"
+"""How long rooms wait for the database, which is made at the first start: on a busy machine that takes a while."""
+DRAIN_NOTICE_S = "2.5"
 """How long a replica that stops goes on taking calls: the edge's health checks have seen it by then."""
 
 
@@ -112,8 +115,18 @@ ROOMS = (
         may_touch=("&auth:ended",),
     ),
     Room(
+        name="execution",
+        services=("perpmesh.execution.v1.ExecutionService",),
+        peers={"vault.signer": "PERPMESH_SIGNER_ADDRESS", "routing": "PERPMESH_ROUTING_ADDRESS"},
+        uses_venues=True,
+        uses_valkey=True,
+        needs_postgres=True,
+        secrets={"page": "PERPMESH_PAGE_SECRET"},
+        may_touch=("~log:execution", "&auth:ended"),
+    ),
+    Room(
         name="portfolio",
-        services=("perpmesh.portfolio.v1.PortfolioService",),
+        services=("perpmesh.portfolio.v1.PortfolioService", "perpmesh.portfolio.v1.AnalyticsService"),
         uses_valkey=True,
         needs_postgres=True,
         peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS", "execution": "PERPMESH_EXECUTION_ADDRESS"},
@@ -292,6 +305,7 @@ def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
     env |= {
         variable: _addresses(ground, others[peer], number) for peer, variable in room.peers.items() if peer in others
     }
+    env |= {variable: f"{LOOPBACK}:{ports[peer]}" for peer, variable in room.peers.items() if "." in peer}
     if room.uses_valkey:
         env["PERPMESH_VALKEY_URL"] = room_valkey_url(ground, room.name)
     if room.scales and config.scale > 1:
@@ -300,6 +314,7 @@ def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
         env["PERPMESH_RELAY"] = "true"
     if room.uses_postgres or room.needs_postgres:
         env["PERPMESH_POSTGRES_URL"] = room_postgres_url(ground, room.name)
+        env[_START_TIMEOUT] = ground.environ.get(_START_TIMEOUT) or DATABASE_PATIENCE_S
     if AUTH_PAGE in ports:
         env |= {"PERPMESH_AUTH_ISSUER": config.auth_issuer, "PERPMESH_AUTH_AUDIENCE": config.auth_audience}
         if room.has_page:

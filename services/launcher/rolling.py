@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,18 @@ BACK_S = 60.0
 _POLL_S = 0.1
 
 
-async def roll(layout: Layout, say: Callable[[str], None]) -> None:
-    """Restart every replica of every room in turn. Raises `ConfigError` without a mesh, or when one does not return."""
+async def roll(layout: Layout, say: Callable[[str], None], rooms: Collection[str] = ()) -> None:
+    """Restart every replica of these rooms in turn, of all where none is named.
+
+    Raises `ConfigError` without a mesh, for a room there is none of, or when a replica does not return.
+    """
     about = read(layout.mesh)
     if about is None:
         raise ConfigError(f"No mesh runs with the state folder {layout.state}: there is nothing to restart.")
     known = {room.name for room in ROOMS}
+    if unknown := set(rooms) - known:
+        raise ConfigError(f"There is no room {sorted(unknown)[0]!r}: name some of {', '.join(sorted(known))}, or none.")
+    known = set(rooms) or known
     for name, process in about["processes"].items():
         if name.partition(".")[0] not in known or process["pid"] is None:
             continue

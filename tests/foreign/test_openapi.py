@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from perpmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
 from tests.support.auth import sign_in
@@ -33,6 +34,7 @@ async def fetch(http: aiohttp.ClientSession, mesh: Mesh, path: str) -> Any:
         return await answer.read()
 
 
+@pytest.mark.timeout(400)
 async def test_schemathesis_finds_no_5xx_and_no_undocumented_answer(tmp_path: Path) -> None:
     async with (
         running_mesh(simulator_seed=71, ip_requests_per_s=1_000_000, user_requests_per_s=1_000_000,
@@ -48,20 +50,42 @@ async def test_schemathesis_finds_no_5xx_and_no_undocumented_answer(tmp_path: Pa
         await streams_begin_with_what_is_documented(http, mesh, found)
         async with mesh.channel("auth") as channel:
             session = await sign_in(AuthServiceStub(channel), Wallet())  # type: ignore[no-untyped-call]
-        printed = await schemathesis(mesh, tmp_path, session.access_token)
+        unserved = await not_served(http, mesh, found, session.access_token)
+        print(f"of the contract and not served yet, which 501 says: {unserved}")
+        printed = await schemathesis(mesh, tmp_path, session.access_token, unserved)
         cases = re.search(r"(\d+) generated", printed)
         assert cases is not None, printed[-3_000:]
         print(f"{cases[1]} cases in {SECONDS} s, seed {SEED}")
         assert int(cases[1]) > 200
 
 
-async def schemathesis(mesh: Mesh, folder: Path, token: str) -> str:
+async def not_served(http: aiohttp.ClientSession, mesh: Mesh, found: dict[str, Any], token: str) -> list[str]:
+    """Return the paths of calls that a room of this version does not serve: documented as 501, and nothing to ask."""
+    paths = []
+    for path, verbs in found["paths"].items():
+        if path.endswith(":watch"):
+            continue
+        for verb in verbs:
+            url = mesh.url + re.sub("{[a-z_.]+}", "00000000-0000-4000-8000-000000000000", path)
+            body = {} if verb in ("post", "patch") else None
+            if re.search(KEEPS_SIGNED_IN, path):
+                continue
+            headers = {"authorization": f"Bearer {token}"}
+            async with http.request(verb, url, json=body, headers=headers) as answer:
+                if answer.status == 501:
+                    assert "CALL_NOT_SERVED" in await answer.text()
+                    paths.append(path)
+    return paths
+
+
+async def schemathesis(mesh: Mesh, folder: Path, token: str, unserved: list[str]) -> str:
     """Run it as its users do; return what it printed."""
+    left_out = "|".join([":watch$", KEEPS_SIGNED_IN, *(f"^{re.escape(path)}$" for path in unserved)])
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "schemathesis"),
         "--no-color",
         *("run", "openapi.json", "--url", mesh.url, "--checks", CHECKS, "--seed", SEED),
-        *("--exclude-path-regex", f":watch$|{KEEPS_SIGNED_IN}", "--header", f"authorization: Bearer {token}"),
+        *("--exclude-path-regex", left_out, "--header", f"authorization: Bearer {token}"),
         *("--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--max-time", str(SECONDS)),
         *("--continue-on-failure", "--request-timeout", "20"),
         cwd=folder,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import asyncpg
 import grpc
+import websockets
 from perpmesh.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from perpmesh.marketdata.v1 import market_data_service_pb2_grpc as stubs
@@ -37,6 +39,7 @@ class Books:
     trades: dict[tuple[str, int], dict[tuple[str, str], Trade]] = field(default_factory=dict)
     """What each reader of trades got, by venue and id."""
     doubles: int = 0
+    sockets_ended: int = 0
     longest_s: float = 0.0
     """The longest silence of any stream of prices."""
     errors: Counter[str] = field(default_factory=Counter)
@@ -52,7 +55,12 @@ async def load(edge: str, *, calls_per_s: float, streams: int) -> AsyncIterator[
         tasks = [asyncio.create_task(_calls(channels, calls_per_s, books))]
         for number in range(streams):
             market, client = MARKETS[number % len(MARKETS)], clients[number % len(clients)]
-            reader = _trades(client, market, number, books) if number % 10 == 0 else _prices(client, market, books)
+            if number % 10 == 0:
+                reader = _trades(client, market, number, books)
+            elif number % 10 == 5:
+                reader = _socket(edge, market, books)
+            else:
+                reader = _prices(client, market, books)
             tasks.append(asyncio.create_task(reader))
         try:
             yield books
@@ -88,20 +96,20 @@ async def _calls(channels: list[grpc.aio.Channel], per_s: float, books: Books) -
                 call = stub.GetOrderBook(pb.GetOrderBookRequest(market=market, depth=5), timeout=10)
             else:
                 call = stub.GetPrice(pb.GetPriceRequest(market=market), timeout=10)
-            task = asyncio.create_task(_one(call, books))
+            task = asyncio.create_task(_one(call, number, books))
             running.add(task)
             task.add_done_callback(running.discard)
     finally:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _one(call: Any, books: Books) -> None:
+async def _one(call: Any, number: int, books: Books) -> None:
     began = time.monotonic()
     books.calls += 1
     try:
         await call
     except grpc.aio.AioRpcError as error:
-        books.failed[f"{error.code().name}: {error.details()}"[:200]] += 1
+        books.failed[f"{number % 20}: {error.code().name}: {error.details()}"[:200]] += 1
     if time.monotonic() - began > 2:
         books.late += 1
 
@@ -113,6 +121,25 @@ async def _prices(client: Perpmesh, market: str, books: Books) -> None:
         books.longest_s = max(books.longest_s, now - last)
         last = now
         books.messages += item is not None
+
+
+async def _socket(edge: str, market: str, books: Books) -> None:
+    """Read prices over the WebSocket, and connect again at once whenever it ends."""
+    last = time.monotonic()
+    while True:
+        try:
+            async with websockets.connect(f"ws://{edge}/v1/ws", open_timeout=5) as socket:
+                await socket.send(json.dumps({"subscribe": {"topics": [f"prices:{market}"]}}))
+                async for frame in socket:
+                    if "price" not in json.loads(frame):
+                        continue
+                    now = time.monotonic()
+                    books.longest_s = max(books.longest_s, now - last)
+                    last = now
+                    books.messages += 1
+        except (OSError, TimeoutError, websockets.WebSocketException):
+            books.sockets_ended += 1
+        await asyncio.sleep(0.05)
 
 
 async def _trades(client: Perpmesh, market: str, number: int, books: Books) -> None:

@@ -93,9 +93,9 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres(**settings: str) -> Iterator[Postgres]:
-    """Run a server with `settings` for the time of a block."""
-    folder = Path(tempfile.mkdtemp(prefix="perpmesh-pg-"))
+def postgres(home: Path | None = None, **settings: str) -> Iterator[Postgres]:
+    """Run a server with `settings` for the time of a block, in a folder of its own below `home`."""
+    folder = Path(tempfile.mkdtemp(prefix="perpmesh-pg-", dir=home))
     try:
         server = Postgres(folder, settings)
         server.init()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from services.domain.errors import DomainError
@@ -90,7 +91,13 @@ class Relay:
         engine.intake.open(TRADES)
         engine.follow(self)
         for venue in venues:
-            venue.join(self.said, self.poke, self.need_book)
+            venue.join(self.said, self.poke, self.need_book, partial(self._last_trade_ns, venue.name))
+
+    def _last_trade_ns(self, venue: str, market: str) -> int:
+        """Return the venue's own time of the latest print that is known of a market."""
+        found = self._engine.markets.get(market)
+        part = found.venues.get(venue) if found is not None else None
+        return part.last_trade_time_ns if part is not None else 0
 
     @property
     def asker_count(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from services.domain.errors import DomainError
-from services.domain.feed import BookSnapshot, Event, FeedState, MarketDown, PastCandle, PastFunding
+from services.domain.feed import BookSnapshot, Event, FeedState, MarketDown, PastCandle, PastFunding, Trade
 from services.market_data.model.candle import SECOND_NS
 from services.market_data.ports import Clock, HistoryStore, Venue
 from services.venues.port import Emit, FeedLevel, VenueError, VenueStatus
@@ -17,6 +17,8 @@ SILENT_S: Final = 2.0
 """A feeder that has not said how a venue stands for so long is taken to be gone."""
 RECORDED_NS: Final = 20 * SECOND_NS
 """How long after its end a candle is in the database, where the feeder has recorded it."""
+REPEATS_S: Final = 30.0
+"""How long after a change of the feeder a venue may repeat prints that the last feeder has told."""
 PAGE: Final = 5_000
 TURN: Final = 1_000_000
 """Added to the version of a status with every turn, so that versions of two feeders differ."""
@@ -43,10 +45,18 @@ class RelayedVenue:
         self._said: Callable[[Event], None] = lambda _: None
         self._poke: Callable[[], None] = lambda: None
         self._need_book: Callable[[str], None] = lambda _: None
+        self._last_trade_ns: Callable[[str], int] = lambda _: 0
+        self._led_s = -REPEATS_S
 
-    def join(self, said: Callable[[Event], None], poke: Callable[[], None], need_book: Callable[[str], None]) -> None:
-        """Say where to pass on what the real venue says, and how to ask the feeder."""
-        self._said, self._poke, self._need_book = said, poke, need_book
+    def join(
+        self,
+        said: Callable[[Event], None],
+        poke: Callable[[], None],
+        need_book: Callable[[str], None],
+        last_trade_ns: Callable[[str], int],
+    ) -> None:
+        """Say where to pass on what the real venue says, how to ask the feeder, and up to when trades are known."""
+        self._said, self._poke, self._need_book, self._last_trade_ns = said, poke, need_book, last_trade_ns
 
     def lead(self, leading: bool) -> None:
         """Begin to feed, or cease to."""
@@ -66,8 +76,8 @@ class RelayedVenue:
         """Feed while this replica leads; the relay emits otherwise."""
 
         def pass_on(event: Event) -> bool:
-            if not self._leading:
-                return True  # another feeds already
+            if not self._leading or self._is_repeated(event):
+                return True  # another feeds already, or has told it
             taken = emit(event)
             if taken:
                 self._said(event)
@@ -81,6 +91,7 @@ class RelayedVenue:
             self._real = self._make()
             self._real.want(self._levels)
             if self._markets:
+                self._led_s = self._clock.monotonic()
                 pass_on(self._handed_over())
             await self._feed(pass_on)
 
@@ -95,6 +106,12 @@ class RelayedVenue:
             changed.cancel()
             feeding.cancel()
             await asyncio.gather(feeding, changed, return_exceptions=True)
+
+    def _is_repeated(self, event: Event) -> bool:
+        """Say whether a print is one of those that a venue repeats to a new subscriber, and was told long ago."""
+        if not isinstance(event, Trade) or self._clock.monotonic() - self._led_s > REPEATS_S:
+            return False
+        return event.venue_time_ns < self._last_trade_ns(event.market)
 
     def _handed_over(self) -> MarketDown:
         return MarketDown(

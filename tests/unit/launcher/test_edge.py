@@ -61,7 +61,7 @@ def test_every_public_call_of_a_served_service_has_one_route_that_suits_it() -> 
         else:
             assert action["timeout"] == "15s", call
         retried = set(action["retry_policy"]["retry_on"].split(","))
-        assert retried == (UNSENT | {"reset"} if call.reads and not call.streams else UNSENT), call
+        assert retried == (UNSENT | {"reset", "cancelled"} if call.reads and not call.streams else UNSENT), call
 
 
 UNSENT = {"connect-failure", "refused-stream", "reset-before-request"}

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.domain.feed import Event, FeedState, ListingsChanged
+from services.domain.feed import Event, FeedState, ListingsChanged, Trade
 from services.market_data.app.demand import Demand
 from services.market_data.app.engine import Engine
 from services.market_data.app.relay import ALONE_S, PATIENCE_S, Relay
@@ -283,4 +283,29 @@ async def test_a_market_that_is_handed_over_is_recovering_until_the_new_feeder_h
     down, listed = seen
     assert (down.state, down.trades_lost) == (FeedState.RECOVERING, True)  # type: ignore[union-attr]
     assert isinstance(listed, ListingsChanged)
+    running.cancel()
+
+
+async def test_prints_that_a_venue_repeats_to_a_new_feeder_are_not_told_again() -> None:
+    clock = ManualClock()
+    made: list[ScriptedVenue] = []
+
+    def make() -> ScriptedVenue:
+        made.append(ScriptedVenue("lighter", LIGHTER_BTC))
+        return made[-1]
+
+    venue = RelayedVenue(make, clock, store=lambda: None)
+    venue.join(lambda _: None, lambda: None, lambda _: None, lambda _: 5 * SECOND_NS)
+    venue.know(frozenset({BTC}))
+    seen: list[Event] = []
+    running = asyncio.create_task(venue.run(lambda event: not seen.append(event)))
+    venue.lead(True)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await made[-1].started.wait()
+    made[-1].say(*(trade("lighter", f"t{at}", 1_000, 1, at_ns=at * SECOND_NS) for at in (4, 5, 6)))
+    assert [one.trade_id for one in seen if isinstance(one, Trade)] == ["t5", "t6"]
+    clock._mono_ns += 31 * SECOND_NS
+    made[-1].say(trade("lighter", "late", 1_000, 1, at_ns=SECOND_NS))
+    assert isinstance(seen[-1], Trade)
     running.cancel()
