@@ -42,6 +42,9 @@ FILLS_MAX: Final = 50_000
 ENDED_MAX: Final = 10_000
 OVERLAP_MS: Final = 120_000
 """How far before the last trade told trades are asked for again: venues' times are of their engine, not of delivery."""
+SKEW_MS: Final = 10_000
+"""How far a venue's clock may be behind ours when ended orders are first asked for; Lighter's times are whole seconds.
+An order that ended that shortly before the watch began is told as well."""
 ENDED_EVERY: Final = 10
 """On the timer alone, ended orders are asked for at each so many rounds: at Hyperliquid the answer weighs up to 120."""
 RETRY_S: Final = (0.25, 0.5, 1.0, 2.0, 5.0)
@@ -194,7 +197,7 @@ class AccountWatch:
         self._wanted = 0
         self._ready = False
         self._live = False
-        self._ended_since_ms = since_ms or clock.time_ns() // 1_000_000
+        self._ended_since_ms = (since_ms or clock.time_ns() // 1_000_000) - SKEW_MS
         self._rounds = 0
 
     async def run(self, link: Link) -> None:

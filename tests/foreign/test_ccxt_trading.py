@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 
+import ccxt.pro as pro
 import pytest
 from ccxt.async_support import hyperliquid
 
@@ -49,6 +50,38 @@ async def test_ccxt_orders_edits_cancels_and_reads_its_account() -> None:
         sums = (await sim.sums())["hyperliquid"]["audit"]
         assert (sums["money"], sums["sizes"]) == (0, {})
         assert sums["surcharges"] > 0
+
+
+@pytest.mark.timeout(60)
+async def test_ccxt_pro_trades_and_watches_over_the_socket() -> None:
+    """Its `watch_ticker` is left out: it subscribes `webData2`, which the venue itself refuses since July 2026."""
+    wallet = Wallet(1)
+    async with running_simulator(seed=33, hyperliquid_weight_max=0, hyperliquid_ack_ms=0) as sim:
+        await sim.fund("hyperliquid", wallet.address, "100000")
+        secret = "0x" + wallet.account.key.hex().removeprefix("0x")
+        client = pro.hyperliquid({"walletAddress": wallet.address, "privateKey": secret, "enableRateLimit": False})
+        client.set_sandbox_mode(True)
+        api = {"public": sim.hyperliquid_http, "private": sim.hyperliquid_http, "ws": {"public": sim.hyperliquid_ws}}
+        client.urls |= {"api": api, "test": api}
+        try:
+            await client.load_markets()
+            book = await client.watch_order_book(SYMBOL)
+            assert book["bids"][0][0] < book["asks"][0][0]
+            assert await client.watch_trades(SYMBOL)
+            orders, fills = (asyncio.create_task(watch()) for watch in (client.watch_orders, client.watch_my_trades))
+            placed = await client.create_order_ws(SYMBOL, "limit", "buy", 0.01, 60000)
+            await client.edit_order_ws(placed["id"], SYMBOL, "limit", "buy", 0.02, 59000)
+            (resting,) = await client.fetch_open_orders(SYMBOL)
+            assert (resting["amount"], resting["price"]) == (0.02, 59000)
+            await client.cancel_order_ws(resting["id"], SYMBOL)
+            await client.create_order_ws(SYMBOL, "market", "buy", 0.01, book["asks"][0][0] * 1.01)
+            seen = await asyncio.wait_for(orders, 20)
+            assert {row["id"] for row in seen} & {placed["id"], resting["id"]}
+            assert sum(row["amount"] for row in await asyncio.wait_for(fills, 20)) == pytest.approx(0.01)
+        finally:
+            await client.close()
+        sums = (await sim.sums())["hyperliquid"]["audit"]
+        assert (sums["money"], sums["sizes"]) == (0, {})
 
 
 @pytest.mark.timeout(90)
