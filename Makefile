@@ -48,6 +48,13 @@ openapi-check: $(VENV)/.dev  ## ask every REST call what the served OpenAPI prom
 signatures: $(VENV)/.dev  ## compare 100,000 random Hyperliquid signatures with the official SDK's
 	@PERPMESH_SIGNATURES=100000 $(PY) -m pytest tests/foreign/test_hyperliquid_signing.py -s --timeout 900 $(ARGS)
 
+vault-crashes: $(VENV)/.dev  ## kill -9 at every step of Sign and ReportOutcome
+	@PERPMESH_CRASH_STEPS=all $(PY) -m pytest tests/integration/vault/test_vault_crash.py -s $(ARGS)
+
+vault-nonces: $(VENV)/.dev  ## 10,000 signatures at once per venue, and with rate limits; a vault stopped past its lease 1,000 times
+	@PERPMESH_VAULT_SIGNS=10000 PERPMESH_VAULT_STOPS=1000 PERPMESH_VAULT_LIMITED=hyperliquid=1500,lighter=80 \
+		$(PY) -m pytest tests/integration/vault/test_vault_nonces.py tests/integration/vault/test_vault_budgets.py -s $(ARGS)
+
 budgets: $(VENV)/.dev  ## 10,000 mixed actions beside the venues' own counts, and 1,000 refusals a venue taught and sent again
 	@PERPMESH_ACTIONS=10000 PERPMESH_REFUSALS=1000 $(PY) -m pytest tests/referee/venue_trading/test_budgets.py \
 	  tests/referee/venue_trading/test_random_refusals.py -s $(ARGS)

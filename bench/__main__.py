@@ -17,9 +17,11 @@ MEASUREMENTS = (
     "history",
     "latency",
     "memory",
+    "portfolio",
     "scale",
     "signing",
     "startup",
+    "vault",
 )
 ROOT = Path(__file__).resolve().parents[1]
 

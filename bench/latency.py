@@ -3,7 +3,8 @@
 The bare server writes, at the same rate, a message of the same size that carries only the time of its writing: what
 gRPC alone costs. Ours is the room under the launcher's Envoy, fed by the simulator; the time is taken from the price's
 own `receive_time` (when the frame was read from the venue's socket) to its arrival at the client, on one machine's
-clock. The loaded lines add streams that watch 40 markets each, read by another process, and one that is never read.
+clock. The loaded lines add streams that watch 40 markets each, read by another process, and one that is never read:
+paced, and unpaced, which is more than any Python server can write.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from bench import streams
 from tests.support.mesh import running_mesh
 
 MARKET = "BTC-PERP"
+PACED = ("--batch", "40", "--interval-ms", "250")
+"""What a client of 40 markets would ask for: all that changed, four times a second, in one message."""
 
 
 async def bare_latencies(address: str, seconds: float) -> list[float]:
@@ -64,9 +67,10 @@ async def price_latencies(address: str, seconds: float) -> tuple[list[float], in
 
 
 @contextmanager
-def loaded(address: str, count: int, markets: list[str]) -> Iterator[None]:
+def loaded(address: str, count: int, markets: list[str], *more: str) -> Iterator[None]:
     """Have a process of its own read `count` streams over `markets` (`bench.load`), so that ours only measures."""
     words = [sys.executable, "-m", "bench.load", address, "--streams", str(count), "--markets", ",".join(markets)]
+    words += more
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -80,18 +84,18 @@ def loaded(address: str, count: int, markets: list[str]) -> Iterator[None]:
 def show(name: str, values: list[float], limit: tuple[float, float] | None) -> tuple[float, float]:
     """Print p50 and p99 and their ratios to a limit's."""
     if len(values) < 2:
-        print(f"{name:<28} {len(values):>7}  too few arrived in the time: the client's own core was busy")
+        print(f"{name:<36} {len(values):>7}  too few arrived in the time: the client's own core was busy")
         return 0.0, 0.0
     cuts = statistics.quantiles(values, n=100)
     p50, p99 = cuts[49], cuts[98]
     ratios = "" if limit is None else f"{p50 / limit[0]:>7.2f} {p99 / limit[1]:>7.2f}"
-    print(f"{name:<28} {len(values):>7} {p50:>8.2f} {p99:>8.2f} {ratios}")
+    print(f"{name:<36} {len(values):>7} {p50:>8.2f} {p99:>8.2f} {ratios}")
     return p50, p99
 
 
 async def run(seconds: float, others: int) -> None:
     """Measure and print."""
-    print(f"{'':<28} {'values':>7} {'p50 ms':>8} {'p99 ms':>8} {'x bare p50':>7} {'p99':>7}")
+    print(f"{'':<36} {'values':>7} {'p50 ms':>8} {'p99 ms':>8} {'x bare p50':>7} {'p99':>7}")
     async with running_mesh(mesh_tls=False, simulator_seed=3, ip_requests_per_s=100_000) as mesh:
         room, edge = mesh.address("market_data"), mesh.edge
         warm, size = await price_latencies(room, 2.0)
@@ -109,10 +113,12 @@ async def run(seconds: float, others: int) -> None:
                 response_deserializer=pb.ListMarketsResponse.FromString,
             )(pb.ListMarketsRequest(page_size=1000))
         markets = [one.market for one in listed.markets][:40]
-        with loaded(room, others, sorted({MARKET, *markets})[:40]):
-            await asyncio.sleep(3)
-            show(f"ours direct, {others} x 40", (await price_latencies(room, seconds))[0], limit)
-            show(f"ours via Envoy, {others} x 40", (await price_latencies(edge, seconds))[0], limit)
+        wanted = sorted({MARKET, *markets})[:40]
+        for name, more in ((", 4 a second", PACED), (", all at once", ())):
+            with loaded(room, others, wanted, *more):
+                await asyncio.sleep(3)
+                show(f"direct, {others} x 40{name}", (await price_latencies(room, seconds))[0], limit)
+                show(f"via Envoy, {others} x 40{name}", (await price_latencies(edge, seconds))[0], limit)
 
 
 def main() -> None:

@@ -14,9 +14,8 @@ from bench import streams
 CHANNELS = 8
 
 
-async def read(address: str, count: int, markets: list[str]) -> None:
-    """Open `count` streams over `markets` and one more that stalls after its first message; read until killed."""
-    request = streams.watch_request(markets)
+async def read(address: str, count: int, request: bytes) -> None:
+    """Open `count` streams and one more that stalls after its first message; read until killed."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(CHANNELS)]
     stalled = grpc.aio.insecure_channel(address, options=options).unary_stream(streams.WATCH_PRICES)(request)
@@ -28,7 +27,7 @@ async def read(address: str, count: int, markets: list[str]) -> None:
         opened.append(number)
         if len(opened) == count:
             print("reading", flush=True)
-        async for _ in call:
+        while await call.read() is not grpc.aio.EOF:
             pass
 
     opened: list[int] = []
@@ -41,8 +40,11 @@ def main() -> int:
     options.add_argument("address")
     options.add_argument("--streams", type=int, default=1000)
     options.add_argument("--markets", type=lambda text: text.split(","), default=["BTC-PERP"])
+    options.add_argument("--batch", type=int, default=0)
+    options.add_argument("--interval-ms", type=int, default=0)
     chosen = options.parse_args()
-    uvloop.run(read(chosen.address, chosen.streams, chosen.markets))
+    request = streams.watch_request(chosen.markets, chosen.batch, interval_ms=chosen.interval_ms)
+    uvloop.run(read(chosen.address, chosen.streams, request))
     return 0
 
 

@@ -73,6 +73,9 @@ def serving(*arguments: str) -> Iterator[str]:
         process.wait()
 
 
-def watch_request(markets: list[str], batch_size: int = 0) -> bytes:
+def watch_request(markets: list[str], batch_size: int = 0, *, interval_ms: int = 0) -> bytes:
     """Return a WatchPrices request."""
-    return pb.WatchPricesRequest(markets=markets, batch_size=batch_size).SerializeToString()
+    request = pb.WatchPricesRequest(markets=markets, batch_size=batch_size)
+    if interval_ms:
+        request.min_interval.FromMilliseconds(interval_ms)
+    return request.SerializeToString()

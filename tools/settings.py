@@ -14,7 +14,9 @@ from typing import Any
 from services.chassis.config import FILE_SUFFIX, Setting, describe, render_env_example, settings_of, show
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("launcher", "market_data", "stream", "auth", "routing", "vault", "portfolio", "simulator")
+ROOMS = tuple(
+    sorted(file.parent.name for file in (ROOT / "services").glob("*/config.py") if file.parent.name != "chassis")
+)
 """The rooms that are built; each has a `Config` in its `config.py`."""
 OTHERS = (
     "PERPMESH_FIXTURES",

@@ -1,4 +1,5 @@
-"""Owns orders, legs and fills, the queue that processes them, and every private venue connection.
+"""Owns orders, legs and fills, the work that processes them, and every private venue connection.
 
-Not built yet: the contract is in proto/perpmesh/execution/v1.
+Asks the vault for signatures, routing for plans, market_data for nothing yet. Asked by callers for their orders; what
+happens goes to the log, which portfolio reads.
 """

@@ -115,8 +115,18 @@ ROOMS = (
         may_touch=("&auth:ended",),
     ),
     Room(
+        name="execution",
+        services=("perpmesh.execution.v1.ExecutionService",),
+        peers={"vault.signer": "PERPMESH_SIGNER_ADDRESS", "routing": "PERPMESH_ROUTING_ADDRESS"},
+        uses_venues=True,
+        uses_valkey=True,
+        needs_postgres=True,
+        secrets={"page": "PERPMESH_PAGE_SECRET"},
+        may_touch=("~log:execution", "&auth:ended"),
+    ),
+    Room(
         name="portfolio",
-        services=("perpmesh.portfolio.v1.PortfolioService",),
+        services=("perpmesh.portfolio.v1.PortfolioService", "perpmesh.portfolio.v1.AnalyticsService"),
         uses_valkey=True,
         needs_postgres=True,
         peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS", "execution": "PERPMESH_EXECUTION_ADDRESS"},
@@ -295,6 +305,7 @@ def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
     env |= {
         variable: _addresses(ground, others[peer], number) for peer, variable in room.peers.items() if peer in others
     }
+    env |= {variable: f"{LOOPBACK}:{ports[peer]}" for peer, variable in room.peers.items() if "." in peer}
     if room.uses_valkey:
         env["PERPMESH_VALKEY_URL"] = room_valkey_url(ground, room.name)
     if room.scales and config.scale > 1:

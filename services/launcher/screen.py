@@ -40,11 +40,15 @@ class Screen:
             print(sentence, file=sys.stderr, flush=True)
 
 
-def try_this(config: Config, *, running: tuple[str, ...]) -> str:
-    """Return the addresses and five things to try."""
+SYNTHETIC = "Prices are synthetic: they come from the simulator, not from a market."
+PAPER = "Prices are the live venues', passed on by the simulator; orders, fills and money are invented."
+
+
+def try_this(config: Config, *, running: tuple[str, ...], paper: bool = False) -> str:
+    """Return the addresses and five things to try. `paper` says that the simulator follows live prices."""
     host = "127.0.0.1" if config.edge_host in ("0.0.0.0", "") else config.edge_host
     edge = f"{host}:{config.edge_port}"
-    note = "\nPrices are synthetic: they come from the simulator, not from a market." if SIMULATOR in running else ""
+    note = f"\n{PAPER if paper else SYNTHETIC}" if SIMULATOR in running else ""
     return f"""
 Perpmesh is ready.{note}
 

@@ -177,7 +177,8 @@ class Supervisor:
         self._up = True
         self._write_mesh()
         self._screen.say(f"READY after {self._clock.monotonic() - self._started:.2f} s")
-        self._screen.say(try_this(self._ground.config, running=tuple(self._ready)))
+        paper = bool(self._ground.environ.get("PERPMESH_SIMULATOR_PAPER"))
+        self._screen.say(try_this(self._ground.config, running=tuple(self._ready), paper=paper))
 
     async def _bound_logs(self) -> None:
         logs = [item.log for item in self._processes] + [self._ground.layout.logs / "access.log"]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 from uuid import UUID
 
 from services.portfolio.model.account import Account, Changes, Known
 from services.portfolio.model.life import Life, LifeEvent
 from services.portfolio.model.margin import MarketRules
-from services.portfolio.model.values import Environment, LogEntry, OpenLeg, Payment, Transfer
+from services.portfolio.model.performance import Trading
+from services.portfolio.model.values import Environment, LogEntry, OpenLeg, OrderReport, Payment, Transfer
 from services.portfolio.model.view import Marks
 
 
@@ -145,6 +147,41 @@ class Ledger(Protocol):
 
     async def revision(self, user_id: UUID) -> int:
         """Return the log event of the user's last fill, payment, transfer or report; 0 for none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What analytics read, and how current it was."""
+
+    trading: Trading
+    """Without the unrealized profit of the last moment where that is now: see `accounts`."""
+    accounts: Sequence[Account]
+    """The accounts as they stood in the data that was read."""
+    cash_flow_after: Decimal
+    """What fills, payments and transfers came to after the window, in the settlement asset."""
+    sequence: int
+    """The log event that the data had applied."""
+    age_s: float
+
+
+class History(Protocol):
+    """What analytics read, from a replica where one is fresh enough."""
+
+    async def trading(
+        self, user_id: UUID, account_ids: Sequence[UUID], wanted: FlowFilter, *, now: datetime, points_max: int
+    ) -> Past:
+        """Return what a performance is computed from."""
+        ...
+
+    async def order_reports(
+        self, user_id: UUID, wanted: FlowFilter, environment: Environment, *, limit: int
+    ) -> tuple[Sequence[OrderReport], int, float]:
+        """Return reports of ended orders by time, the log event they agree with, and how old they are in seconds."""
+        ...
+
+    async def sample(self, marks: Marks, now: datetime) -> None:
+        """Remember mark prices."""
         ...
 
 

@@ -7,6 +7,7 @@ For its operator: `python -m services.vault freeze-all [reason]`, `unfreeze-all`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import sys
 import uuid
@@ -62,6 +63,8 @@ _URLS: Final = {
 }  # fmt: skip
 _CHAINS: Final = {Environment.TESTNET: 300}
 """Lighter's chain ids; 304 where nothing else is said."""
+FIRST_LOOK_S: Final = 3.0
+"""How long the start waits for the venues; without them nothing is signed, and all else works."""
 _WEIGHT: Final = {"hyperliquid": 300, "lighter": 30}
 """What the vault may ask of a venue in a minute: a part of the address's budget, the rest is the other rooms'."""
 
@@ -133,6 +136,9 @@ async def _serve(
     try:
         async with Supervisor() as tasks:
             start_feed(feed, tasks, bus)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_LOOK_S):
+                    await venues.look()
             tasks.start("lease", lease.run)
             tasks.start("venues", venues.run)
             tasks.start("upkeep", Upkeep(keys, signing, clock).run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
 from uuid import UUID
@@ -14,6 +14,7 @@ from services.domain.refusal import Refusal
 from services.vault.model.account import Account, Environment, Limits
 from services.vault.model.key import Key, Sealed
 from services.vault.model.lane import Lane
+from services.vault.model.limits import Exposure
 from services.vault.model.setup import Authorization, Plan, Setup, Step
 from services.vault.model.signing import CallerKey, Kept, Leg, Made, Report
 from services.venues.actions import Action
@@ -54,7 +55,7 @@ class Chance(Protocol):
 class Secrets(Protocol):
     """What seals and opens. Raises KEY_SEALED for what does not open."""
 
-    async def seal(self, secret: bytes, about: bytes) -> Sealed:
+    async def seal(self, secret: bytes | bytearray, about: bytes) -> Sealed:
         """Seal a secret under a new data key of its own."""
         ...
 
@@ -124,7 +125,7 @@ class Accounts(Protocol):
         ...
 
     async def delete(self, user_id: UUID, account_id: UUID) -> bool:
-        """Remove an account and destroy its secrets; say whether there was one. Raises STATE_FORBIDS."""
+        """Remove an account and destroy its secrets; say whether it lived. Raises STATE_FORBIDS, RESOURCE_UNKNOWN."""
         ...
 
     async def funded(self, account_id: UUID, request_id: UUID) -> tuple[Decimal, Decimal] | None:
@@ -248,6 +249,10 @@ class Signing(Protocol):
         """
         ...
 
+    async def day_equity(self, account_id: UUID, day: date, equity: Decimal) -> Decimal:
+        """Return what the account was worth when a day began; `equity` where nothing was seen of the day before."""
+        ...
+
     async def is_current(self, desk: Desk) -> bool:
         """Say whether neither the account nor the room has changed since."""
         ...
@@ -294,6 +299,10 @@ class Venue(Protocol):
 
     def seal(self, prepared: bytes, signature: str) -> Made | Refusal:
         """Return the bytes to post once a caller has signed."""
+        ...
+
+    async def exposure(self, account: Account) -> Exposure:
+        """Return the account's positions and what it is worth."""
         ...
 
     async def next_nonce(self, account: Account, api_key_index: int) -> int:

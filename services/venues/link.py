@@ -31,11 +31,8 @@ QUEUE_FRAMES_MAX: Final = 256
 TICK_S: Final = 0.05
 """The longest pause between two looks at the session's timers."""
 TURN_FRAMES: Final = 32
-"""Frames handled before other tasks get a turn, where those take long."""
-TURN_NS: Final = 1_000_000
-"""A turn of the other tasks shorter than this is given after every frame: venues send a batch's frames at once, and a
-frame must not wait to be published for those behind it. Under load frames are read in groups of `TURN_FRAMES`, so that
-what arrives does not age unseen in the socket."""
+"""Frames handled before other tasks get a turn. A turn after every frame was measured: prices of one batch of a venue's
+came to clients later (p50 1.6 instead of 1.2 ms), since each then waits for the writing of those before it."""
 _CLOSE_S: Final = 0.25
 _BREAKER_WAIT_S: Final = 0.25
 
@@ -279,7 +276,7 @@ class Link:
     async def _read(self, socket: ClientConnection) -> None:
         """Read frames until the socket ends, which raises `ConnectionClosed`."""
         clock, session, counts, listener, tap = self._clock, self.session, self.counts, self._listener, self._tap
-        first = brisk = True
+        first = True
         while True:
             data = await socket.recv(decode=False)
             receive_time_ns = clock.time_ns()
@@ -299,10 +296,8 @@ class Link:
             except Exception as error:
                 counts.faults += 1
                 log.error("link.listener_failed", connection=self.name, error=error, frame=data[:200].decode("latin-1"))
-            if brisk or counts.frames % TURN_FRAMES == 0:
-                began_ns = clock.monotonic_ns()
+            if counts.frames % TURN_FRAMES == 0:
                 await clock.sleep(0)
-                brisk = clock.monotonic_ns() - began_ns < TURN_NS
 
     async def _write(self, socket: ClientConnection) -> None:
         while True:

@@ -57,20 +57,20 @@ async def test_a_thousand_idle_connections_cost_nobody_anything(edge: RunningEdg
 
 
 async def test_headers_that_never_end_are_cut(edge: RunningEdge) -> None:
-    seen, _ = await attacked(edge, "slow_headers", 12)
+    seen, _ = await attacked(edge, "slow_headers", 9)
     assert seen.get("408", 0) + seen.get("closed", 0) == LORIS
 
 
 async def test_bodies_that_never_end_are_cut_and_reach_no_room(edge: RunningEdge) -> None:
     before = len([name for name, _, _ in edge.room.received if name == "QuoteRoute"])
-    seen, _ = await attacked(edge, "slow_body", 14)
+    seen, _ = await attacked(edge, "slow_body", 13)
     assert seen.get("408", 0) + seen.get("closed", 0) == LORIS
     assert len([name for name, _, _ in edge.room.received if name == "QuoteRoute"]) == before
 
 
 @pytest.mark.parametrize("name", ["rapid_reset", "continuation", "settings", "pings"])
 async def test_a_flood_of_frames_is_cut(edge: RunningEdge, name: str) -> None:
-    seen, _ = await attacked(edge, name, 3)
+    seen, _ = await attacked(edge, name, 2)
     assert seen["cut"] > 0
     async with grpc.aio.insecure_channel(edge.address) as channel:
         await channel.unary_unary("/perpmesh.marketdata.v1.MarketDataService/ListVenues")(b"", timeout=10)

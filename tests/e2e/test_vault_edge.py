@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import grpc
 import pytest
 import pytest_asyncio
+from google.protobuf import json_format
 from perpmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from perpmesh.vault.v1 import account_pb2, key_pb2, key_setup_pb2
 from perpmesh.vault.v1 import vault_service_pb2 as pb
@@ -19,7 +25,18 @@ from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
 from services.domain.errors import Reason
 from tests.support.auth import bearer, refusal, sign_in
 from tests.support.mesh import Mesh, running_mesh
-from tests.support.vault import Owner, middle, new_id, order, own, post, report_request, sign_request
+from tests.support.vault import (
+    Owner,
+    middle,
+    new_id,
+    order,
+    own,
+    post,
+    report_request,
+    secret_of,
+    sign_request,
+    signature,
+)
 from tests.support.wallet import Wallet
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -133,3 +150,67 @@ async def test_only_execution_reaches_the_signer(mesh: Mesh, edge: grpc.aio.Chan
     token = (await sign_in(AuthServiceStub(edge), Wallet())).access_token
     outside = SignerServiceStub(edge).Sign(request, metadata=bearer(token))
     assert (await refusal(outside)).reason is Reason.CALL_UNKNOWN
+
+
+async def perpmesh(mesh: Mesh, home: Path, *arguments: str, key: str = "") -> tuple[int, str]:
+    """Run the command line as a person does."""
+    environ = {"PATH": os.environ["PATH"], "PERPMESH_ADDRESS": mesh.edge, "PERPMESH_SESSION_FILE": str(home / "s.json")}
+    if key:
+        environ["PERPMESH_PRIVATE_KEY"] = key
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "perpmesh_client.cli", *arguments, env={**environ, "PYTHONPATH": "gen:clients/python"},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
+@BOTH
+async def test_a_person_sets_up_and_revokes_a_key_by_commands(
+    mesh: Mesh, signer: Any, http: aiohttp.ClientSession, venue: str, tmp_path: Path
+) -> None:
+    wallet = Wallet()
+    key = secret_of(wallet)
+    assert (await perpmesh(mesh, tmp_path, "login", key=key))[0] == 0
+    code, said = await perpmesh(mesh, tmp_path, "accounts", "add", venue, "--json")
+    assert code == 0, said
+    account_id = json.loads(said)["account_id"]
+    assert "100000" in (await perpmesh(mesh, tmp_path, "accounts", "fund", venue, "100000"))[1]
+    code, said = await perpmesh(mesh, tmp_path, "keys", "setup", venue, key=key)
+    assert (code, "confirmed" in said) == (0, True), said
+    price = await middle(http, face(mesh, venue), venue)
+    request = sign_request(account_id, order(venue, price=str(int(price * 95 // 100))))
+    signed = (await signer.Sign(request)).signed_action
+    assert is_accepted(await post(http, face(mesh, venue), signed))
+    await signer.ReportOutcome(report_request(request, "ACCEPTED"))
+
+    if venue == "lighter":
+        await _by_hand(mesh, tmp_path, venue, wallet)
+    code, said = await perpmesh(mesh, tmp_path, "keys", "list", venue, "--json")
+    rows = [json.loads(line) for line in said.splitlines()]
+    active = [row["key_id"] for row in rows if row.get("state") == "STATE_ACTIVE"]
+    assert len(active) == 1
+    assert any("authorization" in row for row in rows)
+    code, said = await perpmesh(mesh, tmp_path, "keys", "revoke", venue, active[0][:20], key=key)
+    assert (code, "confirmed" in said) == (0, True), said
+    assert (await signer.Sign(sign_request(account_id, order(venue, price=str(price))))).HasField("refusal")
+    code, said = await perpmesh(mesh, tmp_path, "keys", "list", "nonsense")
+    assert code == 1
+    assert "names none of your accounts" in said
+
+
+async def _by_hand(mesh: Mesh, home: Path, venue: str, wallet: Wallet) -> None:
+    """Freeze and unfreeze, and set up another key whose steps are signed elsewhere, by something that is not ours."""
+    code, said = await perpmesh(mesh, home, "freeze", venue, "--reason", "lunch")
+    assert (code, "frozen" in said) == (0, True), said
+    assert (await perpmesh(mesh, home, "unfreeze", venue))[0] == 0
+    _, said = await perpmesh(mesh, home, "keys", "setup", venue, "--print", "--json")
+    printed = json.loads(said)
+    pairs = [f"{step['step_id']}={signature(wallet, _step(step))}" for step in printed["steps"]]
+    code, said = await perpmesh(mesh, home, "keys", "finish", venue, printed["key_setup_id"], *pairs)
+    assert (code, "confirmed" in said) == (0, True), said
+
+
+def _step(fields: dict[str, Any]) -> Any:
+    return json_format.ParseDict(fields, key_setup_pb2.KeySetupStep())

@@ -111,3 +111,31 @@ async def test_what_the_wallet_declines_changes_nothing(
     accounts, keys = await vault_of(mesh, page)
     assert [one.state for one in accounts] == [account_pb2.Account.STATE_NEEDS_KEY]
     assert {key.state for key in keys} <= {key_pb2.Key.STATE_PENDING}
+
+
+@pytest.mark.parametrize("width", [360, 768])
+async def test_the_views_fit_a_narrow_window(page: chromium.Page, width: int, tmp_path: Path) -> None:
+    await page.click("#account-add")
+    await page.until(f"{STATUS}.startsWith('Added')")
+    await page.size(width, 800, phone=width < 500)
+    for view in ("account", "quote", "trade"):
+        await page.evaluate(f"void (location.hash = '{view}')")
+        await page.until(f"document.getElementById('{view}').checkVisibility()")
+        await page.screenshot(tmp_path / f"{view}.png")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width, view
+    print(f"screenshots {tmp_path}")
+
+
+async def test_whatever_can_be_pressed_or_filled_in_has_a_name(page: chromium.Page) -> None:
+    await page.click("#account-add")
+    await page.until(f"{STATUS}.startsWith('Added')")
+    for view in ("account", "quote", "trade"):
+        await page.evaluate(f"void (location.hash = '{view}')")
+        await page.until(f"document.getElementById('{view}').checkVisibility()")
+        nameless = """[...document.querySelectorAll('button, input, select, a')].filter((one) => one.checkVisibility())
+            .filter((one) => !(one.textContent.trim() || one.ariaLabel || one.labels?.length))
+            .map((one) => one.outerHTML)"""
+        assert await page.evaluate(nameless) == []
+        ids = "[...document.querySelectorAll('[id]')].map((one) => one.id)"
+        found = await page.evaluate(ids)
+        assert len(found) == len(set(found))

@@ -1,12 +1,17 @@
-"""ccxt, a client nobody here wrote, trades on the simulated Hyperliquid: it approves its own builder fee first."""
+"""ccxt, a client nobody here wrote, on both simulated venues: it approves its own builder and integrator fees first."""
 
 from __future__ import annotations
+
+import asyncio
+import json
+import sys
 
 import pytest
 from ccxt.async_support import hyperliquid
 
+from services.venues.lighter.library import find
 from tests.support.signers import Wallet
-from tests.support.simulator import running_simulator
+from tests.support.simulator import ROOT, running_simulator
 
 SYMBOL = "BTC/USDC:USDC"
 
@@ -44,3 +49,25 @@ async def test_ccxt_orders_edits_cancels_and_reads_its_account() -> None:
         sums = (await sim.sums())["hyperliquid"]["audit"]
         assert (sums["money"], sums["sizes"]) == (0, {})
         assert sums["surcharges"] > 0
+
+
+@pytest.mark.timeout(90)
+async def test_ccxt_sets_up_a_lighter_account_and_reads_it() -> None:
+    wallet = Wallet(1)
+    secret = "0x" + wallet.account.key.hex().removeprefix("0x")
+    async with running_simulator(seed=32, lighter_requests_max=0, lighter_sends_max=0, lighter_delays=False) as sim:
+        await sim.fund("lighter", wallet.address, "100000", tier="premium")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.foreign.ccxt_lighter", sim.lighter_http, sim.lighter_ws, secret, str(find()),
+            cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, said = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode == 0, said.decode()[-2000:]
+        found = json.loads(out)
+        assert found["balance"] == 100_000
+        assert found["leverage"] == {SYMBOL.replace("BTC", "ETH"): [5, "cross"], SYMBOL: [4, "isolated"]}
+        assert (found["crossed"], found["approved"], found["rates"], found["trades"]) == (False, True, True, True)
+        assert (found["open"], found["ended"], found["fills"]) == (0, 0, 0)
+        assert found["candles"] > 20
+        sums = (await sim.sums())["lighter"]["audit"]
+        assert (sums["money"], sums["sizes"]) == (0, {})

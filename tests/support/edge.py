@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,10 @@ class AnyRoom:
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     """A stream of the market HOLD-PERP stays open until this is set."""
     messages: int = 3
+    scripts: dict[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
+    """What calls answer otherwise, by their names: of the request and an empty answer, the answer or, for a stream, an
+    asynchronous iterator; what it raises is what the call fails with."""
+    services: tuple[str, ...] = SERVED
 
     def __post_init__(self) -> None:
         """Learn the contract."""
@@ -49,7 +53,7 @@ class AnyRoom:
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return one handler for each served service."""
-        services = [self.pool.FindServiceByName(name) for name in SERVED]
+        services = [self.pool.FindServiceByName(name) for name in self.services]
         return tuple(
             grpc.method_handlers_generic_handler(
                 service.full_name, {method.name: self._handler(method) for method in service.methods}
@@ -64,6 +68,8 @@ class AnyRoom:
         async def unary(request: Any, context: grpc.aio.ServicerContext) -> Any:
             self.received.append((method.name, request, dict(context.invocation_metadata() or ())))
             answer = answers()
+            if method.name in self.scripts:
+                return self.scripts[method.name](request, answer)
             if method.name == "GetPrice":
                 answer.price.market = request.market
             if method.name == "ListMarkets":
@@ -73,6 +79,10 @@ class AnyRoom:
 
         async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             self.received.append((method.name, request, dict(context.invocation_metadata() or ())))
+            if method.name in self.scripts:
+                async for one in self.scripts[method.name](request, answers):
+                    yield one
+                return
             for number in range(self.messages):
                 answer = answers(cursor=str(number))
                 answer.heartbeat.SetInParent()
@@ -115,16 +125,27 @@ async def _echo(request: web.Request) -> web.WebSocketResponse:
 
 
 @contextlib.asynccontextmanager
-async def running_edge(folder: Path, **settings: Any) -> AsyncIterator[RunningEdge]:
-    """Start Envoy as the launcher would; `settings` are fields of `Edge`."""
-    room = AnyRoom()
+async def running_edge(
+    folder: Path, *, services: tuple[str, ...] = SERVED, page: Path | None = None, **settings: Any
+) -> AsyncIterator[RunningEdge]:
+    """Start Envoy as the launcher would; `settings` are fields of `Edge`, `page` is a folder to serve at `/`."""
+    room = AnyRoom(services=services)
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers(room.handlers())
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     app = web.Application()
-    app.router.add_get("/", _page)
     app.router.add_get("/v1/ws", _echo)
+    if page is None:
+        app.router.add_get("/", _page)
+    else:
+        whole = page / "index.html"
+
+        async def index(_request: web.Request) -> web.FileResponse:
+            return web.FileResponse(whole)
+
+        app.router.add_get("/", index)
+        app.router.add_static("/", page)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -138,7 +159,7 @@ async def running_edge(folder: Path, **settings: Any) -> AsyncIterator[RunningEd
         admin_port=admin_port,
         descriptors=DESCRIPTORS,
         access_log=folder / "access.log",
-        services=dict.fromkeys(SERVED, here),
+        services=dict.fromkeys(services, here),
         answers_for_all=here,
         web=(Upstream(host="127.0.0.1", port=web_port),),
         **settings,

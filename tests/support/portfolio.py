@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -365,13 +365,17 @@ async def new_database(server: Postgres) -> str:
 
 
 @contextlib.asynccontextmanager
-async def running_house(folder: Path, *, server: Postgres, valkey_url: str, **settings: object) -> AsyncIterator[House]:
+async def running_house(
+    folder: Path, *, server: Postgres, valkey_url: str, marks: Mapping[str, str] | None = None, **settings: object
+) -> AsyncIterator[House]:
     """Run the room and what it needs; `settings` are settings in lower case without their prefix."""
     url = await new_database(server)
     certificates.make(folder, ("edge", "routing", "portfolio", "execution", "market_data"))
     writer = LogWriter(valkey_url, identity(folder, "execution"))
     street, keys = Street(identity(folder, "market_data")), Keys()
     await writer.flush()
+    for market, mark in (marks or {}).items():
+        street.set(market, mark)
     for part in (writer, street, keys):
         await part.start()
     given = {

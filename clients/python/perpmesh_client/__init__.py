@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from perpmesh_client.values.to_json import to_json
     from perpmesh_client.values.trade import Gap, Trade
     from perpmesh_client.values.venue import Breaker, Connection, FeedCounts, Limit, Venue
+    from perpmesh_client.vault import Vault
 
 _HOMES = {
     "client": ("DEFAULT_ADDRESS", "Perpmesh"),
@@ -49,6 +50,7 @@ _HOMES = {
     "values.to_json": ("to_json",),
     "values.trade": ("Gap", "Trade"),
     "values.venue": ("Breaker", "Connection", "FeedCounts", "Limit", "Venue"),
+    "vault": ("Vault",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -90,6 +92,7 @@ __all__ = [
     "Status",
     "Trade",
     "Tuning",
+    "Vault",
     "Venue",
     "VenueFunding",
     "VenuePrice",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -77,6 +78,15 @@ class KeyWallet:
         from eth_account.messages import encode_defunct
 
         signed = Account.sign_message(encode_defunct(text=text), self.private_key.strip())
+        return "0x" + bytes(signed.signature).hex()
+
+    async def sign_typed(self, payload: str) -> str:
+        """Return the signature over typed data in JSON (EIP-712, `eth_signTypedData_v4`), in hex with 0x."""
+        from eth_account import Account
+        from eth_account.messages import encode_typed_data
+
+        message = encode_typed_data(full_message=json.loads(payload))
+        signed = Account.sign_message(message, self.private_key.strip())
         return "0x" + bytes(signed.signature).hex()
 
 

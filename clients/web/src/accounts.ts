@@ -40,7 +40,9 @@ const KEYS: Readonly<Record<number, string>> = {
 /** An account in a list or a sentence. */
 export function accountWords(account: Account): string {
   const where = `${account.venue}, ${ENVIRONMENTS[account.environment] ?? "unknown"}`;
-  return account.label === "" ? where : `${account.label} (${where})`;
+  if (account.label === "") return where;
+  // A name that the vault made says where already.
+  return account.label.toLowerCase().startsWith(account.venue) ? account.label : `${account.label} (${where})`;
 }
 
 interface KeyOf {

@@ -37,6 +37,21 @@ export function add(a: Decimal, b: Decimal): Decimal {
   return { units: x + y, scale };
 }
 
+export function subtract(a: Decimal, b: Decimal): Decimal {
+  const [x, y, scale] = aligned(a, b);
+  return { units: x - y, scale };
+}
+
+export function multiply(a: Decimal, b: Decimal): Decimal {
+  return { units: a.units * b.units, scale: a.scale + b.scale };
+}
+
+/** How often `step` goes into `value`, rounded down; both must be above zero or `value` zero. */
+export function wholeTimes(value: Decimal, step: Decimal): bigint {
+  const [x, y] = aligned(value, step);
+  return x / y;
+}
+
 /** Writes a decimal with exactly its scale of digits after the point. */
 export function text(value: Decimal): string {
   const negative = value.units < 0n;

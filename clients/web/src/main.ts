@@ -5,9 +5,11 @@ import { byId, element } from "./cells";
 import { MarketTable } from "./market_table";
 import { plain, signedIn, watchPrices, type PriceEvent } from "./mesh";
 import { gapWords, linkWords, Panel } from "./panel";
+import { QuoteView } from "./quote_view";
 import { Session } from "./session";
 import { Sessions } from "./sessions";
 import { SignIn } from "./sign_in";
+import { TradeView } from "./trade_view";
 import { readHash, showView, type View } from "./views";
 import { Watch, type Link } from "./watch";
 import { counted, sourceBanner } from "./words";
@@ -65,6 +67,8 @@ const table = new MarketTable(
 
 const session = new Session(plain, (who, why) => {
   signIn.show(who, why);
+  if (who === null) trade.clear();
+  void offer();
   enter();
 });
 const signIn = new SignIn(session);
@@ -73,8 +77,11 @@ const sessions = new Sessions(own);
 const accounts = new Accounts(
   own,
   (address) => signIn.wallet(address),
-  () => undefined,
+  (found) => trade.setAccounts(found),
 );
+const quote = new QuoteView(own, notice);
+const trade = new TradeView(own, notice);
+const marketNames = byId("market-names", HTMLDataListElement);
 let shown: View | null = null;
 
 let lastLiveMs: number | null = null;
@@ -127,6 +134,16 @@ function follow(): void {
 
 /** Brings what a view shows up to date, when it comes into sight or another reader signs in. */
 function enter(): void {
+  const names = table.markets();
+  if (shown !== "markets" && marketNames.children.length !== names.length) {
+    marketNames.replaceChildren(...names.map((name) => new Option(name, name)));
+  }
+  if (shown === "quote") quote.enter(panel.market);
+  else quote.leave();
+  if (shown === "trade" && session.who !== null) {
+    trade.enter(panel.market);
+    void accounts.load();
+  } else trade.leave();
   if (shown === "account") {
     if (session.who === null) {
       sessions.clear();
@@ -183,5 +200,17 @@ window.setInterval(() => {
   if (price !== undefined) panel.setPrice(price);
 }, PANEL_MS);
 
+/** Shows the links of what this mesh serves. */
+async function offer(): Promise<void> {
+  const link = (view: View): HTMLElement | null => document.querySelector<HTMLElement>(`#views a[href="#${view}"]`);
+  const [quotes, trades] = [link("quote"), link("trade")];
+  if (quotes !== null) quotes.hidden = !(await quote.served());
+  if (trades === null) return;
+  const wasHidden = trades.hidden;
+  trades.hidden = session.who === null || !(await trade.served());
+  if (wasHidden && !trades.hidden && shown === "trade") enter();
+}
+
 prices.start();
 follow();
+void offer();

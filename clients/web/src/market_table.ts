@@ -72,6 +72,11 @@ export class MarketTable {
     this.#arrange();
   }
 
+  /** The names of all markets, in their order. */
+  markets(): readonly string[] {
+    return [...this.#rows.keys()].sort();
+  }
+
   put(prices: readonly Price[], receivedMs: number): void {
     let added = false;
     for (const price of prices) {

@@ -19,7 +19,7 @@ from services.portfolio.model.fold import fold
 from services.portfolio.model.values import Environment, Fill, LogEntry, Observation
 from services.portfolio.ports import Clock, Ledger, LogSource, LogTail, Markets
 
-BATCH_MAX: Final = 500
+BATCH_MAX: Final = 1_000
 """Log events applied in one transaction."""
 ACCOUNTS_MAX: Final = 10_000
 """Accounts held in memory; beyond it the one not changed for the longest is loaded anew when it changes."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import TypeAlias
 from uuid import UUID
 
 from services.portfolio.model.life import Life, LifeEvent
 from services.portfolio.model.rounding import ZERO
 from services.portfolio.model.values import (
+    Costs,
     Environment,
     OpenLeg,
     OrderReport,
@@ -104,6 +106,53 @@ class Known:
     """Closed lives that payments of the batch may belong to, by account and market."""
 
 
+DayKey: TypeAlias = tuple[UUID, date, UUID, str, int]
+"""User, UTC day, account, market, side of the position."""
+
+
+@dataclass(slots=True, kw_only=True)
+class DayFlow:
+    """What one day came to in one market."""
+
+    venue: str
+    realized: Decimal = ZERO
+    funding: Decimal = ZERO
+    volume: Decimal = ZERO
+    fills: int = 0
+    costs: Costs = field(default_factory=dict)
+    closed: int = 0
+    wins: int = 0
+    losses: int = 0
+    won: Decimal = ZERO
+    lost: Decimal = ZERO
+    held_us: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether there is nothing to add."""
+        return not (self.fills or self.funding or self.closed or self.wins or self.losses or self.won or self.lost)
+
+    def count_end(self, net: Decimal, sign: int) -> None:
+        """Count the end of a position with a net profit, or with a sign of -1 take it back."""
+        self.closed += sign
+        if net > 0:
+            self.wins += sign
+            self.won += sign * net
+        elif net < 0:
+            self.losses += sign
+            self.lost += sign * net
+
+    def count(self, event: LifeEvent) -> None:
+        """Count an event of a life."""
+        self.realized += event.realized or ZERO
+        self.funding += event.funding
+        if event.price is not None:
+            self.volume += event.price * abs(event.size_change)
+            self.fills += 1
+        for kind, amount in event.costs:
+            self.costs[kind] = self.costs.get(kind, ZERO) + amount
+
+
 @dataclass(slots=True)
 class Changes:
     """What a batch of the log came to, to be written in one transaction."""
@@ -114,7 +163,7 @@ class Changes:
     balances: dict[tuple[UUID, str], Balance] = field(default_factory=dict)
     reports: dict[tuple[UUID, str], tuple[Account, Report]] = field(default_factory=dict)
     payments: list[tuple[Account, UUID | None, Payment]] = field(default_factory=list)
-    transfers: list[tuple[Account, Transfer]] = field(default_factory=list)
+    transfers: list[tuple[Account, Transfer, datetime]] = field(default_factory=list)
     legs: dict[UUID, OpenLeg | None] = field(default_factory=dict)
     """Open legs by id; None for one that is open no more."""
     order_reports: list[tuple[UUID, OrderReport]] = field(default_factory=list)
@@ -122,6 +171,8 @@ class Changes:
     """Whether somebody watches a user's positions: then every change of one is kept as it then stood."""
     told: list[tuple[Account, Life]] = field(default_factory=list)
     """Every change that watchers are told of, in order; copies."""
+    daily: dict[DayKey, DayFlow] = field(default_factory=dict)
+    """What the batch adds to each day."""
     traded: set[UUID] = field(default_factory=set)
     """Users with new fills, payments or transfers, whose analytics are made anew."""
 
@@ -129,9 +180,32 @@ class Changes:
         """Note that a life changed."""
         life.sequence = sequence
         self.lives[life.position_id] = (account, life)
-        self.events.extend((account, life, event) for event in events if event.position_id == life.position_id)
+        for event in events:
+            if event.position_id == life.position_id:
+                self.events.append((account, life, event))
+                self.day(account, life.market, event.side, event.time).count(event)
+        if life.closed is not None and life.opened_size and life.counted != life.net_pnl:
+            self._count_end(account, life, life.closed)
         if self.watched(account.user_id):
             self.told.append((account, life.snapshot()))
+
+    def _count_end(self, account: Account, life: Life, closed: datetime) -> None:
+        """Count the end of a life for its day; a payment that comes later counts it anew."""
+        day = self.day(account, life.market, life.side, closed)
+        if life.counted is not None:
+            day.count_end(life.counted, -1)
+        else:
+            day.held_us += (closed - life.opened) // timedelta(microseconds=1)
+        life.counted = life.net_pnl
+        day.count_end(life.counted, 1)
+
+    def day(self, account: Account, market: str, side: int, time: datetime) -> DayFlow:
+        """Return what the batch adds to a UTC day, made on first use."""
+        key = (account.user_id, time.date(), account.account_id, market, side)
+        found = self.daily.get(key)
+        if found is None:
+            found = self.daily[key] = DayFlow(venue=account.venue)
+        return found
 
     def touch_balance(self, account: Account, balance: Balance) -> None:
         """Note that a balance changed."""

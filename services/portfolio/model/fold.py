@@ -90,7 +90,7 @@ def _fold_observation(account: Account, seen: Observation, entry: LogEntry, know
     for payment in seen.payments:
         _pay(account, payment, entry, known, changes)
     for transfer in seen.transfers:
-        _transfer(account, transfer, known, changes)
+        _transfer(account, transfer, seen.received, known, changes)
     _take_balances(account, seen, changes)
     take_positions(account, seen, entry.sequence, changes)
     account.updated = max(account.updated, seen.received)
@@ -105,6 +105,8 @@ def _pay(account: Account, payment: Payment, entry: LogEntry, known: Known, chan
     if life is not None:
         event = apply_payment(life, payment)
         changes.touch(account, life, [event], entry.sequence)
+    else:
+        changes.day(account, payment.market, 0, payment.time).funding -= payment.amount
     changes.payments.append((account, None if life is None else life.position_id, payment))
     changes.traded.add(account.user_id)
     _move(account, SETTLEMENT_ASSET, payment.amount, payment.time, changes)
@@ -125,14 +127,14 @@ def _life_at(account: Account, market: str, time: datetime, known: Known, change
     return None
 
 
-def _transfer(account: Account, transfer: Transfer, known: Known, changes: Changes) -> None:
+def _transfer(account: Account, transfer: Transfer, received: datetime, known: Known, changes: Changes) -> None:
     if transfer.transfer_id in known.transfers:
         return
     known.transfers.add(transfer.transfer_id)
-    changes.transfers.append((account, transfer))
+    changes.transfers.append((account, transfer, received))
     changes.traded.add(account.user_id)
-    # A fee is taken beside the amount (unverified for withdrawals: no capture has one).
-    _move(account, transfer.asset or SETTLEMENT_ASSET, transfer.amount - transfer.fee, transfer.time, changes)
+    # The amount is what the account changes by, its fee included (unverified: no capture has a withdrawal).
+    _move(account, transfer.asset or SETTLEMENT_ASSET, transfer.amount, transfer.time, changes)
 
 
 def _take_balances(account: Account, seen: Observation, changes: Changes) -> None:

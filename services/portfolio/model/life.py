@@ -43,6 +43,8 @@ class LifeEvent:
 
     position_id: UUID
     number: int
+    side: int
+    """Of the position, when it happened."""
     kind: EventKind
     time: datetime
     size_change: Decimal = ZERO
@@ -52,6 +54,8 @@ class LifeEvent:
     costs: tuple[tuple[int, Decimal], ...] = ()
     funding: Decimal = ZERO
     """Positive was paid."""
+    cost_after: Decimal = ZERO
+    """What the size after it cost, by average."""
     fill_id: UUID | None = None
     order_id: str = ""
     explanation: str = ""
@@ -91,6 +95,8 @@ class Life:
     opened_cost: Decimal = ZERO
     closed_size: Decimal = ZERO
     closed_proceeds: Decimal = ZERO
+    counted: Decimal | None = None
+    """The net profit with which its end was counted for its day; None before that."""
     events: int = 0
     sequence: int = 0
     """The number of the last log event applied to it."""
@@ -145,9 +151,16 @@ class Life:
         """Record something that changes no size."""
         self.events += 1
         return LifeEvent(
-            position_id=self.position_id, number=self.events, kind=kind, time=time, size_after=self.signed_size,
-            funding=funding, explanation=explanation,
-        )  # fmt: skip
+            position_id=self.position_id,
+            number=self.events,
+            side=self.side,
+            kind=kind,
+            time=time,
+            size_after=self.signed_size,
+            cost_after=self.cost,
+            funding=funding,
+            explanation=explanation,
+        )
 
 
 def open_life(account_id: UUID, market: str, side: int, time: datetime, cause: str) -> Life:
@@ -262,7 +275,8 @@ def _traded(
     life.updated = max(life.updated, fill.time)
     life.events += 1
     return LifeEvent(
-        position_id=life.position_id, number=life.events, kind=_KINDS.get(fill.cause, EventKind.FILL), time=fill.time,
+        position_id=life.position_id, number=life.events,
+        side=life.side, kind=_KINDS.get(fill.cause, EventKind.FILL), time=fill.time,
         size_change=change if life.side > 0 else -change, price=fill.price, size_after=life.signed_size,
-        realized=realized, costs=costs, fill_id=fill.fill_id, order_id=fill.order_id,
+        cost_after=life.cost, realized=realized, costs=costs, fill_id=fill.fill_id, order_id=fill.order_id,
     )  # fmt: skip

@@ -71,14 +71,13 @@ class MarketDataPeer:
     async def _ask(self, markets: list[str]) -> None:
         known = [market for market in markets if any(key[1] == market for key in self._rules)] or markets
         now = self._clock.monotonic()
+        self._asked.update(dict.fromkeys(markets, now))  # also where it fails: calls do not queue up before a dead peer
         try:
             answer = await self._stub.BatchGetPrices(pb.BatchGetPricesRequest(markets=known), timeout=1.0)
         except DomainError as error:
             self._tell(error)
             return
         self._tell(None)
-        for market in markets:
-            self._asked[market] = now
         for price in answer.prices:
             for venue in price.venues:
                 self._keep(price.market, venue)

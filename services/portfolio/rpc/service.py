@@ -10,15 +10,19 @@ from uuid import UUID
 
 from perpmesh.portfolio.v1 import portfolio_service_pb2 as pb
 from perpmesh.portfolio.v1 import position_record_pb2, transfer_pb2
-from perpmesh.type.v1 import position_side_pb2
+from perpmesh.portfolio.v1.portfolio_service_pb2_grpc import PortfolioServiceServicer
+from perpmesh.type.v1 import position_side_pb2, side_pb2
 
 from services.chassis import call
 from services.chassis.clock import Clock
+from services.domain.decimals import parse_decimal
 from services.domain.pages import Pager, page_size
 from services.portfolio.app.desk import Desk
-from services.portfolio.model.values import Environment
+from services.portfolio.app.risk import Question, RiskDesk
+from services.portfolio.model.rounding import ZERO
+from services.portfolio.model.values import Environment, MarginMode
 from services.portfolio.ports import FlowFilter, LifeFilter
-from services.portfolio.rpc import encode
+from services.portfolio.rpc import encode, encode_risk
 from services.portfolio.rpc.watch import Streams
 
 EVENTS_PAGE_MAX: Final = 10
@@ -26,11 +30,12 @@ EVENTS_PAGE_MAX: Final = 10
 _SIDES: Final = {position_side_pb2.POSITION_SIDE_LONG: 1, position_side_pb2.POSITION_SIDE_SHORT: -1}
 
 
-class PortfolioRpc:
+class PortfolioRpc(PortfolioServiceServicer):
     """Serves the contract."""
 
-    def __init__(self, *, desk: Desk, streams: Streams, pager: Pager, clock: Clock) -> None:
+    def __init__(self, *, desk: Desk, risk: RiskDesk, streams: Streams, pager: Pager, clock: Clock) -> None:
         self._desk = desk
+        self._risk = risk
         self._streams = streams
         self._pager = pager
         self._clock = clock
@@ -174,6 +179,23 @@ class PortfolioRpc:
             answer.next_page_token = page.token_after(last.time, last.payment_id)
         return answer
 
+    async def GetExposure(self, request: pb.GetExposureRequest, context: Any) -> pb.GetExposureResponse:
+        """Return the exposure over all venues."""
+        picture = await self._risk.exposure(
+            caller(),
+            markets=request.markets,
+            account_ids=ids(request.account_ids),
+            environment=Environment(request.environment),
+        )
+        return pb.GetExposureResponse(exposure=encode_risk.exposure(picture))
+
+    async def EstimateLiquidation(
+        self, request: pb.EstimateLiquidationRequest, context: Any
+    ) -> pb.EstimateLiquidationResponse:
+        """Estimate where a position would be liquidated."""
+        estimate = await self._risk.estimate(caller(), question(request))
+        return pb.EstimateLiquidationResponse(estimate=encode_risk.estimate(estimate))
+
 
 class Page:
     """Where a page begins, and the token of the next; bound to the caller and to every other argument."""
@@ -221,3 +243,22 @@ def moment(request: Any, name: str) -> datetime | None:
         return None
     found = getattr(request, name)
     return datetime.fromtimestamp(found.seconds, UTC).replace(microsecond=found.nanos // 1_000)
+
+
+def question(request: pb.EstimateLiquidationRequest) -> Question:
+    """Return what EstimateLiquidation is asked."""
+    orders = []
+    for order in request.orders:
+        size = parse_decimal(order.size)
+        price = parse_decimal(order.price) if order.HasField("price") else None
+        orders.append((size if order.side == side_pb2.SIDE_BUY else -size, price))
+    return Question(
+        account_id=UUID(request.account_id),
+        market=request.market,
+        orders=tuple(orders),
+        without_open_orders=request.ignore_open_orders,
+        leverage=request.leverage,
+        mode=MarginMode(request.margin_mode),
+        collateral_change=parse_decimal(request.collateral_change) if request.collateral_change else ZERO,
+        mark=parse_decimal(request.mark_price) if request.HasField("mark_price") else None,
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 from uuid import UUID
 
 from services.chassis.postgres import Connection, Database
@@ -14,24 +15,76 @@ from services.portfolio.store import rows
 _EVENTS = rows.columns(rows.EVENT)
 
 
-def upsert(table: str, names: str, key: str, *, extra: str = "") -> str:
-    """Return an INSERT of a whole row that replaces what stands under its key."""
-    every = rows.columns(names + extra)
-    keys = rows.columns(key)
-    places = ", ".join(f"${number}" for number in range(1, len(every) + 1))
-    changed = ", ".join(f"{name} = EXCLUDED.{name}" for name in every if name not in keys)
-    return (
-        f"INSERT INTO {table} ({', '.join(every)}) VALUES ({places}) "  # noqa: S608
-        f"ON CONFLICT ({key}) DO UPDATE SET {changed}"
-    )
+STAGED_MIN: Final = 24
+"""From so many rows on they go through a temporary table by COPY, which is several times faster than one by one."""
 
 
-_ACCOUNT = upsert("accounts", rows.ACCOUNT, "account_id")
-_BALANCE = upsert("balances", rows.BALANCE, "account_id, asset", extra=", user_id, venue")
-_POSITION = upsert("positions", rows.POSITION, "position_id")
-_REPORT = upsert("position_reports", rows.REPORT, "account_id, market")
-_LEG = upsert("open_legs", rows.LEG, "leg_id")
-_ORDER_REPORT = upsert("order_reports", rows.ORDER_REPORT, "order_id")
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """How rows of a table replace, or add to, what stands under their key."""
+
+    table: str
+    names: str
+    key: str
+    added: frozenset[str] = frozenset()
+    """Columns whose amounts are added up."""
+    order: str = ""
+    """In what order rows are written, where one must make room for another."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Return the columns of a row, in order."""
+        return rows.columns(self.names)
+
+    @property
+    def _conflict(self) -> str:
+        keys = rows.columns(self.key)
+        changed = ", ".join(
+            f"{name} = {self.table}.{name} + EXCLUDED.{name}" if name in self.added else f"{name} = EXCLUDED.{name}"
+            for name in self.columns
+            if name not in keys
+        )
+        return f"ON CONFLICT ({self.key}) DO UPDATE SET {changed}"
+
+    async def write(self, connection: Connection, records: Sequence[tuple[object, ...]]) -> None:
+        """Write rows, no two of one key."""
+        if not records:
+            return
+        into = f"INSERT INTO {self.table} ({self.names})"
+        if len(records) < STAGED_MIN:
+            places = ", ".join(f"${number}" for number in range(1, len(self.columns) + 1))
+            await connection.executemany(f"{into} VALUES ({places}) {self._conflict}", records)
+            return
+        stage = f"staged_{self.table}"
+        await connection.execute(
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} (LIKE {self.table} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+        )
+        await connection.copy_records_to_table(stage, records=records, columns=self.columns, schema_name="pg_temp")
+        await connection.execute(f"{into} SELECT {self.names} FROM pg_temp.{stage} {self.order} {self._conflict}")  # noqa: S608
+
+
+_ACCOUNT = Upsert("accounts", rows.ACCOUNT, "account_id")
+_BALANCE = Upsert("balances", rows.BALANCE + ", user_id, venue", "account_id, asset")
+# Closed ones first: an account has one open life in a market.
+_POSITION = Upsert("positions", rows.POSITION, "position_id", order="ORDER BY close_time IS NULL")
+_REPORT = Upsert("position_reports", rows.REPORT, "account_id, market")
+_LEG = Upsert("open_legs", rows.LEG, "leg_id")
+_ORDER_REPORT = Upsert("order_reports", rows.ORDER_REPORT, "order_id")
+_DAY = Upsert(
+    "daily_flows",
+    "user_id, day, account_id, market, side, venue, realized, funding, volume, fill_count, closed_count, win_count, "
+    "loss_count, won, lost, held_us",
+    "user_id, day, account_id, market, side",
+    frozenset(
+        "realized funding volume fill_count closed_count win_count loss_count won lost held_us".split()  # noqa: SIM905
+    ),
+)
+_DAY_COST = Upsert(
+    "daily_costs",
+    "user_id, day, account_id, market, side, venue, kind, amount",
+    "user_id, day, account_id, market, side, kind",
+    frozenset({"amount"}),
+)
 
 
 async def load_accounts(connection: Connection, account_ids: Collection[UUID]) -> dict[UUID, Account]:
@@ -141,23 +194,18 @@ async def _write(connection: Connection, changes: Changes, after: int) -> None:
     accounts = dict(changes.accounts)
     for account, _ in changes.lives.values():
         accounts.setdefault(account.account_id, account)
-    await connection.executemany(_ACCOUNT, [rows.account_row(one) for one in accounts.values()])
-    if changes.balances:
-        await connection.executemany(
-            _BALANCE,
-            [rows.balance_row(accounts[account_id], one) for (account_id, _), one in changes.balances.items()],
-        )
-    if changes.lives:
-        # Closed ones first: an account has one open life in a market.
-        ordered = sorted(changes.lives.values(), key=lambda pair: pair[1].closed is None)
-        await connection.executemany(_POSITION, [rows.position_row(account, life) for account, life in ordered])
+    await _ACCOUNT.write(connection, [rows.account_row(one) for one in accounts.values()])
+    balances = [rows.balance_row(accounts[account_id], one) for (account_id, _), one in changes.balances.items()]
+    await _BALANCE.write(connection, balances)
+    lives = sorted(changes.lives.values(), key=lambda pair: pair[1].closed is None)
+    await _POSITION.write(connection, [rows.position_row(account, life) for account, life in lives])
     if changes.events:
         await connection.copy_records_to_table(
             "position_events", records=[rows.event_row(*event) for event in changes.events], columns=_EVENTS
         )
-    if changes.reports:
-        await connection.executemany(_REPORT, [rows.report_row(*report) for report in changes.reports.values()])
+    await _REPORT.write(connection, [rows.report_row(*report) for report in changes.reports.values()])
     await _write_flows(connection, changes)
+    await _write_days(connection, changes)
     if changes.traded:
         await connection.execute(
             "INSERT INTO user_revisions (user_id, log_sequence) SELECT id, $2 FROM unnest($1::uuid[]) AS id "
@@ -183,27 +231,47 @@ async def _write_flows(connection: Connection, changes: Changes) -> None:
             "transfers",
             records=[
                 (one.transfer_id, account.account_id, account.user_id, account.venue, one.kind.value, one.asset,
-                 one.amount, one.fee, one.counterparty, one.venue_transfer_id, one.time, account.updated)
-                for account, one in changes.transfers
+                 one.amount, one.fee, one.counterparty, one.venue_transfer_id, one.time, received)
+                for account, one, received in changes.transfers
             ],
             columns=rows.columns(rows.TRANSFER),
         )  # fmt: skip
     opened = [leg for leg in changes.legs.values() if leg is not None]
     ended = [leg_id for leg_id, leg in changes.legs.items() if leg is None]
-    if opened:
-        await connection.executemany(
-            _LEG, [(one.leg_id, one.order_id, one.account_id, one.market, one.size, one.price) for one in opened]
-        )
+    await _LEG.write(
+        connection, [(one.leg_id, one.order_id, one.account_id, one.market, one.size, one.price) for one in opened]
+    )
     if ended:
         await connection.execute("DELETE FROM open_legs WHERE leg_id = ANY($1)", ended)
-    if changes.order_reports:
-        await connection.executemany(
-            _ORDER_REPORT,
-            [
-                (one.order_id, user_id, one.account_id, one.venue, int(one.environment), one.market, one.side,
-                 one.size, one.filled_size, one.quoted_size, one.notional, one.arrival_notional, one.quoted_cost,
-                 one.achieved_cost, one.slippage, [venue for venue, _ in one.single_venue_costs],
-                 [cost for _, cost in one.single_venue_costs], one.placed, one.time_to_fill_us)
-                for user_id, one in changes.order_reports
-            ],
-        )  # fmt: skip
+    await _ORDER_REPORT.write(
+        connection,
+        [
+            (
+                one.order_id, user_id, one.account_id, one.venue, int(one.environment), one.market, one.side,
+                one.size, one.filled_size, one.quoted_size, one.notional, one.arrival_notional, one.quoted_cost,
+                one.achieved_cost, one.slippage, [venue for venue, _ in one.single_venue_costs],
+                [cost for _, cost in one.single_venue_costs], one.placed, one.time_to_fill_us,
+            )
+            for user_id, one in changes.order_reports
+        ],
+    )  # fmt: skip
+
+
+async def _write_days(connection: Connection, changes: Changes) -> None:
+    if not changes.daily:
+        return
+    await _DAY.write(
+        connection,
+        [
+            (
+                *key, one.venue, one.realized, one.funding, one.volume, one.fills, one.closed, one.wins, one.losses,
+                one.won, one.lost, one.held_us,
+            )
+            for key, one in changes.daily.items()
+            if not one.is_empty
+        ],
+    )  # fmt: skip
+    await _DAY_COST.write(
+        connection,
+        [(*key, one.venue, kind, amount) for key, one in changes.daily.items() for kind, amount in one.costs.items()],
+    )

@@ -33,7 +33,7 @@ BALANCE = "account_id, asset, total, held, receive_time, computed, anchor_time, 
 POSITION = (
     "position_id, account_id, user_id, venue, market, side, size, cost, lots, realized, fifo_realized, funding_paid, "
     "cost_kinds, cost_amounts, max_size, opened_size, opened_cost, closed_size, closed_proceeds, event_count, "
-    "log_sequence, open_time, update_time, close_time"
+    "log_sequence, open_time, update_time, close_time, net_pnl"
 )
 REPORT = (
     "account_id, market, size, entry_price, mark_price, liquidation_price, unrealized_pnl, realized_pnl, funding_paid, "
@@ -41,7 +41,7 @@ REPORT = (
 )
 EVENT = (
     "position_id, number, user_id, account_id, venue, market, side, kind, event_time, size_change, price, size_after, "
-    "realized, fees, cost_kinds, cost_amounts, funding, fill_id, order_id, explanation"
+    "realized, fees, cost_kinds, cost_amounts, funding, fill_id, order_id, explanation, cost_after"
 )
 PAYMENT = (
     "funding_payment_id, position_id, account_id, user_id, venue, market, amount, rate, position_size, payment_time"
@@ -134,7 +134,7 @@ def position_row(account: Account, one: Life) -> tuple[object, ...]:
         one.position_id, account.account_id, account.user_id, account.venue, one.market, one.side, one.size, one.cost,
         lots, one.realized, one.fifo_realized, one.funding_paid, list(one.costs), list(one.costs.values()),
         one.max_size, one.opened_size, one.opened_cost, one.closed_size, one.closed_proceeds, one.events,
-        one.sequence, one.opened, one.updated, one.closed,
+        one.sequence, one.opened, one.updated, one.closed, one.net_pnl,
     )  # fmt: skip
 
 
@@ -163,6 +163,7 @@ def life_of(row: Row) -> Life:
         opened_cost=row["opened_cost"],
         closed_size=row["closed_size"],
         closed_proceeds=row["closed_proceeds"],
+        counted=row["net_pnl"] if row["close_time"] is not None and row["opened_size"] else None,
         events=row["event_count"],
         sequence=row["log_sequence"],
     )
@@ -205,10 +206,10 @@ def report_of(row: Row) -> Report:
 def event_row(account: Account, life: Life, one: LifeEvent) -> tuple[object, ...]:
     """Return the row of EVENT."""
     return (
-        one.position_id, one.number, account.user_id, account.account_id, account.venue, life.market, life.side,
+        one.position_id, one.number, account.user_id, account.account_id, account.venue, life.market, one.side,
         int(one.kind), one.time, one.size_change, one.price, one.size_after, one.realized, one.fees,
         [kind for kind, _ in one.costs], [amount for _, amount in one.costs], one.funding, one.fill_id, one.order_id,
-        one.explanation,
+        one.explanation, one.cost_after,
     )  # fmt: skip
 
 
@@ -217,6 +218,7 @@ def event_of(row: Row) -> LifeEvent:
     return LifeEvent(
         position_id=row["position_id"],
         number=row["number"],
+        side=row["side"],
         kind=EventKind(row["kind"]),
         time=row["event_time"],
         size_change=row["size_change"],
@@ -228,6 +230,7 @@ def event_of(row: Row) -> LifeEvent:
         fill_id=row["fill_id"],
         order_id=row["order_id"],
         explanation=row["explanation"],
+        cost_after=row["cost_after"],
     )
 
 

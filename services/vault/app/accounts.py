@@ -164,6 +164,7 @@ class AccountDesk:
         try:
             account = await self._accounts.get(user, account_id)
         except DomainError:
+            await self._accounts.delete(user, account_id)  # one that is gone is no error, an unknown one is
             return
         venue = self._venues.at(account.venue, account.environment)
         if account.venue_account and (count := await venue.open_orders(account)):

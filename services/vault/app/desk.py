@@ -17,6 +17,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
+from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal
 from services.vault.app.maker import Maker
 from services.vault.model import signing as model
@@ -89,7 +90,9 @@ class DeskWorker:
     async def ask(self, job: Job, patience_s: float) -> Answer:
         """Do a job and return its answer; raises LIMIT_REACHED where it finds no room in time."""
         if len(self._arrived) + len(self._waiting) >= JOBS_MAX:
-            raise model.waited(1.0)
+            self._next(JOBS_MAX)
+            if len(self._arrived) + len(self._waiting) >= JOBS_MAX:
+                raise model.waited(1.0)
         self.used = self._clock.monotonic()
         self._arrived.append(job)
         self._wake.set()
@@ -229,10 +232,17 @@ class DeskWorker:
 
     async def _answer(self, kept: Kept) -> SignedAction:
         """Return what was signed before; without its bytes where they were wiped."""
+        is_fresh = self._desk is None
         desk = await self._ready()
         body = b""
         if kept.sealed_body is not None:
-            body = await self._secrets.open_body(desk.account, kept.sealed_body, kept.about)
+            try:
+                body = await self._secrets.open_body(desk.account, kept.sealed_body, kept.about)
+            except DomainError:
+                if is_fresh:
+                    raise
+                self._desk = None
+                return await self._answer(kept)
         return SignedAction(kept=kept, venue=desk.account.venue, body=body)
 
     async def _ready(self) -> Desk:
@@ -252,10 +262,17 @@ class DeskWorker:
         jobs = [job for job, _ in (*settling, *accepting)]
         try:
             for _ in range(TRIES):
+                is_fresh = self._desk is None
                 desk = await self._ready()
-                made = [(job, await self._maker.accepted(desk, kept, job.signature)) for job, kept in accepting]
-                good = [(job, found) for job, found in made if isinstance(found, Kept)]
-                written = await self._signing.write(self._settled(desk, settling, [kept for _, kept in good]))
+                try:
+                    made = [(job, await self._maker.accepted(desk, kept, job.signature)) for job, kept in accepting]
+                    good = [(job, found) for job, found in made if isinstance(found, Kept)]
+                    written = await self._signing.write(self._settled(desk, settling, [kept for _, kept in good]))
+                except DomainError as error:
+                    if is_fresh or error.reason is not Reason.KEY_SEALED:
+                        raise
+                    self._desk = None
+                    continue
                 self._desk = written
                 if written is None:
                     continue
@@ -304,10 +321,10 @@ class DeskWorker:
 
     async def _sign_waiting(self) -> bool:
         """Sign as many of those in line as there is room for; say whether anything moved."""
-        self._drop_left()
-        if not self._waiting:
+        if not self._next(1):
             return False
         for _ in range(TRIES):
+            is_fresh = self._desk is None
             desk = await self._ready()
             if self._refuse_all(desk):
                 return True
@@ -315,19 +332,28 @@ class DeskWorker:
             if lane is None:
                 continue
             count = min(lane.room(self._maker.now_ms()), BATCH_MAX)
-            if count <= 0:
+            line = self._next(count)
+            if not line:
                 return False
-            line = [jobs for _, jobs in zip(range(count), list(self._waiting.values()), strict=False)]
             self._taken([job for jobs in line for job in jobs])
             wanted = [jobs[0].wanted for jobs in line if jobs[0].wanted is not None]
-            answers, batch = await self._maker.make(desk, lane, wanted)
-            if batch.signed:
-                written = await self._signing.write(batch)
-                if written is None:
-                    self._desk = None
-                    await self._reline(line)
-                    continue
-                self._desk = written
+            try:
+                answers, batch = await self._maker.make(desk, lane, wanted)
+                written = await self._signing.write(batch) if batch.signed else desk
+            except DomainError as error:
+                if is_fresh or error.reason is not Reason.KEY_SEALED:
+                    raise
+                self._desk = None  # master keys were rotated since it was read
+                continue
+            # A refusal is as good as what it was decided on: limits may have been raised since.
+            if written is None or (len(batch.signed) < len(line) and not await self._signing.is_current(written)):
+                kept = written is not None and bool(batch.signed)
+                self._desk = None
+                await self._reline(line)
+                if kept:
+                    return True
+                continue
+            self._desk = written
             for jobs, answer in zip(line, answers, strict=True):
                 self._waiting.pop(jobs[0].leg.name, None)
                 for job in jobs:
@@ -345,16 +371,25 @@ class DeskWorker:
         await self._sort(jobs)
         self._waiting.update(later)
 
-    def _drop_left(self) -> None:
-        for name in [name for name, jobs in self._waiting.items() if all(job.answer.done() for job in jobs)]:
-            del self._waiting[name]
-        for jobs in self._waiting.values():
-            if jobs[0].answer.done():  # the first left, another still waits for the same
-                jobs[:] = [job for job in jobs if not job.answer.done()]
-            newest = self._newest.get(jobs[0].leg.leg_id, 0)
+    def _next(self, count: int) -> list[list[Job]]:
+        """Return the first `count` in line for whom somebody still waits, and forget those before them who left."""
+        line: list[list[Job]] = []
+        gone = []
+        for name, jobs in self._waiting.items():
+            if len(line) >= count:
+                break
+            newest = self._newest.get(name[0], 0)
             for job in jobs:
                 if job.leg.fence < newest:
                     job.fail(model.fenced(job.leg, newest))
+            jobs[:] = [job for job in jobs if not job.answer.done()]
+            if jobs:
+                line.append(jobs)
+            else:
+                gone.append(name)
+        for name in gone:
+            del self._waiting[name]
+        return line
 
     def _refuse_all(self, desk: Desk) -> bool:
         """Refuse everything in line where nothing can be signed at all; say whether that was so."""

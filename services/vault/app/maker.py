@@ -9,6 +9,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from services.domain.refusal import Origin, Refusal, RefusalReason
+from services.vault.app.exposure import Exposures
 from services.vault.model import limits
 from services.vault.model import signing as model
 from services.vault.model.account import Custody
@@ -20,7 +21,8 @@ from services.vault.ports import Batch, Clock, Desk, Secrets, Venue, Venues
 class Maker:
     """Judges actions and signs them in memory."""
 
-    def __init__(self, secrets: Secrets, venues: Venues, clock: Clock) -> None:
+    def __init__(self, secrets: Secrets, venues: Venues, clock: Clock, exposures: Exposures) -> None:
+        self._exposures = exposures
         self._secrets = secrets
         self._venues = venues
         self._clock = clock
@@ -115,6 +117,9 @@ class Maker:
         charge = limits.judge(wanted.action, account, venue.marks(), used)
         if isinstance(charge, Refusal):
             return charge
+        beyond = await self._exposures.judge(desk, venue, wanted.action)
+        if beyond is not None:
+            return beyond
         try:
             after, nonce = lane.allocate(wanted.leg.name, now_ms, wanted.expire_ms)
         except NonceError as error:
@@ -144,6 +149,7 @@ class Maker:
             is_prepared=wanted.signer is not None,
         )
         sealed = await self._secrets.seal_body(account, made.body, kept.about)
+        self._exposures.signed(desk, venue, wanted.action)
         return after, replace(kept, sealed_body=sealed), made.body
 
     async def _sign(self, venue: Venue, desk: Desk, wanted: Wanted, nonce: int) -> Made | Refusal:

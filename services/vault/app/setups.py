@@ -133,7 +133,7 @@ class KeyDesk:
                 create_time=now,
                 expire_time=expire_time,
             )
-            key = replace(key, sealed=await self._secrets.seal(bytes(secret), key.about))
+            key = replace(key, sealed=await self._secrets.seal(secret, key.about))
         finally:
             secret[:] = bytes(len(secret))
         plans = await venue.plan_key(
@@ -172,10 +172,10 @@ class KeyDesk:
         account = await self._mine(principal, account_id)
         setup = await self._keys.setup(account_id, key_setup_id)
         if setup is None:
-            raise unknown("set-up", str(key_setup_id))
+            raise unknown("set-up")
         for step_id in (*signatures, *skipped):
             if setup.step(step_id) is None:
-                raise unknown("step", str(step_id))
+                raise unknown("step")
         setup = await self._skip(account, setup, skipped)
         key = None if setup.key_id is None else await self._keys.get(account_id, setup.key_id)
         while not setup.state.is_final and (step := setup.next_step()) is not None:
@@ -211,7 +211,9 @@ class KeyDesk:
                 return setup
             if not signature:
                 return None
-            made = await venue.body(account, key, step, signature, self._opener(key))
+            # A fee alone is signed for by the key that trades, where the venue asks for that.
+            signer = key if key is not None else await self._keys.active(account.account_id)
+            made = await venue.body(account, signer, step, signature, self._opener(signer))
             if isinstance(made, Refusal):
                 raise field_invalid("signatures", made.message)
             body = made
@@ -326,7 +328,7 @@ class KeyDesk:
             activate_time=now,
             expire_time=None if same is None else same.expire_time,
         )
-        key = replace(key, sealed=await self._secrets.seal(bytes(secret), key.about))
+        key = replace(key, sealed=await self._secrets.seal(secret, key.about))
         await self._keys.add(account, None, key, request_id)
         return key
 
@@ -342,7 +344,7 @@ class KeyDesk:
         account = await self._mine(principal, account_id)
         key = await self._keys.get(account_id, key_id)
         if key is None:
-            raise unknown("key", str(key_id))
+            raise unknown("key")
         plans: tuple[Plan, ...] = ()
         venue = self._venue(account)
         at_venue = key.venue_revoke_time is None and key.state is not KeyState.PENDING

@@ -11,6 +11,7 @@ from uuid import UUID
 from services.domain.market import LIGHTER
 from services.domain.refusal import Refusal
 from services.vault.app.desk import Answer, DeskWorker, Job
+from services.vault.app.exposure import Exposures
 from services.vault.app.maker import Maker
 from services.vault.model import signing as model
 from services.vault.model.account import Account, forbids
@@ -48,7 +49,7 @@ class Signer:
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        self._maker = Maker(ground.secrets, ground.venues, ground.clock)
+        self._maker = Maker(ground.secrets, ground.venues, ground.clock, Exposures(ground.signing, ground.clock))
         self._desks: OrderedDict[_Place, DeskWorker] = OrderedDict()
         self._places: OrderedDict[tuple[UUID, int], _Place] = OrderedDict()
 

@@ -80,6 +80,11 @@ class Limits:
         return self.band_bps > before.band_bps or (before.reduce_only and not self.reduce_only)
 
     @property
+    def needs_exposure(self) -> bool:
+        """Whether a limit needs to know what the account has."""
+        return self.max_position_notional is not None or self.max_day_loss is not None
+
+    @property
     def band_bps(self) -> int:
         """How far a price may be beyond the mark, in basis points."""
         return BAND_BPS if self.price_band_bps is None else self.price_band_bps
@@ -154,8 +159,10 @@ def forbids(message: str, **metadata: str) -> DomainError:
     return DomainError(Reason.STATE_FORBIDS, message, metadata=metadata)
 
 
-def unknown(kind: str, name: str) -> DomainError:
-    """Return the refusal of what does not exist, or is not the caller's."""
+def unknown(kind: str) -> DomainError:
+    """Return the refusal of what does not exist, or is not the caller's; the two are not told apart."""
     return DomainError(
-        Reason.RESOURCE_UNKNOWN, f"No {kind} {name} of yours is known.", metadata={"resource": kind, "id": name}
+        Reason.RESOURCE_UNKNOWN,
+        f"No {kind} of yours has this id: take it from the matching List call.",
+        metadata={"resource": kind},
     )

@@ -7,7 +7,7 @@ of the old one is not known here. What only reduces a position is held to no not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_DOWN, Decimal
@@ -75,6 +75,59 @@ def judge(action: Action, account: Account, marks: Mapping[str, Decimal], used: 
             field="limits.max_orders_per_minute", given=str(used.minute_orders + len(orders)), passing=str(most),
         )  # fmt: skip
     return Charge(total, len(orders))
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """What an account has at its venue."""
+
+    positions: Mapping[str, Decimal]
+    """Notional by market in USD, negative where it is short."""
+    equity: Decimal
+    """What the account is worth, in USD."""
+
+
+def judge_exposure(
+    opening: Sequence[OrderTerms],
+    limits: Limits,
+    exposure: Exposure,
+    since: Mapping[str, Decimal],
+    day_equity: Decimal,
+    marks: Mapping[str, Decimal],
+) -> Refusal | None:
+    """Say why orders that open are beyond the limits on position and loss.
+
+    `since` is what was signed since the exposure was seen, as if it had filled; `day_equity` what the account was worth
+    when its day began.
+    """
+    loss = day_equity - exposure.equity
+    if limits.max_day_loss is not None and loss > limits.max_day_loss:
+        return _limit(
+            f"The account is {_usd(loss)} below the beginning of its day (UTC); its limit is "
+            f"{_usd(limits.max_day_loss)}, beyond which it takes reduce-only orders alone.",
+            "Reduce, wait for the next day, or raise max_day_loss.",
+            field="limits.max_day_loss", given=plain_text(loss), passing=plain_text(limits.max_day_loss),
+        )  # fmt: skip
+    if limits.max_position_notional is None:
+        return None
+    added: dict[str, Decimal] = {}
+    for terms in opening:
+        worth = notional_of(terms, marks.get(terms.market)) * terms.side.sign
+        before = exposure.positions.get(terms.market, Decimal(0)) + since.get(terms.market, Decimal(0))
+        before += added.get(terms.market, Decimal(0))
+        after = before + worth
+        added[terms.market] = added.get(terms.market, Decimal(0)) + worth
+        grows = abs(after) > abs(before) or after * before < 0
+        if grows and abs(after) > limits.max_position_notional:
+            left = max(Decimal(0), limits.max_position_notional - before * terms.side.sign)
+            return _limit(
+                f"The position in {terms.market} would be worth {_usd(abs(after))}; the account's limit is "
+                f"{_usd(limits.max_position_notional)}.",
+                f"{_usd(left)} more would pass; make it smaller, or raise max_position_notional.",
+                field="limits.max_position_notional", given=plain_text(abs(after)),
+                passing=plain_text(limits.max_position_notional),
+            )  # fmt: skip
+    return None
 
 
 def notional_of(terms: OrderTerms, mark: Decimal | None) -> Decimal:

@@ -8,7 +8,10 @@ from typing import Final
 
 from services.domain.market import Listing
 from services.domain.refusal import Origin, Refusal, RefusalReason
+from services.vault.model.limits import Exposure
+from services.vault.peers.wallet import unavailable
 from services.vault.ports import Clock
+from services.venues.account import AccountState
 from services.venues.actions import Action, Cancel, CancelAll, Modify, Place, SetLeverage
 
 FRESH_S: Final = 60.0
@@ -48,7 +51,12 @@ class Markets:
         return self._marks if self._clock.monotonic() - self._marked <= FRESH_S else {}
 
     def check(self, action: Action) -> Refusal | None:
-        """Refuse a market that is not listed, or that is not the one of its number: limits are judged by its name."""
+        """Refuse a market that is not listed, or that is not the one of its number: limits are judged by its name.
+
+        Raises VENUE_UNAVAILABLE while nothing is known to judge by, which passes.
+        """
+        if not self._ids or (_opens(action) and not self.marks()):
+            raise unavailable(self._venue, "what it lists and marks is not known now, so nothing is signed")
         named: list[tuple[str, int | None]] = []
         if isinstance(action, Place):
             named = [(terms.market, terms.venue_market_id) for terms in action.orders]
@@ -72,14 +80,6 @@ class Markets:
         return None
 
     def _unlisted(self, market: str, number: int | None, known: int | None) -> Refusal:
-        if not self._ids:
-            return Refusal(
-                reason=RefusalReason.VENUE_UNAVAILABLE,
-                origin=Origin.MESH,
-                message=f"What {self._venue} lists is not known yet.",
-                advice="Try again in a moment.",
-                venue=self._venue,
-            )
         words = f"{self._venue.capitalize()} lists no {market}"
         if known is not None:
             words = f"The number {number} is not that of {market} at {self._venue}, which is {known}"
@@ -92,6 +92,17 @@ class Markets:
             passing_value="" if known is None else str(known),
             venue=self._venue,
         )
+
+
+def _opens(action: Action) -> bool:
+    orders = action.orders if isinstance(action, Place) else (action.terms,) if isinstance(action, Modify) else ()
+    return any(not order.reduce_only for order in orders)
+
+
+def exposure_of(state: AccountState) -> Exposure:
+    """Return what an account has, from its state."""
+    held = {one.market: abs(one.notional) * (1 if one.size > 0 else -1) for one in state.positions if one.size}
+    return Exposure(held, state.margin.equity)
 
 
 def unsupported(venue: str, field: str, problem: str) -> Refusal:

@@ -41,7 +41,7 @@ def refused(message: str, step: Step) -> Refusal:
     )
 
 
-def unavailable(venue: str, error: Exception) -> DomainError:
+def unavailable(venue: str, error: Exception | str) -> DomainError:
     """Return the error of a venue that did not answer."""
     return DomainError(
         Reason.VENUE_UNAVAILABLE,

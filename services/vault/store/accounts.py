@@ -124,7 +124,7 @@ class PostgresAccounts:
                 user_id,
             )
         if row is None:
-            raise unknown("account", str(account_id))
+            raise unknown("account")
         return account_of(row)
 
     async def page(
@@ -212,10 +212,13 @@ class PostgresAccounts:
     async def delete(self, user_id: UUID, account_id: UUID) -> bool:
         """Remove an account and destroy its secrets; say whether there was one."""
         async with self._database.transaction() as connection:
-            try:
-                account = await self._chain.locked(connection, account_id, user_id)
-            except DomainError:
+            if await connection.fetchval(
+                "SELECT delete_time IS NOT NULL FROM accounts WHERE account_id = $1 AND user_id = $2",
+                account_id,
+                user_id,
+            ):
                 return False
+            account = await self._chain.locked(connection, account_id, user_id)
             out = await connection.fetchval(
                 "SELECT count(*) FROM signed_actions WHERE account_id = $1 AND outcome IS NULL AND expire_time > now()",
                 account_id,

@@ -29,7 +29,7 @@ class Chain:
             user_id,
         )
         if row is None:
-            raise unknown("account", str(account_id))
+            raise unknown("account")
         return account_of(row)
 
     async def append(self, connection: Connection, account: Account, kind: str, detail: Mapping[str, object]) -> None:

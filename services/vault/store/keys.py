@@ -185,6 +185,7 @@ class PostgresKeys:
                 self._clock.now(),
                 expire_time,
             )
+            await _ask_nonces(connection, key.account_id)
             if changed is not None:
                 await self._chain.append(connection, locked, "key.active", {"key": str(key.key_id)})
         found = await self.get(account.account_id, key.key_id)
@@ -230,6 +231,7 @@ class PostgresKeys:
             await connection.execute(
                 "UPDATE accounts SET fee_rate = $2 WHERE account_id = $1", account.account_id, rate
             )
+            await _ask_nonces(connection, account.account_id)
             await self._chain.append(connection, locked, "fee.approved", {"max_fee_rate": plain_text(rate)})
 
     async def expire(self, now: datetime) -> int:
@@ -251,6 +253,13 @@ class PostgresKeys:
             words = "" if key.state is KeyState.ACTIVE else "Its set-up was not completed in time: begin a new one."
             await self.end(account, key, KeyState.EXPIRED, words)
         return len(due)
+
+
+async def _ask_nonces(connection: Connection, account_id: UUID) -> None:
+    """Have ordered lanes ask the venue where they stand: a set-up used a nonce of the key."""
+    await connection.execute(
+        "UPDATE lanes SET nonce = NULL, fence = fence + 1 WHERE account_id = $1 AND venue = 'lighter'", account_id
+    )
 
 
 async def _insert_setup(connection: Connection, setup: Setup, request_id: UUID) -> None:

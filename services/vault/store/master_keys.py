@@ -28,6 +28,8 @@ from services.vault.ports import Chance
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 KEYS_MAX: Final = 16
+DROP_AFTER_S: Final = 60
+"""How long after a rotation old keys are kept in any case."""
 
 
 class MasterKeys(Protocol):
@@ -127,7 +129,23 @@ class FileRing(Ring):
 
     def __init__(self, path: Path, chance: Chance) -> None:
         self.path = path
+        self._seen = 0
         super().__init__(self._read(), chance)
+
+    async def wrap(self, data_key: bytes, about: bytes) -> tuple[str, bytes]:
+        """Wrap a data key under the newest key of the file, as it is now."""
+        self._follow()
+        return await super().wrap(data_key, about)
+
+    async def current(self) -> str:
+        """Return the id of the key that wraps now."""
+        self._follow()
+        return await super().current()
+
+    def _follow(self) -> None:
+        with contextlib.suppress(OSError, ConfigError):
+            if self.path.stat().st_mtime_ns != self._seen:
+                self._take(self._read())
 
     def _read(self) -> tuple[bytes, ...]:
         try:
@@ -137,6 +155,7 @@ class FileRing(Ring):
             raise ConfigError(f"The master keys in {self.path} cannot be read ({error}): restore the file.") from None
         if about.st_mode & 0o077:
             raise ConfigError(f"{self.path} holds master keys and is open to others: run `chmod 600 {self.path}`.")
+        self._seen = about.st_mtime_ns
         return read_ring(text, str(self.path))
 
     def _find(self, master_key_id: str) -> AESGCM | None:
@@ -147,10 +166,6 @@ class FileRing(Ring):
             found = super()._find(master_key_id)
         return found
 
-    def reload(self) -> None:
-        """Read the file again."""
-        self._take(self._read())
-
     def add(self) -> str:
         """Put a new key at the head of the file, where it wraps from now on; return its id."""
         keys = (self._chance.secret(KEY_BYTES), *self._read())
@@ -158,9 +173,15 @@ class FileRing(Ring):
         self._take(keys)
         return id_of(keys[0])
 
-    def drop(self, unused: set[str]) -> list[str]:
-        """Remove keys that nothing is wrapped under; return their ids."""
+    def drop(self, unused: set[str], now_s: float) -> list[str]:
+        """Remove keys that nothing is wrapped under; return their ids. Raises `ConfigError` soon after a rotation.
+
+        A vault may have wrapped something under an old key just before the rotation that is not written yet.
+        """
         keys = self._read()
+        age_s = now_s - self._seen / 1e9
+        if age_s < DROP_AFTER_S:
+            raise ConfigError(f"{self.path} changed {max(0.0, age_s):.0f} s ago: wait {DROP_AFTER_S} s, then drop.")
         kept = [key for index, key in enumerate(keys) if index == 0 or id_of(key) not in unused]
         write_ring(self.path, kept)
         self._take(kept)

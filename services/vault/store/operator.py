@@ -205,7 +205,7 @@ async def _with_masters(name: str, database: Database, masters: MasterKeys, chan
             count = await rewrap(database, masters, chance)
             return _say(f"{count} data keys are under the new master key {made}; the old ones still open backups")
         used = await used_ids(database)
-        dropped = masters.drop({one for one in masters.ids() if one not in used})
+        dropped = masters.drop({one for one in masters.ids() if one not in used}, SYSTEM.time_ns() / 1e9)
         return _say(f"dropped {', '.join(dropped) or 'none'}; backups sealed under them cannot be opened any more")
     raise ConfigError(
         f"There is no command {name}: freeze-all, unfreeze-all, rotate-master-key, rewrap, drop-master-keys or "

@@ -43,7 +43,7 @@ class Sealer:
         self._clock = clock
         self._remembered: OrderedDict[UUID, tuple[bytes, bytes, float]] = OrderedDict()
 
-    async def seal(self, secret: bytes, about: bytes) -> Sealed:
+    async def seal(self, secret: bytes | bytearray, about: bytes) -> Sealed:
         """Seal a secret under a new data key of its own."""
         data_key = self._chance.secret(KEY_BYTES)
         master_key_id, wrapped = await self._masters.wrap(data_key, _wrapping(about))
@@ -89,9 +89,9 @@ class Sealer:
         """Return the key of the account's audit chain."""
         return audit_key(await self._data_key(account), str(account.account_id))
 
-    def _encrypt(self, key: bytes, plain: bytes, about: bytes) -> bytes:
+    def _encrypt(self, key: bytes, plain: bytes | bytearray, about: bytes) -> bytes:
         nonce = self._chance.secret(NONCE_BYTES)
-        return nonce + AESGCM(key).encrypt(nonce, bytes(plain), about)
+        return nonce + AESGCM(key).encrypt(nonce, plain, about)
 
     async def _data_key(self, account: Account) -> bytes:
         if account.wrapped is None:

@@ -7,15 +7,18 @@ version and the head of its audit chain, the room's version. Where any of them h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 
 from services.chassis.postgres import Connection, Database
+from services.domain.errors import DomainError, Reason
 from services.domain.market import LIGHTER
 from services.vault.model import signing as model
 from services.vault.model.account import Account, unknown
@@ -91,15 +94,33 @@ class PostgresSigning:
         self._lease = lease
         self._clock = clock
 
+    @asynccontextmanager
+    async def _reached(self, *, whole: bool = False) -> AsyncIterator[Connection]:
+        """Take a connection, in a transaction where `whole`; what breaks it off is PEER_UNAVAILABLE.
+
+        Whether a statement was carried out is not known then; who asks again finds out, by the same leg.
+        """
+        taking = self._database.transaction() if whole else self._database.acquire()
+        try:
+            async with taking as connection:
+                yield connection
+        except (TimeoutError, OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+            raise DomainError(
+                Reason.PEER_UNAVAILABLE,
+                f"The database broke off ({type(error).__name__}): ask again, the same leg gets the same bytes.",
+                metadata={"peer": "postgres"},
+                retry_after_s=0.5,
+            ) from None
+
     async def desk(self, account_id: UUID, caller: CallerKey | None = None) -> Desk:
         """Take the lane of an account's key, or of a caller's, and read what signing begins from."""
-        async with self._database.transaction() as connection:
+        async with self._reached(whole=True) as connection:
             row = await connection.fetchrow(
                 f"SELECT {ACCOUNT_COLUMNS} FROM accounts a WHERE account_id = $1 AND delete_time IS NULL",  # noqa: S608
                 account_id,
             )
             if row is None:
-                raise unknown("account", str(account_id))
+                raise unknown("account")
             account = account_of(row)
             found = await connection.fetchrow(
                 f"SELECT {KEY_COLUMNS} FROM keys WHERE account_id = $1 AND state = 'ACTIVE'",  # noqa: S608
@@ -179,7 +200,7 @@ class PostgresSigning:
     async def known(self, legs: Sequence[Leg]) -> tuple[dict[tuple[UUID, int], Kept], dict[UUID, tuple[UUID, int]]]:
         """Return those actions that are kept, and of each leg its account and newest fence."""
         ids = [leg.leg_id for leg in legs]
-        async with self._database.acquire() as connection:
+        async with self._reached() as connection:
             rows = await connection.fetch(
                 f"SELECT l.account_id AS leg_account, l.fence, {_COLUMNS}, la.signer FROM legs l "  # noqa: S608
                 "LEFT JOIN unnest($1::uuid[], $2::bigint[]) AS x(leg_id, number) ON x.leg_id = l.leg_id "
@@ -199,7 +220,7 @@ class PostgresSigning:
 
     async def note_fences(self, account_id: UUID, fences: Mapping[UUID, int]) -> None:
         """Remember newer fences."""
-        async with self._database.acquire() as connection:
+        async with self._reached() as connection:
             await connection.execute(
                 "INSERT INTO legs (leg_id, account_id, fence) SELECT x.leg_id, $1, x.fence "
                 "FROM unnest($2::uuid[], $3::bigint[]) AS x(leg_id, fence) "
@@ -238,7 +259,7 @@ class PostgresSigning:
             [one.transaction_hash for one in batch.accepted],
         ]  # fmt: skip
         try:
-            async with self._database.acquire() as connection:
+            async with self._reached() as connection:
                 if not await connection.fetchval(_WRITE, *values):
                     return None
         except asyncpg.UniqueViolationError:
@@ -247,9 +268,23 @@ class PostgresSigning:
         after = replace(account, audit_seq=seq, audit_hash=head, day=now.date(), day_notional=batch.day_notional)
         return replace(desk, account=after, lane=lane, recent=recent)
 
+    async def day_equity(self, account_id: UUID, day: date, equity: Decimal) -> Decimal:
+        """Return what the account was worth when a day began."""
+        async with self._reached() as connection:
+            await connection.execute(
+                "UPDATE accounts SET day_equity = $3, equity_day = $2 WHERE account_id = $1 "
+                "AND equity_day IS DISTINCT FROM $2",
+                account_id,
+                day,
+                equity,
+            )
+            return Decimal(
+                await connection.fetchval("SELECT day_equity FROM accounts WHERE account_id = $1", account_id)
+            )
+
     async def is_current(self, desk: Desk) -> bool:
         """Say whether neither the account nor the room has changed since."""
-        async with self._database.acquire() as connection:
+        async with self._reached() as connection:
             return bool(
                 await connection.fetchval(
                     "SELECT EXISTS (SELECT FROM accounts a, room r WHERE a.account_id = $1 AND a.version = $2 "
@@ -262,7 +297,7 @@ class PostgresSigning:
 
     async def wipe(self, now: datetime) -> int:
         """Wipe bytes that have expired, long enough after that nobody asks for them again."""
-        async with self._database.acquire() as connection:
+        async with self._reached() as connection:
             done = await connection.execute(
                 "UPDATE signed_actions SET sealed_body = NULL WHERE (leg_id, action_number) IN (SELECT leg_id, "
                 "action_number FROM signed_actions WHERE sealed_body IS NOT NULL AND expire_time < "

@@ -1,7 +1,9 @@
 """Everything Lighter counts, counted in one place: reads of an IP address, sends of an L1 address, sockets.
 
 A standard account has 60 requests a minute and 60 transactions a minute, 40 of one kind; changing leverage is limited
-further by some of the venue's pages. Premium accounts have weights instead. Source: the venue's page on limits.
+further by some of the venue's pages. Premium accounts may send faster and have a volume quota: transactions that place
+or change an order use it up, trading earns it, every answer says what is left, and without any left one passes each
+15 s. Source: the venue's page on limits.
 """
 
 from __future__ import annotations
@@ -20,6 +22,11 @@ CANCEL_RESERVE: Final = 6
 """Kept for cancels."""
 ADDRESSES_MAX: Final = 10_000
 
+QUOTA_FREE_NS: Final = 15_000_000_000
+"""How long after the last transaction an account without quota may send one more."""
+
+QUOTA_TYPES: Final = frozenset((TxType.CREATE_ORDER, TxType.MODIFY_ORDER, TxType.CREATE_GROUPED_ORDERS))
+"""What uses up the volume quota; cancels are free."""
 CANCELS: Final = frozenset((TxType.CANCEL_ORDER, TxType.CANCEL_ALL_ORDERS))
 
 
@@ -45,12 +52,21 @@ class LighterBudgets:
         self._kind_per_minute = kind_per_minute
         self._sends: dict[str, Budget] = {}
         self._kinds: dict[tuple[str, int], Budget] = {}
+        self._quota: dict[str, tuple[int, int]] = {}
 
     def send_at_ns(self, address: str, kind: int, now_ns: int) -> int:
         """Return when a transaction of `kind` may go; at or before `now_ns` means now."""
         sends, kinds = self._of(address, kind)
         urgent = kind in CANCELS
-        return max(sends.free_at_ns(now_ns, 1, urgent=urgent), kinds.free_at_ns(now_ns, 1, urgent=urgent))
+        at_ns = max(sends.free_at_ns(now_ns, 1, urgent=urgent), kinds.free_at_ns(now_ns, 1, urgent=urgent))
+        left, told_ns = self._quota.get(address, (1, 0))
+        return max(at_ns, told_ns + QUOTA_FREE_NS) if kind in QUOTA_TYPES and left <= 0 else at_ns
+
+    def quota_told(self, address: str, left: int, now_ns: int) -> None:
+        """Take over what the venue says is left of an address's volume quota; it is shared by its sub-accounts."""
+        if len(self._quota) >= ADDRESSES_MAX:
+            self._quota.clear()
+        self._quota[address] = (left, now_ns)
 
     def sent(self, address: str, kind: int, now_ns: int) -> None:
         """Count a transaction that was sent."""

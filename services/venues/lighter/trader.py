@@ -156,7 +156,7 @@ class LighterTrader:
         now_ns = self._clock.monotonic_ns()
         free_ns = self.budgets.send_at_ns(address, kind, now_ns)
         if free_ns > now_ns:
-            why = "The account has used up its transactions of this minute."
+            why = "The account has used up its transactions of this minute, or its volume quota."
             return self._held(why, (free_ns - now_ns) / 1e9, again, RefusalReason.VENUE_BUDGET)
         try:
             body = await self._rest.post(
@@ -177,6 +177,9 @@ class LighterTrader:
             body = error.body
         else:
             self.budgets.sent(address, kind, now_ns)
+        left = answers.quota_left(body)
+        if left is not None:
+            self.budgets.quota_told(address, left, now_ns)
         scene = self._scene(signed.action)
         made = self._read(body, signed, scene, again)
         refused = made.outcomes[0]

@@ -62,6 +62,8 @@ KEYS = {
     LIGHTER: ("PERPMESH_LIGHTER_SECRET", "PERPMESH_LIGHTER_ACCOUNT", "PERPMESH_LIGHTER_KEY"),
 }
 DEPOSIT = "100000"
+VOLUME = "2000000"
+"""Dollars traded before: a dead man's switch needs them on Hyperliquid, and a volume quota on Lighter."""
 EXPIRES_MS = 60_000
 D = Decimal
 UNLIMITED: dict[str, object] = {"seed": 7, "lighter_requests_max": 0, "hyperliquid_weight_max": 0}
@@ -199,7 +201,9 @@ class LighterDesk(Desk):
 
 
 @asynccontextmanager
-async def desk_at(name: str, *, reconcile_every_s: float = 5.0, **options: object) -> AsyncIterator[Desk]:
+async def desk_at(
+    name: str, *, reconcile_every_s: float = 5.0, volume: str = VOLUME, **options: object
+) -> AsyncIterator[Desk]:
     """Open an account with money at a venue, and trade there."""
     if TESTNET:
         missing = [variable for variable in KEYS[name] if not os.environ.get(variable)]
@@ -216,18 +220,18 @@ async def desk_at(name: str, *, reconcile_every_s: float = 5.0, **options: objec
         return
     async with running_simulator(**(UNLIMITED | options)) as simulator:
         url = simulator.hyperliquid_http if name == HYPERLIQUID else simulator.lighter_http
-        async with _desk(name, url, simulator, reconcile_every_s) as desk:
+        async with _desk(name, url, simulator, reconcile_every_s, volume) as desk:
             yield desk
 
 
 @asynccontextmanager
-async def _desk(name: str, url: str, simulator: Simulator | None, every_s: float) -> AsyncIterator[Desk]:
+async def _desk(name: str, url: str, simulator: Simulator | None, every_s: float, volume: str) -> AsyncIterator[Desk]:
     if name == HYPERLIQUID:
         secret = bytes.fromhex(os.environ["PERPMESH_HYPERLIQUID_SECRET"]) if TESTNET else b"\x11" * 32
         key = Key(secret)
         address = os.environ.get("PERPMESH_HYPERLIQUID_ADDRESS", key.address).lower()
         if simulator is not None:
-            body = {"venue": HYPERLIQUID, "address": address, "usdc": DEPOSIT, "volume": "2000000"}
+            body = {"venue": HYPERLIQUID, "address": address, "usdc": DEPOSIT, "volume": volume}
             await simulator.call("POST", "accounts", body)
         trader = HyperliquidTrader(
             HyperliquidConfig(base_url=url, reconcile_every_s=every_s),
@@ -248,12 +252,12 @@ async def _desk(name: str, url: str, simulator: Simulator | None, every_s: float
         finally:
             await trader.close()
         return
-    async with _lighter_desk(url, simulator, every_s) as desk_:
+    async with _lighter_desk(url, simulator, every_s, volume) as desk_:
         yield desk_
 
 
 @asynccontextmanager
-async def _lighter_desk(url: str, simulator: Simulator | None, every_s: float) -> AsyncIterator[Desk]:
+async def _lighter_desk(url: str, simulator: Simulator | None, every_s: float, volume: str) -> AsyncIterator[Desk]:
     secret = os.environ["PERPMESH_LIGHTER_SECRET"] if TESTNET else "0b" * 39 + "00"
     index = int(os.environ.get("PERPMESH_LIGHTER_ACCOUNT", "1234"))
     slot = int(os.environ.get("PERPMESH_LIGHTER_KEY", "5"))
@@ -267,6 +271,7 @@ async def _lighter_desk(url: str, simulator: Simulator | None, every_s: float) -
             "api_keys": {str(slot): public},
             "index": index,
             "tier": "premium",
+            "volume": volume,
         }
         await simulator.call("POST", "accounts", body)
     key = ApiKey(account_index=index, api_key_index=slot)

@@ -15,8 +15,17 @@ from typing import Any
 import pytest
 
 from services.domain.market import HYPERLIQUID, LIGHTER
-from services.domain.refusal import RefusalReason
-from services.venues.actions import Action, Cancel, MarginMode, OrderReference, SetLeverage, Side
+from services.domain.refusal import Origin, RefusalReason
+from services.venues.actions import (
+    Action,
+    Cancel,
+    CancelAll,
+    MarginMode,
+    OrderReference,
+    SetLeverage,
+    Side,
+    TimeInForce,
+)
 from services.venues.hyperliquid.budgets import WEIGHT_PER_MINUTE
 from services.venues.hyperliquid.trader import HyperliquidTrader
 from services.venues.lighter.trader import LighterTrader
@@ -130,6 +139,26 @@ async def test_lighter_refuses_nothing_for_its_rate() -> None:
         assert found["unknown"] == 0
         assert found["VENUE_BUDGET"] == 0
         assert found["NONCE"] == 0
+
+
+async def test_lighters_volume_quota_is_kept_to() -> None:
+    """A premium account that has traded nothing has 1,000 orders; the next is held back before the venue refuses it."""
+    async with desk_at(LIGHTER, volume="0") as desk:
+        bid, _ = await desk.best()
+        sent = 0
+        while sent < 1_100:
+            missing = desk.terms(Side.BUY, bid * D("0.9"), D("0.02"), tif=TimeInForce.IMMEDIATE_OR_CANCEL)
+            made = await desk.venue.submit(desk.account, await desk.sign(place(missing)))
+            if made.nonce is NonceFate.NOT_SENT:
+                break
+            sent += 1
+        (outcome,) = made.outcomes
+        assert isinstance(outcome, Refused)
+        assert (outcome.refusal.reason, outcome.refusal.origin) == (RefusalReason.VENUE_BUDGET, Origin.MESH)
+        assert 1_000 <= sent <= 1_002
+        assert (await limit_of(desk, "sends"))["refused"] == 0
+        canceled = await desk.send(CancelAll())
+        assert isinstance(canceled.outcomes[0], Accepted)  # which needs no quota
 
 
 async def limit_of(desk: Desk, name: str) -> Any:

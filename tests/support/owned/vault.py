@@ -1,51 +1,59 @@
-"""What somebody has at the vault: an account at a simulated venue, its key, a set-up under way, limits."""
+"""What somebody has at the vault: an account at Hyperliquid with test funds, a key, a set-up under way."""
 
 from __future__ import annotations
 
-from perpmesh.vault.v1 import account_pb2
+from perpmesh.vault.v1 import account_pb2, key_setup_pb2
 from perpmesh.vault.v1 import vault_service_pb2 as pb
 from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
 
-from tests.support import vault
 from tests.support.owned import Owner, Step
+from tests.support.vault import SIMULATED, signature
+from tests.support.vault import Owner as AccountOwner
 
-VENUE = "hyperliquid"
-LEFT_OUT = {"ImportKey": "a key that the venue accepts is known to its owner alone; tests/integration/vault has it"}
+LEFT_OUT: dict[str, str] = {
+    "ImportKey": "only a key that the venue accepts already passes; tests/integration/vault imports one",
+}
 
 
 async def own(owner: Owner) -> list[Step]:
-    """Add an account, give it funds and a key, and begin another set-up."""
-    made = pb.CreateAccountRequest(request_id=owner.new_id(), venue=VENUE, environment=vault.SIMULATED)
+    """Add an account, fund it, set up a key, and begin another."""
     stub = VaultServiceStub(owner.channel)
-    account = (await stub.CreateAccount(made, metadata=owner.metadata)).account
-    mine = vault.Owner(stub, owner.wallet, owner.token, account)
-    key = await mine.ready()
-    setup = await mine.begin()
-    one, address = account.account_id, owner.wallet.address
-    begun = pb.BeginKeySetupRequest(account_id=one, request_id=owner.new_id())
-    funds = pb.RequestTestFundsRequest(account_id=one, request_id=owner.new_id())
+    create = pb.CreateAccountRequest(request_id=owner.new_id(), venue="hyperliquid", environment=SIMULATED)
+    made = (await stub.CreateAccount(create, metadata=owner.metadata)).account
+    mine = AccountOwner(stub, owner.wallet, owner.token, made)
+    mark = made.account_id
+    fund = pb.RequestTestFundsRequest(account_id=mark, request_id=owner.new_id(), amount="5000")
+    await stub.RequestTestFunds(fund, metadata=owner.metadata)
+    key = (await mine.complete(await mine.begin())).key
+    begin = pb.BeginKeySetupRequest(account_id=mark, request_id=owner.new_id(), key_name="second")
+    setup = (await stub.BeginKeySetup(begin, metadata=owner.metadata)).key_setup
+    complete = pb.CompleteKeySetupRequest(
+        account_id=mark,
+        key_setup_id=setup.key_setup_id,
+        signatures=[
+            key_setup_pb2.StepSignature(step_id=step.step_id, signature=signature(owner.wallet, step))
+            for step in setup.steps
+        ],
+    )
     limits = account_pb2.TradingLimits(max_order_notional="1000")
     return [
-        Step("CreateAccount", made, shows=(one, address)),
-        Step("ListAccounts", pb.ListAccountsRequest(), shows=(one, address)),
-        Step("GetAccount", pb.GetAccountRequest(account_id=one), shows=(one, key.key_id), hides=(one,)),
-        Step("ListKeys", pb.ListKeysRequest(account_id=one), shows=(key.key_id, key.public_key), hides=(one,)),
-        Step("RequestTestFunds", funds, hides=(one,)),
-        Step("BeginKeySetup", begun, shows=(one,), hides=(one,)),
+        Step("CreateAccount", create, shows=(mark,)),
+        Step("ListAccounts", pb.ListAccountsRequest(), shows=(mark,)),
+        Step("GetAccount", pb.GetAccountRequest(account_id=mark), shows=(mark,), hides=(mark,)),
+        Step("RequestTestFunds", fund, hides=(mark,)),
+        Step("ListKeys", pb.ListKeysRequest(account_id=mark), shows=(key.key_id,), hides=(mark,)),
+        Step("BeginKeySetup", begin, shows=(setup.key_setup_id,), hides=(mark,)),
+        Step("CompleteKeySetup", complete, shows=(setup.key_setup_id,), hides=(mark, setup.key_setup_id)),
         Step(
-            "CompleteKeySetup",
-            pb.CompleteKeySetupRequest(account_id=one, key_setup_id=setup.key_setup_id),
-            shows=(setup.key_setup_id,),
-            hides=(one, setup.key_setup_id),
+            "SetTradingLimits", pb.SetTradingLimitsRequest(account_id=mark, limits=limits), shows=(mark,), hides=(mark,)
         ),
-        Step("SetTradingLimits", pb.SetTradingLimitsRequest(account_id=one, limits=limits), shows=(one,), hides=(one,)),
-        Step("FreezeTrading", pb.FreezeTradingRequest(account_id=one, reason="mine"), shows=(one,), hides=(one,)),
-        Step("UnfreezeTrading", pb.UnfreezeTradingRequest(account_id=one), shows=(one,), hides=(one,)),
+        Step("FreezeTrading", pb.FreezeTradingRequest(account_id=mark), shows=(mark,), hides=(mark,)),
+        Step("UnfreezeTrading", pb.UnfreezeTradingRequest(account_id=mark), shows=(mark,), hides=(mark,)),
         Step(
             "RevokeKey",
-            pb.RevokeKeyRequest(account_id=one, key_id=key.key_id),
+            pb.RevokeKeyRequest(account_id=mark, key_id=key.key_id),
             shows=(key.key_id,),
-            hides=(one, key.key_id),
+            hides=(mark, key.key_id),
         ),
-        Step("DeleteAccount", pb.DeleteAccountRequest(account_id=one), hides=(one,)),
+        Step("DeleteAccount", pb.DeleteAccountRequest(account_id=mark), hides=(mark,)),
     ]

@@ -52,8 +52,12 @@ def test_every_room_of_the_plan_runs_here_with_what_the_plan_would_give_it(room:
     for peer, variable in room.peers.items():
         if peer in room.optional_peers and all(one.name != peer for one in plan.ROOMS):
             continue  # not built yet
-        listens = OURS[service_of(peer)]["environment"]["PERPMESH_LISTEN"].rpartition(":")[2]
-        assert given[variable] == f"{service_of(peer)}:{listens}"
+        name, _, listener = peer.partition(".")
+        setting = (
+            next(one for one in plan.ROOMS if one.name == name).listeners[listener] if listener else "PERPMESH_LISTEN"
+        )
+        listens = OURS[service_of(name)]["environment"][setting].rpartition(":")[2]
+        assert given[variable] == f"{service_of(name)}:{listens}"
     assert not (room.uses_valkey and "PERPMESH_VALKEY_URL" not in given)
     if room.uses_postgres or room.needs_postgres:
         assert given["PERPMESH_POSTGRES_URL"].startswith(f"postgresql://{room.name}:")

@@ -23,7 +23,7 @@ _SCOPE_WORDS = {session_pb2.SCOPE_READ: "read", session_pb2.SCOPE_TRADE: "trade"
 
 async def login(arguments: Arguments, output: Output) -> None:
     """Sign in with a key from a file, the environment or a prompt, and keep the session."""
-    wallet = KeyWallet(_read_key(arguments))
+    wallet = KeyWallet(read_key(arguments.key_file))
     async with Login(
         arguments.address,
         wallet,
@@ -39,7 +39,7 @@ async def login(arguments: Arguments, output: Output) -> None:
 
 async def logout(arguments: Arguments, output: Output) -> None:
     """End the session that is kept, and forget it."""
-    async with _kept(arguments) as signed:
+    async with kept_login(arguments) as signed:
         current = [one.session_id for one in await signed.sessions() if one.current]
         for session_id in current:
             await signed.revoke_session(session_id)
@@ -49,7 +49,7 @@ async def logout(arguments: Arguments, output: Output) -> None:
 
 async def sessions(arguments: Arguments, output: Output) -> None:
     """List the user's sessions, or end one or all of them."""
-    async with _kept(arguments) as signed:
+    async with kept_login(arguments) as signed:
         if arguments.revoke == "all":
             count = await signed.revoke_all_sessions(keep_current=True)
             output.line(f"Ended {count} other sessions.")
@@ -64,7 +64,7 @@ async def sessions(arguments: Arguments, output: Output) -> None:
 
 async def token(arguments: Arguments, output: Output) -> None:
     """Make, list or end tokens for programs."""
-    async with _kept(arguments) as signed:
+    async with kept_login(arguments) as signed:
         if arguments.action == "create":
             made, secret = await signed.create_api_token(
                 arguments.name, arguments.scopes, lifetime=timedelta(days=arguments.days)
@@ -86,7 +86,7 @@ async def token(arguments: Arguments, output: Output) -> None:
                 _show_token(one, output)
 
 
-def _kept(arguments: Arguments) -> Login:
+def kept_login(arguments: Arguments) -> Login:
     """Return the login of the session that is kept for this mesh."""
     refresh_token = keep.load(arguments.address)
     if not refresh_token:
@@ -103,10 +103,10 @@ def _kept(arguments: Arguments) -> Login:
     )
 
 
-def _read_key(arguments: Arguments) -> str:
+def read_key(key_file: str) -> str:
     """Return the private key; never from an argument, where other users of the machine could read it."""
-    if arguments.key_file:
-        return Path(arguments.key_file).expanduser().read_text().strip()
+    if key_file:
+        return Path(key_file).expanduser().read_text().strip()
     if os.environ.get(KEY_VARIABLE):
         return os.environ[KEY_VARIABLE].strip()
     return getpass.getpass("Private key (64 hex digits, not shown): ").strip()

@@ -7,7 +7,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from perpmesh_client.cli.portfolio_arguments import add_portfolio
 from perpmesh_client.cli.quote_arguments import add_quote
+from perpmesh_client.cli.vault_arguments import add_vault
 
 DEFAULT_ADDRESS = "127.0.0.1:8080"
 ADDRESS_VARIABLE = "PERPMESH_ADDRESS"
@@ -74,7 +76,7 @@ def parse(argv: Sequence[str] | None) -> Arguments:
         parser.error(f"not understood: {' '.join(rest)}; see perpmesh {found.command} --help")
     if getattr(found, "history", False) and not found.markets:
         parser.error("funding --history needs a market, such as perpmesh funding btc --history")
-    typed = list(getattr(found, "markets", ())) + ([found.market] if hasattr(found, "market") else [])
+    typed = list(getattr(found, "markets", ())) + ([found.market] if getattr(found, "market", "") else [])
     address = found.address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
     return Arguments(
         command=found.command,
@@ -149,6 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     market.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
     _add_account(commands)
     add_quote(commands, _add)
+    add_vault(commands, _add)
+    add_portfolio(commands, _add)
     # No option of its own, not even --help: all that follows is the recorder's.
     commands.add_parser("record", help="write the raw frames of the venues to a file (from a checkout)", add_help=False)
     return parser

@@ -13,6 +13,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from perpmesh_client.cli.commands import COMMANDS
 from perpmesh_client.cli.output import Output
+from perpmesh_client.cli.portfolio_arguments import NAMES as PORTFOLIO
+from perpmesh_client.cli.vault_arguments import VAULT_COMMANDS
 from perpmesh_client.client import Perpmesh
 from perpmesh_client.errors import PerpmeshError
 from perpmesh_client.tuning import Tuning
@@ -53,11 +55,14 @@ def sentence(error: PerpmeshError, address: str) -> str:
 
 
 async def _run(arguments: Arguments) -> None:
-    if arguments.command in ("login", "logout", "sessions", "token"):
+    if arguments.command in ("login", "logout", "sessions", "token", *VAULT_COMMANDS):
         await _run_account(arguments)
         return
     if arguments.command == "quote":
         await _run_quote(arguments)
+        return
+    if arguments.command in PORTFOLIO:
+        await _run_portfolio(arguments)
         return
     try:
         mesh = Perpmesh(arguments.address, tuning=_TUNING, on_gap=lambda gap: None)
@@ -69,13 +74,25 @@ async def _run(arguments: Arguments) -> None:
 
 async def _run_account(arguments: Arguments) -> None:
     from perpmesh_client.cli.account import ACCOUNT_COMMANDS
+    from perpmesh_client.cli.vault import run_vault
 
     try:
-        await ACCOUNT_COMMANDS[arguments.command](arguments, Output.of_process(arguments.json))
+        await ACCOUNT_COMMANDS.get(arguments.command, run_vault)(arguments, Output.of_process(arguments.json))
     except ValueError as error:
         raise _UsageError(str(error)) from None
     except OSError as error:
         raise _UsageError(f"{error.filename} cannot be used ({error.strerror})") from None
+
+
+async def _run_portfolio(arguments: Arguments) -> None:
+    from perpmesh_client.cli.portfolio import run_portfolio
+
+    try:
+        await run_portfolio(arguments, Output.of_process(arguments.json))
+    except ValueError as error:
+        raise _UsageError(str(error)) from None
+    except OSError as error:
+        raise _UsageError(f"{error.filename} cannot be written ({error.strerror})") from None
 
 
 async def _run_quote(arguments: Arguments) -> None:

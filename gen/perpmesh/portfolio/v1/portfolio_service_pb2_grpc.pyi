@@ -43,8 +43,9 @@ class PortfolioServiceStub:
     WatchPositions: _grpc.UnaryStreamMultiCallable[_portfolio_service_pb2.WatchPositionsRequest, _portfolio_service_pb2.WatchPositionsResponse]
     """Streams positions: first those open, then each as it changes.
 
-    Changes by the mark price alone may be collapsed; changes by a fill, a payment or a report never are. A position
-    that became flat is sent once more with size zero.
+    Changes by the mark price alone may be collapsed; changes by a fill, a payment or a report never are while the
+    stream is open. One that is resumed brings each position that changed meanwhile once, as it stands. A position that
+    became flat is sent once more with size zero.
     """
     ListPositionHistory: _grpc.UnaryUnaryMultiCallable[_portfolio_service_pb2.ListPositionHistoryRequest, _portfolio_service_pb2.ListPositionHistoryResponse]
     """Lists the lives of positions, the last opened first and then by position_id."""
@@ -78,8 +79,9 @@ class PortfolioServiceAsyncStub(PortfolioServiceStub):
     WatchPositions: _aio.UnaryStreamMultiCallable[_portfolio_service_pb2.WatchPositionsRequest, _portfolio_service_pb2.WatchPositionsResponse]  # type: ignore[assignment]
     """Streams positions: first those open, then each as it changes.
 
-    Changes by the mark price alone may be collapsed; changes by a fill, a payment or a report never are. A position
-    that became flat is sent once more with size zero.
+    Changes by the mark price alone may be collapsed; changes by a fill, a payment or a report never are while the
+    stream is open. One that is resumed brings each position that changed meanwhile once, as it stands. A position that
+    became flat is sent once more with size zero.
     """
     ListPositionHistory: _aio.UnaryUnaryMultiCallable[_portfolio_service_pb2.ListPositionHistoryRequest, _portfolio_service_pb2.ListPositionHistoryResponse]  # type: ignore[assignment]
     """Lists the lives of positions, the last opened first and then by position_id."""
@@ -122,8 +124,9 @@ class PortfolioServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_portfolio_service_pb2.WatchPositionsResponse], _abc.AsyncIterator[_portfolio_service_pb2.WatchPositionsResponse]]:
         """Streams positions: first those open, then each as it changes.
 
-        Changes by the mark price alone may be collapsed; changes by a fill, a payment or a report never are. A position
-        that became flat is sent once more with size zero.
+        Changes by the mark price alone may be collapsed; changes by a fill, a payment or a report never are while the
+        stream is open. One that is resumed brings each position that changed meanwhile once, as it stands. A position that
+        became flat is sent once more with size zero.
         """
 
     @_abc_1.abstractmethod

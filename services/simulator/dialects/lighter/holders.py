@@ -146,6 +146,14 @@ class Holders:
         self._subs += 1
         return self._add(Holder(SUBS_BELOW - self._subs, master.wallet, master.index, now_us // 1_000_000))
 
+    def knows(self, index: int) -> bool:
+        """Say whether there is such an account."""
+        return index in self._accounts
+
+    def stand_in(self, index: int, now_us: int) -> Holder:
+        """Make the account of an integrator that a client names: on the venue it exists, and nobody here owns it."""
+        return self._add(Holder(index, (1 << 159) + index, index, now_us // 1_000_000))
+
     def _add(self, holder: Holder) -> Holder:
         self._accounts[holder.index] = holder
         self._wallets.setdefault(holder.wallet, []).append(holder.index)

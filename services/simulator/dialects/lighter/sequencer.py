@@ -102,7 +102,8 @@ class Sequencer:
             return
         if tx.type in _NO_WALLET:
             other = tx.number("ToAccountIndex" if tx.type == transactions.TRANSFER else "IntegratorAccountIndex")
-            if self._holders.get(other).wallet == holder.wallet:
+            strange = tx.type == transactions.APPROVE_INTEGRATOR and not self._holders.knows(other)
+            if not strange and self._holders.get(other).wallet == holder.wallet:
                 return
         try:
             signature = bytes.fromhex(str(tx.fields.get("L1Sig") or "").removeprefix("0x"))
@@ -214,6 +215,9 @@ class Sequencer:
             names = ("MaxPerpsTakerFee", "MaxPerpsMakerFee", "MaxSpotTakerFee", "MaxSpotMakerFee", "ApprovalExpiry")
             approval = Approval(*(tx.number(name) for name in names))
             collector = tx.number("IntegratorAccountIndex")
+            if not self._holders.knows(collector):
+                self._holders.stand_in(collector, at)
+                self._exchange.open_account(collector, tier="standard")
             if approval.expiry_ms == 0:
                 holder.approvals.pop(collector, None)
             else:

@@ -14,14 +14,16 @@ from services.domain.market import HYPERLIQUID
 from services.domain.refusal import Refusal
 from services.vault.model.account import Account, Environment
 from services.vault.model.key import Key
+from services.vault.model.limits import Exposure
 from services.vault.model.setup import FEE_RATE_MAX, Authorization, Method, Plan, Step, StepKind
 from services.vault.peers.hyperliquid.signing import HyperliquidSigning
-from services.vault.peers.markets import Markets, said_no
-from services.vault.peers.secret import Opener
+from services.vault.peers.markets import Markets, exposure_of, said_no
+from services.vault.peers.secret import Opener, erase
 from services.vault.peers.wallet import bad_key, checked, unavailable
 from services.vault.ports import Chance, Clock
 from services.venues.hyperliquid import setup, sign
-from services.venues.hyperliquid.budgets import info_weight
+from services.venues.hyperliquid.asking import AccountInfo
+from services.venues.hyperliquid.budgets import HyperliquidBudgets, info_weight
 from services.venues.hyperliquid.http import PATH, Info
 from services.venues.hyperliquid.wire import answers, info, refusals
 from services.venues.hyperliquid.wire.universe import EMPTY, Universe
@@ -50,6 +52,7 @@ class HyperliquidVenue(HyperliquidSigning):
         self._builder_address = builder
         self._info = Info(rest, clock)  # type: ignore[arg-type]
         self._universe: Universe = EMPTY
+        self._accounts = AccountInfo(rest, HyperliquidBudgets(), clock, ("",))  # type: ignore[arg-type]
         self.marks, self.check = self._listed.marks, self._listed.check
 
     @property
@@ -73,6 +76,15 @@ class HyperliquidVenue(HyperliquidSigning):
 
     async def forget(self) -> None:
         """Hold no secret; nothing here does between two signatures."""
+
+    async def exposure(self, account: Account) -> Exposure:
+        """Return the account's positions and what it is worth."""
+        user = account.venue_account.lower()
+        try:
+            state = await self._accounts.state(user, self._universe, await self._accounts.mode(user))
+        except VenueError as error:
+            raise unavailable(HYPERLIQUID, error) from None
+        return exposure_of(state)
 
     async def next_nonce(self, account: Account, api_key_index: int) -> int:
         """The venue has no order of nonces."""
@@ -120,13 +132,19 @@ class HyperliquidVenue(HyperliquidSigning):
 
     async def generate(self) -> tuple[bytearray, str]:
         """Return a new agent: its secret, and its address."""
-        secret = bytearray(self._chance.secret(32))
-        return secret, self.public_key_of(bytes(secret))
+        raw = self._chance.secret(32)
+        try:
+            return bytearray(raw), self.public_key_of(raw)
+        finally:
+            erase(raw)
 
     def public_key_of(self, secret: bytes) -> str:
         """Return the address of a secret."""
         try:
-            return sign.Key(secret).address
+            key = sign.Key(secret)
+            address = key.address
+            erase(key)
+            return address
         except sign.SignError:
             raise bad_key("32 bytes in hex, as an agent wallet of Hyperliquid has, would pass") from None
 

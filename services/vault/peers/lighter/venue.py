@@ -12,19 +12,22 @@ from urllib.parse import urlencode
 import msgspec
 
 from services.domain.decimals import plain_text
-from services.domain.market import LIGHTER
+from services.domain.market import LIGHTER, Listing
 from services.domain.refusal import Refusal
 from services.vault.model.account import Account, forbids
 from services.vault.model.key import Key
+from services.vault.model.limits import Exposure
 from services.vault.model.setup import Authorization, Method, Plan, Step, StepKind
 from services.vault.peers.lighter.signing import LighterSigning
-from services.vault.peers.markets import Markets, said_no
+from services.vault.peers.markets import Markets, exposure_of, said_no
 from services.vault.peers.secret import Opener
 from services.vault.peers.wallet import bad_key, checked, personal_digest, unavailable
 from services.vault.ports import Clock
 from services.venues.lighter import schnorr
 from services.venues.lighter.signer import with_wallet_signature
+from services.venues.lighter.wire import account as wire
 from services.venues.lighter.wire import encode, payloads, transactions
+from services.venues.lighter.wire.numbers import WireError
 from services.venues.lighter.wire.transactions import Transaction, TxType
 from services.venues.port import VenueError
 from services.venues.rest import Importance, Rest, RestRefusedError
@@ -47,6 +50,7 @@ class LighterVenue(LighterSigning):
         self._listed = Markets(LIGHTER, clock)
         super().__init__(self._listed, chain_id=chain_id, integrator=integrator, clock=clock)
         self._rest = rest
+        self._by_id: dict[int, Listing] = {}
         self.marks, self.check = self._listed.marks, self._listed.check
 
     @property
@@ -60,12 +64,21 @@ class LighterVenue(LighterSigning):
         listings = payloads.listings(data).listings
         self._listed.list_all(listings)
         self.scale_all(listings)
+        self._by_id = {one.venue_market_id: one for one in listings}
         by_id = {one.venue_market_id: one.market for one in listings}
         self._listed.mark_all({by_id[n]: mark for n, mark in payloads.mark_prices(data).items() if n in by_id})
 
     async def look(self) -> None:
         """Read the mark prices. Raises `VenueError`."""
         await self.load()
+
+    async def exposure(self, account: Account) -> Exposure:
+        """Return the account's positions and what it is worth."""
+        row = await self._account(account)
+        try:
+            return exposure_of(wire.account_state(wire.convert(row, wire.RawAccount), self._by_id))
+        except WireError as error:
+            raise unavailable(LIGHTER, error) from None
 
     async def next_nonce(self, account: Account, api_key_index: int) -> int:
         """Return the nonce the venue expects next."""

@@ -66,6 +66,15 @@ def read(data: bytes, *, client_id: str, tx_hash: str, scene: Scene, again: bool
     return Submission(outcomes=(Refused(refusals.explain(code, words, scene)),), nonce=fate)
 
 
+def quota_left(data: bytes) -> int | None:
+    """Return what an answer to a transaction says is left of the volume quota; None where it does not say."""
+    try:
+        left = _ANSWER.decode(data).get("volume_quota_remaining")
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    return left if isinstance(left, int) and not isinstance(left, bool) else None
+
+
 def read_tx(raw: RawTx, *, client_id: str, scene: Scene) -> Outcome:
     """Return what a transaction's own record says: refused by the sequencer, executed, or not yet either."""
     problem = _problem(raw.event_info)

@@ -25,9 +25,12 @@ export const file_perpmesh_routing_v1_certificate: GenFile = /*@__PURE__*/
  *
  *     L_S(m) = m * Q + sum over v in S of min over x of (C_v(x) - m * x)  <=  the least cost with exactly S trading,
  *
- * where x runs over the venue's lots between its smallest and largest size. Each bound below is such an L_S; the
- * smallest of them is below the cost of every plan there is. Recomputing one takes the books, the fees and one search
- * over lots per venue.
+ * where x runs over the venue's lots between its smallest size and the lesser of its largest and what Q leaves when every
+ * other venue of S takes its smallest. Each bound below is such an L_S; the smallest of them is below the cost of every
+ * plan there is. Recomputing one takes the books, the fees and one search over lots per venue.
+ *
+ * A charge per unit (funding, closing, latency, age of the book) is rounded half to even at 12 decimals of a USD, or at
+ * 18 less the decimals of the finest lot where those are more than six. Nothing else is rounded.
  *
  * @generated from message perpmesh.routing.v1.Certificate
  */

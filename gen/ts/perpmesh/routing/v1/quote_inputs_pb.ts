@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file perpmesh/routing/v1/quote_inputs.proto.
  */
 export const file_perpmesh_routing_v1_quote_inputs: GenFile = /*@__PURE__*/
-  fileDesc("CiZwZXJwbWVzaC9yb3V0aW5nL3YxL3F1b3RlX2lucHV0cy5wcm90bxITcGVycG1lc2gucm91dGluZy52MSLtDQoLUXVvdGVJbnB1dHMSKgoEc2lkZRgBIAEoDjIWLnBlcnBtZXNoLnR5cGUudjEuU2lkZUIE4kEBAxIbCgRzaXplGAIgASgJQg3iQQEDukgGcgSYtRgBEjMKCXNpemVfdW5pdBgDIAEoDjIaLnBlcnBtZXNoLnR5cGUudjEuU2l6ZVVuaXRCBOJBAQMSIgoLbGltaXRfcHJpY2UYBCABKAlCDeJBAQO6SAZyBJi1GAESIwoQbWF4X3NsaXBwYWdlX2JwcxgFIAEoDUIE4kEBA0gAiAEBEhkKC3JlZHVjZV9vbmx5GAYgASgIQgTiQQEDEjUKDGhvbGRpbmdfdGltZRgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIE4kEBAxIoChFhcnJpdmFsX21pZF9wcmljZRgIIAEoCUIN4kEBA7pIBnIEmLUYARIhCgp2b2xhdGlsaXR5GAkgASgJQg3iQQEDukgGcgSYtRgBEiIKC3Jpc2tfZmFjdG9yGAogASgJQg3iQQEDukgGcgSYtRgBEjQKCmFzX29mX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEkIKBnZlbnVlcxgMIAMoCzIsLnBlcnBtZXNoLnJvdXRpbmcudjEuUXVvdGVJbnB1dHMuVmVudWVJbnB1dHNCBOJBAQMahgcKC1ZlbnVlSW5wdXRzEhMKBXZlbnVlGAEgASgJQgTiQQEDEhoKDGJvb2tfdmVyc2lvbhgCIAEoBEIE4kEBAxI8CgZsZXZlbHMYAyADKAsyJi5wZXJwbWVzaC5yb3V0aW5nLnYxLlF1b3RlSW5wdXRzLkxldmVsQgTiQQEDEhsKBHRpY2sYBCABKAlCDeJBAQO6SAZyBJC1GAESJwoZcHJpY2Vfc2lnbmlmaWNhbnRfZmlndXJlcxgFIAEoBUIE4kEBAxIcCg5wcmljZV9kZWNpbWFscxgGIAEoBUIE4kEBAxIaCgNsb3QYByABKAlCDeJBAQO6SAZyBJC1GAESHwoIbWluX3NpemUYCCABKAlCDeJBAQO6SAZyBJi1GAESHwoIbWF4X3NpemUYCSABKAlCDeJBAQO6SAZyBJi1GAESOAoEY2FwcxgKIAMoCzIkLnBlcnBtZXNoLnJvdXRpbmcudjEuUXVvdGVJbnB1dHMuQ2FwQgTiQQEDEiUKDnRha2VyX2ZlZV9yYXRlGAsgASgJQg3iQQEDukgGcgSgtRgBEiUKDm1ha2VyX2ZlZV9yYXRlGAwgASgJQg3iQQEDukgGcgSgtRgBEikKEmludGVyZmFjZV9mZWVfcmF0ZRgNIAEoCUIN4kEBA7pIBnIEmLUYARIoChFwbGF0Zm9ybV9mZWVfcmF0ZRgOIAEoCUIN4kEBA7pIBnIEmLUYARIoChFwcmlvcml0eV9mZWVfcmF0ZRgPIAEoCUIN4kEBA7pIBnIEmLUYARIqChNmdW5kaW5nX3JhdGVfaG91cmx5GBAgASgJQg3iQQEDukgGcgSgtRgBEiEKCm1hcmtfcHJpY2UYESABKAlCDeJBAQO6SAZyBJi1GAESMAoHbGF0ZW5jeRgSIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIE4kEBAxIxCghib29rX2FnZRgTIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIE4kEBAxIaCgxmZWVfZGVjaW1hbHMYFCABKAVCBOJBAQMSKAoRY2xvc2luZ19jb3N0X3JhdGUYFSABKAlCDeJBAQO6SAZyBJi1GAESHwoRZmVlX3RhYmxlX3ZlcnNpb24YFiABKAlCBOJBAQMSJAoNcG9zaXRpb25fc2l6ZRgXIAEoCUIN4kEBA7pIBnIEoLUYARpCCgVMZXZlbBIcCgVwcmljZRgBIAEoCUIN4kEBA7pIBnIEkLUYARIbCgRzaXplGAIgASgJQg3iQQEDukgGcgSQtRgBGvcBCgNDYXASPQoEa2luZBgBIAEoDjIpLnBlcnBtZXNoLnJvdXRpbmcudjEuUXVvdGVJbnB1dHMuQ2FwLktpbmRCBOJBAQMSGwoEc2l6ZRgCIAEoCUIN4kEBA7pIBnIEmLUYASKTAQoES2luZBIUChBLSU5EX1VOU1BFQ0lGSUVEEAASDgoKS0lORF9ERVBUSBABEg8KC0tJTkRfTUFSR0lOEAISFwoTS0lORF9QT1NJVElPTl9MSU1JVBADEhQKEEtJTkRfUkVEVUNFX09OTFkQBBIPCgtLSU5EX0JVREdFVBAFEhQKEEtJTkRfT1JERVJfTElNSVQQBkITChFfbWF4X3NsaXBwYWdlX2Jwc2IGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_perpmesh_type_v1_rules, file_perpmesh_type_v1_side, file_perpmesh_type_v1_size_unit]);
+  fileDesc("CiZwZXJwbWVzaC9yb3V0aW5nL3YxL3F1b3RlX2lucHV0cy5wcm90bxITcGVycG1lc2gucm91dGluZy52MSLKDwoLUXVvdGVJbnB1dHMSKgoEc2lkZRgBIAEoDjIWLnBlcnBtZXNoLnR5cGUudjEuU2lkZUIE4kEBAxIbCgRzaXplGAIgASgJQg3iQQEDukgGcgSYtRgBEjMKCXNpemVfdW5pdBgDIAEoDjIaLnBlcnBtZXNoLnR5cGUudjEuU2l6ZVVuaXRCBOJBAQMSIgoLbGltaXRfcHJpY2UYBCABKAlCDeJBAQO6SAZyBJi1GAESIwoQbWF4X3NsaXBwYWdlX2JwcxgFIAEoDUIE4kEBA0gAiAEBEhkKC3JlZHVjZV9vbmx5GAYgASgIQgTiQQEDEjUKDGhvbGRpbmdfdGltZRgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIE4kEBAxIoChFhcnJpdmFsX21pZF9wcmljZRgIIAEoCUIN4kEBA7pIBnIEmLUYARIhCgp2b2xhdGlsaXR5GAkgASgJQg3iQQEDukgGcgSYtRgBEiIKC3Jpc2tfZmFjdG9yGAogASgJQg3iQQEDukgGcgSYtRgBEjQKCmFzX29mX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEkIKBnZlbnVlcxgMIAMoCzIsLnBlcnBtZXNoLnJvdXRpbmcudjEuUXVvdGVJbnB1dHMuVmVudWVJbnB1dHNCBOJBAQMSFAoGbWFya2V0GA0gASgJQgTiQQEDEhwKDnByaWNlX2RlY2ltYWxzGA4gASgFQgTiQQEDEhsKDXNpemVfZGVjaW1hbHMYDyABKAVCBOJBAQMa/wcKC1ZlbnVlSW5wdXRzEhMKBXZlbnVlGAEgASgJQgTiQQEDEhoKDGJvb2tfdmVyc2lvbhgCIAEoBEIE4kEBAxI8CgZsZXZlbHMYAyADKAsyJi5wZXJwbWVzaC5yb3V0aW5nLnYxLlF1b3RlSW5wdXRzLkxldmVsQgTiQQEDEhsKBHRpY2sYBCABKAlCDeJBAQO6SAZyBJC1GAESJwoZcHJpY2Vfc2lnbmlmaWNhbnRfZmlndXJlcxgFIAEoBUIE4kEBAxIcCg5wcmljZV9kZWNpbWFscxgGIAEoBUIE4kEBAxIaCgNsb3QYByABKAlCDeJBAQO6SAZyBJC1GAESHwoIbWluX3NpemUYCCABKAlCDeJBAQO6SAZyBJi1GAESHwoIbWF4X3NpemUYCSABKAlCDeJBAQO6SAZyBJi1GAESOAoEY2FwcxgKIAMoCzIkLnBlcnBtZXNoLnJvdXRpbmcudjEuUXVvdGVJbnB1dHMuQ2FwQgTiQQEDEiUKDnRha2VyX2ZlZV9yYXRlGAsgASgJQg3iQQEDukgGcgSgtRgBEiUKDm1ha2VyX2ZlZV9yYXRlGAwgASgJQg3iQQEDukgGcgSgtRgBEikKEmludGVyZmFjZV9mZWVfcmF0ZRgNIAEoCUIN4kEBA7pIBnIEmLUYARIoChFwbGF0Zm9ybV9mZWVfcmF0ZRgOIAEoCUIN4kEBA7pIBnIEmLUYARIoChFwcmlvcml0eV9mZWVfcmF0ZRgPIAEoCUIN4kEBA7pIBnIEmLUYARIqChNmdW5kaW5nX3JhdGVfaG91cmx5GBAgASgJQg3iQQEDukgGcgSgtRgBEiEKCm1hcmtfcHJpY2UYESABKAlCDeJBAQO6SAZyBJi1GAESMAoHbGF0ZW5jeRgSIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIE4kEBAxIxCghib29rX2FnZRgTIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIE4kEBAxIaCgxmZWVfZGVjaW1hbHMYFCABKAVCBOJBAQMSKAoRY2xvc2luZ19jb3N0X3JhdGUYFSABKAlCDeJBAQO6SAZyBJi1GAESHwoRZmVlX3RhYmxlX3ZlcnNpb24YFiABKAlCBOJBAQMSJAoNcG9zaXRpb25fc2l6ZRgXIAEoCUIN4kEBA7pIBnIEoLUYARIjCgxtaW5fbm90aW9uYWwYGCABKAlCDeJBAQO6SAZyBJi1GAESGAoKYWNjb3VudF9pZBgZIAEoCUIE4kEBAxIaCgxtYXhfbGV2ZXJhZ2UYGiABKAVCBOJBAQMSHAoOc2VsbHNfcHJpb3JpdHkYGyABKAhCBOJBAQMaQgoFTGV2ZWwSHAoFcHJpY2UYASABKAlCDeJBAQO6SAZyBJC1GAESGwoEc2l6ZRgCIAEoCUIN4kEBA7pIBnIEkLUYARqKAgoDQ2FwEj0KBGtpbmQYASABKA4yKS5wZXJwbWVzaC5yb3V0aW5nLnYxLlF1b3RlSW5wdXRzLkNhcC5LaW5kQgTiQQEDEhsKBHNpemUYAiABKAlCDeJBAQO6SAZyBJi1GAEipgEKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEg4KCktJTkRfREVQVEgQARIPCgtLSU5EX01BUkdJThACEhcKE0tJTkRfUE9TSVRJT05fTElNSVQQAxIUChBLSU5EX1JFRFVDRV9PTkxZEAQSDwoLS0lORF9CVURHRVQQBRIUChBLSU5EX09SREVSX0xJTUlUEAYSEQoNS0lORF9TTElQUEFHRRAHQhMKEV9tYXhfc2xpcHBhZ2VfYnBzYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_perpmesh_type_v1_rules, file_perpmesh_type_v1_side, file_perpmesh_type_v1_size_unit]);
 
 /**
  * Everything a quote was made from: with it anyone can recompute the costs and check the certificate.
@@ -111,6 +111,27 @@ export type QuoteInputs = Message<"perpmesh.routing.v1.QuoteInputs"> & {
    * @generated from field: repeated perpmesh.routing.v1.QuoteInputs.VenueInputs venues = 12;
    */
   venues: QuoteInputs_VenueInputs[];
+
+  /**
+   * The market.
+   *
+   * @generated from field: string market = 13;
+   */
+  market: string;
+
+  /**
+   * How many decimals prices have at most, over all venues.
+   *
+   * @generated from field: int32 price_decimals = 14;
+   */
+  priceDecimals: number;
+
+  /**
+   * How many decimals sizes have at most, over all venues.
+   *
+   * @generated from field: int32 size_decimals = 15;
+   */
+  sizeDecimals: number;
 };
 
 /**
@@ -287,6 +308,34 @@ export type QuoteInputs_VenueInputs = Message<"perpmesh.routing.v1.QuoteInputs.V
    * @generated from field: string position_size = 23;
    */
   positionSize: string;
+
+  /**
+   * The venue's smallest notional, a decimal in USD, where `min_size` comes from it. Empty where it does not.
+   *
+   * @generated from field: string min_notional = 24;
+   */
+  minNotional: string;
+
+  /**
+   * The account it trades from. Empty on the public basis.
+   *
+   * @generated from field: string account_id = 25;
+   */
+  accountId: string;
+
+  /**
+   * The leverage of the account's margin; zero where it is not known.
+   *
+   * @generated from field: int32 max_leverage = 26;
+   */
+  maxLeverage: number;
+
+  /**
+   * Whether the venue sells priority.
+   *
+   * @generated from field: bool sells_priority = 27;
+   */
+  sellsPriority: boolean;
 };
 
 /**
@@ -406,6 +455,13 @@ export enum QuoteInputs_Cap_Kind {
    * @generated from enum value: KIND_ORDER_LIMIT = 6;
    */
   ORDER_LIMIT = 6,
+
+  /**
+   * The depth of the book within the slippage limit, which holds for the venue's own average price.
+   *
+   * @generated from enum value: KIND_SLIPPAGE = 7;
+   */
+  SLIPPAGE = 7,
 }
 
 /**

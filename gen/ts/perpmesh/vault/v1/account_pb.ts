@@ -326,7 +326,8 @@ export type TradingLimits = Message<"perpmesh.vault.v1.TradingLimits"> & {
   maxOrdersPerMinute: number;
 
   /**
-   * How far a price may be from the mark price, in basis points. Absent: 1000.
+   * How far a price may be beyond the mark price on the side that costs its owner, in basis points: above it for a buy,
+   * below it for a sell. Absent: 1000.
    *
    * @generated from field: optional uint32 price_band_bps = 8;
    */

@@ -1,0 +1,142 @@
+"""Wires the execution room: `python -m services.execution`."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Final
+
+from services.chassis import ids
+from services.chassis.auth_feed import feed_of, start_feed
+from services.chassis.client import Peer
+from services.chassis.clock import SYSTEM
+from services.chassis.migrate import require_current
+from services.chassis.postgres import Database
+from services.chassis.room import run_room, start_probes
+from services.chassis.server import Server
+from services.chassis.tasks import Supervisor
+from services.chassis.telemetry import log
+from services.chassis.valkey_bus import ValkeyBus
+from services.domain.pages import Pager
+from services.execution.app.intake import Intake
+from services.execution.app.watcher import Watcher
+from services.execution.app.worker import Worker
+from services.execution.config import Config
+from services.execution.peers.routing import RoutingPeer
+from services.execution.peers.vault import VaultPeer
+from services.execution.peers.venues import ConfiguredVenues
+from services.execution.ports import Work
+from services.execution.rpc.operator import OperatorRpc
+from services.execution.rpc.scribe import ProtoScribe
+from services.execution.rpc.service import ExecutionRpc
+from services.execution.store.lists import PostgresLists
+from services.execution.store.log import LogReader, Relay
+from services.execution.store.orders import PostgresOrders
+from services.venues.hyperliquid import venue as hyperliquid
+from services.venues.lighter import venue as lighter
+
+ROOM = "execution"
+PUBLIC: Final = "perpmesh.execution.v1.ExecutionService"
+INTERNAL: Final = "perpmesh.execution.v1.OperatorService"
+_URLS: Final = {
+    ("hyperliquid", "mainnet"): hyperliquid.MAINNET_URL, ("hyperliquid", "testnet"): hyperliquid.TESTNET_URL,
+    ("lighter", "mainnet"): lighter.MAINNET_URL, ("lighter", "testnet"): lighter.TESTNET_URL,
+}  # fmt: skip
+
+
+class _Chance:
+    """The port `Chance` over the chassis."""
+
+    def uuid(self) -> uuid.UUID:
+        """Return a new id."""
+        return ids.new_uuid()
+
+
+async def main(config: Config, stop: asyncio.Event) -> None:
+    """Wire the room, serve it, and drain when told to stop."""
+    tls = config.chassis.server.tls
+    database = await Database.open(ROOM, config.postgres)
+    vault = Peer(config.signer_address, tls=tls, part="vault")
+    routing = Peer(config.routing_address, tls=tls, part="routing")
+    try:
+        async with database.acquire() as connection:
+            await require_current(connection, ROOM)
+        async with ValkeyBus(config.bus) as bus:
+            await _serve(config, stop, database=database, vault=vault, routing=routing, bus=bus)
+    finally:
+        await vault.close()
+        await routing.close()
+        await database.close()
+
+
+async def _serve(
+    config: Config, stop: asyncio.Event, *, database: Database, vault: Peer, routing: Peer, bus: ValkeyBus
+) -> None:
+    clock, scribe = SYSTEM, ProtoScribe()
+    keys = VaultPeer(vault, clock)
+    venues = ConfiguredVenues(config.places(_URLS), clock, keys.token)
+    relay = Relay(database, config.bus, scribe, clock)
+    orders = PostgresOrders(database, scribe, clock, wake=relay.wake)
+    worker = Worker(
+        orders=orders,
+        accounts=keys,
+        signer=keys,
+        venues=venues,
+        clock=clock,
+        tell_fault=_tell,
+        parallel=config.parallel,
+    )
+    watcher = Watcher(orders=orders, accounts=keys, venues=venues, clock=clock)
+    intake = Intake(
+        orders=orders,
+        accounts=keys,
+        planner=RoutingPeer(routing),
+        venues=venues,
+        clock=clock,
+        chance=_Chance(),
+        wake=worker.wake,
+    )
+    reader = LogReader(database)
+    pager = Pager((config.page_secret or ids.token()).encode())
+    service = ExecutionRpc(  # type: ignore[abstract]  # what is not defined is not served
+        intake=intake, lists=PostgresLists(database), log=reader, bell=relay, pager=pager, clock=clock
+    )
+
+    def ready() -> str | None:
+        return venues.waiting
+
+    feed = feed_of(config.auth, config.chassis.server.tls.callers)
+    server = Server(ROOM, config.chassis.server, ready=ready, verifier=feed.verifier if feed else None)
+    server.add(PUBLIC, service)
+    server.add(INTERNAL, OperatorRpc(reader))  # type: ignore[abstract]  # likewise
+    probes = await start_probes(config.chassis.telemetry, ready)
+    try:
+        async with Supervisor() as tasks:
+            start_feed(feed, tasks, bus)
+            tasks.start("venues", venues.run)
+            tasks.start("relay", relay.run)
+            tasks.start("worker", worker.run)
+            tasks.start("watcher", watcher.run)
+            await server.start()
+            await tasks.wait(stop)
+            service.drain()
+            await server.stop()
+    finally:
+        await venues.close()
+        if probes is not None:
+            await probes.close()
+
+
+def _tell(work: Work, error: Exception) -> None:
+    log.warning(
+        "leg.again",
+        order_id=str(work.order.order_id),
+        leg_id=str(work.leg.leg_id),
+        venue=work.leg.venue,
+        state=work.leg.state.value,
+        error=error,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_room(ROOM, Config, main))

@@ -1,0 +1,225 @@
+"""Taking orders in: look, plan, decide, make durable. Sending is another's work, resumable after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from services.domain.decimals import Price, Size, plain_text, rounding
+from services.domain.errors import DomainError, Reason
+from services.domain.refusal import Refusal, RefusalReason
+from services.execution.model.leg import Leg
+from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
+from services.execution.ports import Accounts, Chance, Clock, Orders, Planner, Route, TradingAccount, Venues, Wake
+from services.venues.actions import ActionError, OrderTerms, OrderType, TimeInForce
+
+SLIPPAGE_BPS_DEFAULT: Final = 100
+"""What bounds a market order that states no limit."""
+BPS: Final = Decimal(10_000)
+
+
+class Intake:
+    """The use cases of a caller's own orders."""
+
+    def __init__(
+        self,
+        *,
+        orders: Orders,
+        accounts: Accounts,
+        planner: Planner,
+        venues: Venues,
+        clock: Clock,
+        chance: Chance,
+        wake: Wake,
+    ) -> None:
+        self._orders = orders
+        self._accounts = accounts
+        self._planner = planner
+        self._venues = venues
+        self._clock = clock
+        self._chance = chance
+        self._wake = wake
+
+    async def place(self, user_id: UUID, wanted: NewOrder) -> Order:
+        """Accept an order, make it durable, then have it sent."""
+        known = await self._orders.by_request(user_id, wanted.request_id)
+        if known is not None:
+            return known.answer_to(wanted)
+        order_id = self._chance.uuid()
+        empty = self._empty(user_id, order_id, wanted)
+        accounts = await self._chosen(user_id, wanted)
+        if isinstance(accounts, Refusal):
+            order = denied(empty, accounts)
+        else:
+            order = await self._planned(empty, wanted, accounts)
+        kept = await self._orders.add(order)
+        self._wake()
+        return kept.answer_to(wanted)
+
+    async def cancel(self, user_id: UUID, order_id: UUID) -> Order:
+        """Ask for what is open of an order to be canceled; one that has ended is answered as it is."""
+        order = await self._orders.want_cancel(user_id, order_id)
+        if order is None:
+            raise unknown_order(order_id)
+        self._wake()
+        return order
+
+    async def get(self, user_id: UUID, order_id: UUID) -> Order:
+        """Return an order of the caller's."""
+        order = await self._orders.get(user_id, order_id)
+        if order is None:
+            raise unknown_order(order_id)
+        return order
+
+    def _empty(self, user_id: UUID, order_id: UUID, wanted: NewOrder) -> Order:
+        now = self._clock.now()
+        return Order(
+            order_id=order_id,
+            user_id=user_id,
+            request_id=wanted.request_id,
+            digest=wanted.digest,
+            market=wanted.market,
+            side=wanted.side,
+            size=wanted.size,
+            type=wanted.type,
+            limit_price=wanted.limit_price,
+            time_in_force=wanted.time_in_force,
+            reduce_only=wanted.reduce_only,
+            client_order_id=wanted.client_order_id,
+            quote_id=wanted.quote_id,
+            max_slippage_bps=wanted.max_slippage_bps,
+            legs=(),
+            create_time=now,
+            update_time=now,
+        )
+
+    async def _chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
+        """Return at most one account a venue, of one environment, or why there is none."""
+        every = await self._accounts.of_user(user_id)
+        if wanted.account_ids:
+            named = {one.account_id: one for one in every}
+            missing = [one for one in wanted.account_ids if one not in named]
+            if missing:
+                raise DomainError(
+                    Reason.RESOURCE_UNKNOWN,
+                    f"There is no account {missing[0]} of yours.",
+                    metadata={"field": "account_ids", "account_id": str(missing[0])},
+                )
+            chosen = [named[one] for one in wanted.account_ids]
+        else:
+            chosen = [one for one in every if one.is_default]
+        chosen = [one for one in chosen if _allowed(one.venue, wanted)]
+        if len({one.environment for one in chosen}) > 1:
+            return mesh_says_no(
+                RefusalReason.NO_ACCOUNT,
+                "The accounts are of different environments.",
+                "Name accounts of one environment in account_ids.",
+                field="account_ids",
+            )
+        able = [one for one in chosen if one.can_trade]
+        if able:
+            return able
+        why = chosen[0].why_not if chosen else "There is no account at a venue that is allowed."
+        return mesh_says_no(RefusalReason.NO_ACCOUNT, why, "Add an account and set up a key.", field="account_ids")
+
+    async def _planned(self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount]) -> Order:
+        if wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL:
+            route = await self._planner.plan(wanted, accounts, order.order_id)
+            if route.refusal is not None:
+                return denied(order, route.refusal)
+            by_venue = {one.venue: one for one in accounts}
+            price = self._price(wanted, route)
+            parts = [(by_venue[leg.venue], leg.size, price) for leg in route.legs if leg.venue in by_venue]
+            order = replace(order, size=route.size, quote_id=route.quote_id)
+        elif len(accounts) > 1:
+            at = " and ".join(sorted(one.venue for one in accounts))
+            refusal = mesh_says_no(
+                RefusalReason.NOT_SUPPORTED,
+                f"An order that rests is placed at one venue, and it could go to {at}.",
+                "Name one of them in venue.",
+                field="venue",
+            )
+            return denied(order, refusal)
+        else:
+            assert wanted.limit_price is not None, "the contract demands it of orders that rest"
+            parts = [(accounts[0], wanted.size, wanted.limit_price)]
+        try:
+            legs = tuple(self._leg(order, number, *part) for number, part in enumerate(parts, 1))
+        except ActionError as error:
+            reason = RefusalReason.SIZE_TOO_SMALL if error.field == "size" else RefusalReason.PRICE_OFF_TICK
+            if error.field == "market":
+                reason = RefusalReason.MARKET_NOT_LISTED
+            return denied(order, mesh_says_no(reason, error.problem, field=error.field))
+        off = next(
+            (leg for leg in legs if wanted.limit_price is not None and leg.limit_price != wanted.limit_price), None
+        )
+        if off is not None and wanted.type is OrderType.LIMIT:
+            refusal = mesh_says_no(
+                RefusalReason.PRICE_OFF_TICK,
+                f"The price {plain_text(wanted.limit_price or Decimal(0))} is not on the price grid of {off.venue}.",
+                f"{plain_text(off.limit_price)} would pass.",
+                field="limit_price",
+                venue=off.venue,
+            )
+            return denied(order, replace(refusal, passing_value=plain_text(off.limit_price)))
+        size = sum((leg.size for leg in legs), Decimal(0))
+        return replace(order, size=size, legs=legs)
+
+    def _price(self, wanted: NewOrder, route: Route) -> Decimal:
+        """Return the worst price of an immediate order: its limit, or the mid price and the slippage allowed."""
+        if wanted.limit_price is not None:
+            return wanted.limit_price
+        slippage = SLIPPAGE_BPS_DEFAULT if wanted.max_slippage_bps is None else wanted.max_slippage_bps
+        with rounding():
+            return route.arrival_mid_price * (1 + wanted.side.sign * slippage / BPS)
+
+    def _leg(self, order: Order, number: int, account: TradingAccount, size: Decimal, price: Decimal) -> Leg:
+        leg_id = self._chance.uuid()
+        terms = self._venues.at(account.venue, account.environment).rounded(
+            OrderTerms(
+                market=order.market,
+                venue_market_id=0,
+                side=order.side,
+                size=Size(size),
+                limit_price=Price(price),
+                type=order.type,
+                time_in_force=order.time_in_force,
+                client_id=venue_client_id(account.venue, leg_id),
+                reduce_only=order.reduce_only,
+            )
+        )
+        return Leg(
+            leg_id=leg_id,
+            number=number,
+            venue=account.venue,
+            account_id=account.account_id,
+            market=order.market,
+            venue_market_id=terms.venue_market_id,
+            side=order.side,
+            size=terms.size,
+            limit_price=terms.limit_price,
+            type=order.type,
+            time_in_force=order.time_in_force,
+            reduce_only=order.reduce_only,
+            client_id=terms.client_id,
+            create_time=order.create_time,
+            update_time=order.create_time,
+        )
+
+
+def _allowed(venue: str, wanted: NewOrder) -> bool:
+    if wanted.venue:
+        return venue == wanted.venue
+    return (not wanted.venues or venue in wanted.venues) and venue not in wanted.excluded
+
+
+def unknown_order(order_id: UUID) -> DomainError:
+    """Return the refusal of an order that is not the caller's."""
+    return DomainError(
+        Reason.RESOURCE_UNKNOWN,
+        f"There is no order {order_id} of yours.",
+        metadata={"field": "order_id", "order_id": str(order_id)},
+    )

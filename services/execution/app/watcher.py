@@ -1,0 +1,121 @@
+"""Listening to accounts: their private streams, reconciled after every connection; what they say goes to the record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from services.domain.errors import DomainError
+from services.domain.feed import FeedState
+from services.execution.model.evidence import apply_record, trades_of
+from services.execution.model.leg import Evidence, Leg
+from services.execution.ports import Accounts, Clock, Observed, Orders, TradingAccount, Venues
+from services.venues.account import AccountState, Fees, OrderRecord
+from services.venues.port import VenueError
+from services.venues.trading import (
+    AccountEvent,
+    BalancesSeen,
+    FillsSeen,
+    FundingSeen,
+    OrdersSeen,
+    PositionsSeen,
+    StateSeen,
+    StreamChanged,
+    TradingVenue,
+)
+
+LOOK_S: Final = 2.0
+"""How often new accounts are looked for."""
+STATE_S: Final = 10.0
+"""How often an account is asked for as a whole, beside what its stream tells."""
+ACCOUNTS_MAX: Final = 500
+"""Accounts listened to by one process. Hyperliquid allows ten users an address: beyond, streams are refused there."""
+AGAIN_S: Final = 2.0
+OVERLAP_MS: Final = 60_000
+"""How far back trades are asked for beyond the last that was counted; those known count once."""
+
+
+class Watcher:
+    """Every account's stream."""
+
+    def __init__(self, *, orders: Orders, accounts: Accounts, venues: Venues, clock: Clock) -> None:
+        self._orders = orders
+        self._accounts = accounts
+        self._venues = venues
+        self._clock = clock
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self.live: set[UUID] = set()
+
+    async def run(self) -> None:
+        """Listen to every account that can trade, and to new ones, until canceled."""
+        try:
+            while True:
+                try:
+                    every = await self._accounts.every()
+                except DomainError:
+                    every = ()
+                for account in every:
+                    if account.account_id not in self._tasks and account.can_trade and len(self._tasks) < ACCOUNTS_MAX:
+                        self._tasks[account.account_id] = asyncio.create_task(self._follow(account))
+                await self._clock.sleep(LOOK_S)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _follow(self, account: TradingAccount) -> None:
+        while True:
+            try:
+                venue = self._venues.at(account.venue, account.environment)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._listen(account, venue))
+                    group.create_task(self._states(account, venue))
+            except* (VenueError, DomainError):
+                self.live.discard(account.account_id)
+            await self._clock.sleep(AGAIN_S)
+
+    async def _listen(self, account: TradingAccount, venue: TradingVenue) -> None:
+        since_ms = max(0, await self._orders.last_fill_ms(account.account_id) - OVERLAP_MS)
+
+        async def emit(event: AccountEvent) -> None:
+            await self._take(account, event)
+
+        await venue.watch(account.ref, emit, since_ms=since_ms)
+
+    async def _states(self, account: TradingAccount, venue: TradingVenue) -> None:
+        while True:
+            try:
+                state, fees = await venue.state(account.ref), await venue.fees(account.ref)
+                await self._observe(account, state, fees=fees)
+            except VenueError:
+                pass  # the stream tells what it can meanwhile
+            await self._clock.sleep(STATE_S)
+
+    async def _take(self, account: TradingAccount, event: AccountEvent) -> None:
+        now = self._clock.now()
+        if isinstance(event, FillsSeen):
+            await self._orders.record(account, trades_of(account.account_id, account.venue, event.fills, now))
+        elif isinstance(event, OrdersSeen):
+            for record in event.orders:
+                await self._orders.told(account, record.order_id, record.client_id, _learner(record, now))
+        elif isinstance(event, StateSeen):
+            await self._observe(account, event.state)
+        elif isinstance(event, FundingSeen):
+            await self._orders.observe(Observed(account=account, receive_time=now, funding=event.payments))
+        elif isinstance(event, StreamChanged):
+            if event.state is FeedState.LIVE:
+                self.live.add(account.account_id)
+            else:
+                self.live.discard(account.account_id)
+        else:
+            assert isinstance(event, PositionsSeen | BalancesSeen), "every kind of event is taken"
+
+    async def _observe(self, account: TradingAccount, state: AccountState, *, fees: Fees | None = None) -> None:
+        await self._orders.observe(Observed(account=account, receive_time=self._clock.now(), state=state, fees=fees))
+
+
+def _learner(record: OrderRecord, now: datetime) -> Callable[[Leg], Leg]:
+    return lambda leg: apply_record(leg, record, now, Evidence.STREAM)

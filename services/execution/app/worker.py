@@ -1,0 +1,303 @@
+"""Sending orders: one leg at a time under a lease, by its state alone, so that a crash and a start are one path.
+
+    PREPARED, SIGNED     sign (the vault repeats itself for the same leg), note that it is sent, post
+    SUBMITTED, UNKNOWN   trace; while the bytes can still land, post the identical ones again
+    OPEN, PARTIALLY...   look it up now and then: what the stream missed; cancel where that is wanted
+
+A leg is noted as sent before its bytes leave, so nothing that may have arrived is ever taken for unsent. Unknown is
+left only by evidence. Bytes of one account are posted one after another: Lighter's order of nonces demands it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from services.domain.decimals import Price, Size
+from services.domain.errors import DomainError, Reason
+from services.domain.refusal import Refusal
+from services.execution.model.evidence import apply_outcome, apply_record, trades_of
+from services.execution.model.leg import Evidence, Leg, LegState, Told, tell
+from services.execution.ports import Accounts, Clock, Orders, Signer, TradingAccount, Venues, Work
+from services.venues.actions import Cancel, OrderReference, OrderTerms, Place
+from services.venues.port import VenueError
+from services.venues.trading import Accepted, NonceFate, SignedBytes, TradingVenue, Unknown
+
+_KEY_INDEX: Final = re.compile(rb'"ApiKeyIndex":([0-9]{1,3})')
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LEASE_S: Final = 30.0
+CLAIM_MAX: Final = 16
+RESEND_MAX: Final = 3
+"""How often identical bytes are posted in all; after that the venue is only asked."""
+SOON_S, CALM_S = 0.5, 10.0
+"""When a leg is looked at again: while its outcome is open, and while it rests."""
+RETRY_S: Final = 1.0
+"""Pause before another attempt where nothing more is known."""
+STREAM_S: Final = 1.0
+"""How long the stream has to tell the end of an immediate order before it is looked up."""
+
+
+class Worker:
+    """Does what is due."""
+
+    def __init__(
+        self,
+        *,
+        orders: Orders,
+        accounts: Accounts,
+        signer: Signer,
+        venues: Venues,
+        clock: Clock,
+        tell_fault: Callable[[Work, Exception], None],
+        parallel: int = 32,
+    ) -> None:
+        self._orders = orders
+        self._accounts = accounts
+        self._signer = signer
+        self._venues = venues
+        self._clock = clock
+        self._tell = tell_fault
+        self._parallel = parallel
+        self._due = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._lines: defaultdict[UUID, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._known: dict[UUID, TradingAccount] = {}
+
+    def wake(self) -> None:
+        """Look at once."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Claim and do what is due until canceled; canceled work ends where it stands and is taken up again."""
+        try:
+            while True:
+                room = self._parallel - len(self._running)
+                works = await self._orders.claim(min(CLAIM_MAX, room), LEASE_S) if room > 0 else ()
+                for work in works:
+                    task = asyncio.create_task(self._do(work))
+                    self._running.add(task)
+                    task.add_done_callback(self._running.discard)
+                if not works:
+                    self._due.clear()
+                    try:
+                        async with asyncio.timeout(0.25):
+                            await self._due.wait()
+                    except TimeoutError:
+                        continue
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _do(self, work: Work) -> None:
+        try:
+            account = await self._account(work)
+            venue = self._venues.at(account.venue, account.environment)
+            state = work.leg.state
+            if state in (LegState.PREPARED, LegState.SIGNED):
+                await self._send(work, account, venue)
+            elif state in (LegState.SUBMITTED, LegState.SUBMIT_UNKNOWN):
+                await self._resolve(work, account, venue)
+            elif not state.is_final:
+                await self._tend(work, account, venue)
+            else:
+                await self._orders.change(work, _same, due_s=CALM_S)
+        except (DomainError, VenueError) as error:
+            self._tell(work, error)
+            await self._later(work)
+        except Exception as error:  # a fault of ours: it is told, and the leg is taken up again when its lease ends
+            self._tell(work, error)
+
+    async def _later(self, work: Work) -> None:
+        """Nothing more is known than before: what was kept stands, and it is looked at again."""
+        try:
+            await self._orders.change(work, _same, due_s=RETRY_S)
+        except DomainError:
+            return  # the database is away too: the lease ends by itself
+
+    async def _account(self, work: Work) -> TradingAccount:
+        known = self._known.get(work.leg.account_id)
+        if known is None:
+            for one in await self._accounts.of_user(work.order.user_id):
+                self._known[one.account_id] = one
+            known = self._known.get(work.leg.account_id)
+        if known is None:
+            raise DomainError(Reason.RESOURCE_UNKNOWN, f"The account {work.leg.account_id} is gone.")
+        return known
+
+    async def _send(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
+        """Sign and post a leg for the first time."""
+        if work.leg.cancel_wanted:
+            await self._orders.change(work, self._teller(Told.CANCEL, Evidence.NOT_SENT), due_s=CALM_S)
+            return
+        async with self._lines[work.leg.account_id]:
+            signed = await self._signer.sign(work, account, place_of(work.leg), 0)
+            if isinstance(signed, Refusal):
+                deny = self._teller(Told.DENY, Evidence.NOT_SENT, refusal=signed)
+                await self._orders.change(work, deny, due_s=CALM_S)
+                return
+            if signed.expire_time_ms <= self._clock.time_ns() // 1_000_000:
+                await self._signer.settle(work, 0, NonceFate.NOT_SENT, accepted=False)
+                await self._orders.change(work, self._teller(Told.EXPIRE, Evidence.NOT_SENT), due_s=CALM_S)
+                return
+            await self._post(work, account, venue, signed)
+
+    async def _post(self, work: Work, account: TradingAccount, venue: TradingVenue, signed: SignedBytes) -> None:
+        """Note that bytes are sent, post them, and keep what came of it."""
+        again = work.leg.send_count > 0
+        now = self._clock.now()
+        key_index = key_index_of(signed)
+
+        def sending(leg: Leg) -> Leg:
+            known = replace(
+                leg,
+                transaction_hash=signed.transaction_hash,
+                nonce=signed.nonce,
+                key_index=key_index,
+                expire_ms=signed.expire_time_ms,
+                resolve_time=_EPOCH + timedelta(milliseconds=signed.expire_time_ms),
+            )
+            return tell(tell(known, Told.SIGN, Evidence.NOT_SENT, now), Told.SEND, Evidence.UNSPECIFIED, now)
+
+        sent = await self._orders.change(work, sending, due_s=LEASE_S)
+        if sent is None:
+            return  # another worker holds the leg by now: it sends the same bytes, or has
+        ref = replace(account.ref, api_key_index=key_index)
+        submission = await asyncio.shield(venue.submit(ref, signed, again=again))
+        outcome = submission.outcomes[0]
+        if submission.nonce is NonceFate.NOT_SENT and not again:
+            # Surely nothing left this machine: the same bytes go later.
+            await self._orders.change(sent, _unsent, due_s=RETRY_S)
+            return
+        if submission.nonce not in (NonceFate.UNKNOWN, NonceFate.NOT_SENT):
+            await self._signer.settle(sent, 0, submission.nonce, accepted=isinstance(outcome, Accepted))
+        now = self._clock.now()
+        due_s = SOON_S if isinstance(outcome, Unknown) else STREAM_S
+        await self._orders.change(sent, lambda leg: apply_outcome(leg, outcome, now), due_s=due_s)
+
+    async def _resolve(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
+        """Find out what became of bytes that may have been acted on."""
+        leg = work.leg
+        async with self._lines[leg.account_id]:
+            ref = replace(account.ref, api_key_index=leg.key_index)
+            (outcome, *_) = await venue.trace(ref, bytes_of(leg))
+            now = self._clock.now()
+            if isinstance(outcome, Unknown):
+                alive = leg.expire_ms > self._clock.time_ns() // 1_000_000
+                if alive and leg.acknowledge_time is None and leg.send_count < RESEND_MAX:
+                    signed = await self._signer.sign(work, account, place_of(leg), 0)
+                    if not isinstance(signed, Refusal):
+                        await self._post(work, account, venue, signed)
+                        return
+                lose = _same if leg.acknowledge_time else self._teller(Told.LOSE, Evidence.UNSPECIFIED)
+                await self._orders.change(work, lose, due_s=SOON_S * min(10, 1 + leg.send_count))
+                return
+            found = apply_outcome(leg, outcome, now, evidence=Evidence.LOOKUP)
+            if leg.acknowledge_time is None:
+                fate = NonceFate.FREE if found.state is LegState.FAILED else NonceFate.USED
+                await self._signer.settle(work, 0, fate, accepted=isinstance(outcome, Accepted))
+            kept = await self._orders.change(
+                work, lambda one: apply_outcome(one, outcome, now, evidence=Evidence.LOOKUP), due_s=STREAM_S
+            )
+        if kept is not None and not kept.leg.is_final:
+            await self._look(kept, account, venue)
+
+    async def _tend(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
+        """Cancel where that is wanted, then look the leg up."""
+        if work.leg.cancel_wanted:
+            await self._cancel(work, account, venue)
+        else:
+            await self._look(work, account, venue)
+
+    async def _look(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
+        """Ask the venue how an order stands, and for the trades that the stream did not tell."""
+        leg = work.leg
+        record = await venue.order(account.ref, reference_of(leg))
+        if record is not None and (record.filled is None or record.filled > leg.filled or record.status.is_final):
+            since = (leg.submit_time or leg.create_time) - timedelta(seconds=5)
+            fills = await venue.fills(account.ref, since_ms=int(since.timestamp() * 1_000))
+            trades = trades_of(account.account_id, account.venue, fills, self._clock.now())
+            await self._orders.record(account, trades)
+        now = self._clock.now()
+
+        def learned(current: Leg) -> Leg:
+            return current if record is None else apply_record(current, record, now, Evidence.LOOKUP)
+
+        await self._orders.change(work, learned, due_s=CALM_S if leg.may_rest else STREAM_S)
+
+    async def _cancel(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
+        number = work.leg.action_number + 1
+        async with self._lines[work.leg.account_id]:
+            kept = await self._orders.change(work, lambda leg: replace(leg, action_number=number), due_s=LEASE_S)
+            if kept is None:
+                return
+            signed = await self._signer.sign(kept, account, Cancel(orders=(reference_of(work.leg),)), number)
+            if isinstance(signed, Refusal):
+                await self._orders.change(kept, _same, due_s=CALM_S)
+                return
+            ref = replace(account.ref, api_key_index=key_index_of(signed))
+            submission = await asyncio.shield(venue.submit(ref, signed))
+            if submission.nonce is not NonceFate.UNKNOWN:
+                accepted = isinstance(submission.outcomes[0], Accepted)
+                await self._signer.settle(kept, number, submission.nonce, accepted=accepted)
+        await self._look(kept, account, venue)
+
+    def _teller(self, told: Told, evidence: Evidence, *, refusal: Refusal | None = None) -> Callable[[Leg], Leg]:
+        now = self._clock.now()
+        return lambda leg: tell(leg, told, evidence, now, refusal=refusal)
+
+
+def _same(leg: Leg) -> Leg:
+    return leg
+
+
+def _unsent(leg: Leg) -> Leg:
+    """Return a leg whose bytes exist and did not leave."""
+    return replace(leg, state=LegState.SIGNED, send_count=0, submit_time=None, resolve_time=None)
+
+
+def place_of(leg: Leg) -> Place:
+    """Return what is signed to place a leg: a function of the leg, so that it is the same after any crash."""
+    return Place(
+        orders=(
+            OrderTerms(
+                market=leg.market,
+                venue_market_id=leg.venue_market_id,
+                side=leg.side,
+                size=Size(leg.size),
+                limit_price=Price(leg.limit_price),
+                type=leg.type,
+                time_in_force=leg.time_in_force,
+                client_id=leg.client_id,
+                reduce_only=leg.reduce_only,
+            ),
+        )
+    )
+
+
+def bytes_of(leg: Leg) -> SignedBytes:
+    """Return what tracing needs of a leg's bytes, which are the vault's to keep."""
+    return SignedBytes(
+        body=b"",
+        action=place_of(leg),
+        nonce=leg.nonce,
+        expire_time_ms=leg.expire_ms,
+        transaction_hash=leg.transaction_hash,
+    )
+
+
+def key_index_of(signed: SignedBytes) -> int:
+    """Return the number of the API key in a transaction of Lighter's; 0 where there are no numbered keys."""
+    found = _KEY_INDEX.search(signed.body)
+    return int(found.group(1)) if found is not None else 0
+
+
+def reference_of(leg: Leg) -> OrderReference:
+    """Return how the venue knows a leg."""
+    return OrderReference(market=leg.market, venue_market_id=leg.venue_market_id, client_id=leg.client_id)

@@ -1,0 +1,62 @@
+"""The settings of the execution room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from services.chassis.bus import BusConfig
+from services.chassis.config import group, setting
+from services.chassis.postgres import PostgresConfig
+from services.chassis.room import ChassisConfig
+from services.chassis.verifier import AuthConfig
+
+OFF: Final = "off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Whom the room asks, where it trades, and how much at a time."""
+
+    chassis: ChassisConfig = group(ChassisConfig)
+    postgres: PostgresConfig = group(PostgresConfig)
+    bus: BusConfig = group(BusConfig)
+    auth: AuthConfig = group(AuthConfig)
+    signer_address: str = setting(
+        "PERPMESH_SIGNER_ADDRESS", "Where the vault's signer is, as host:port; it answers to execution alone."
+    )
+    routing_address: str = setting("PERPMESH_ROUTING_ADDRESS", "Where routing's gRPC server is, as host:port.")
+    venues: str = setting(
+        "PERPMESH_VENUES",
+        "Where the venues are: our simulator, or the real ones' main or test networks.",
+        default="simulated",
+        choices=("simulated", "mainnet", "testnet"),
+    )
+    hyperliquid_url: str | None = setting(
+        "PERPMESH_HYPERLIQUID_URL",
+        "Hyperliquid's REST address, or `off`, over what PERPMESH_VENUES says.",
+        default=None,
+    )
+    lighter_url: str | None = setting(
+        "PERPMESH_LIGHTER_URL", "Lighter's REST address, or `off`, over what PERPMESH_VENUES says.", default=None
+    )
+    page_secret: str = setting(
+        "PERPMESH_PAGE_SECRET",
+        "The secret that signs page tokens; absent for one made at the start, with which tokens do not outlive it.",
+        default="",
+        secret=True,
+    )
+    parallel: int = setting(
+        "PERPMESH_EXECUTION_PARALLEL",
+        "How many legs are worked on at a time.",
+        default=32,
+        minimum=1,
+        maximum=1_000,
+    )
+
+    def places(self, defaults: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+        """Return the address of every venue by venue and environment; `defaults` are by venue and network."""
+        given = {"hyperliquid": self.hyperliquid_url, "lighter": self.lighter_url}
+        found = {name: given[name] or defaults.get((name, self.venues), OFF) for name in given}
+        return {(name, self.venues.upper()): url for name, url in found.items() if url != OFF}

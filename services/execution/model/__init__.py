@@ -1,0 +1,1 @@
+"""What is true of orders and legs: pure rules, without a clock."""

@@ -1,0 +1,230 @@
+"""A leg: the part of an order that one venue carries, and the table that moves it.
+
+Every state that ends a leg is reached by evidence: a venue's answer, its stream, a look-up, its history, or the proof
+that signed bytes can never land. What is not in the table changes nothing: a fill told twice, an answer that comes
+after the stream told more. `filled` never goes back, and a fill is counted once, by the venue's own id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from services.domain.refusal import Refusal
+from services.venues.actions import OrderType, Side, TimeInForce
+
+ZERO: Final = Decimal(0)
+
+
+class LegState(StrEnum):
+    """Where a leg stands; the contract's names."""
+
+    PREPARED = "PREPARED"
+    SIGNED = "SIGNED"
+    SUBMITTED = "SUBMITTED"
+    SUBMIT_UNKNOWN = "SUBMIT_UNKNOWN"
+    OPEN = "OPEN"
+    PARTIALLY_FILLED = "PARTIALLY_FILLED"
+    FILLED = "FILLED"
+    CANCELED = "CANCELED"
+    EXPIRED = "EXPIRED"
+    DENIED = "DENIED"
+    REJECTED = "REJECTED"
+    FAILED = "FAILED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing but a late fill follows."""
+        return self in _FINAL
+
+
+class Told(StrEnum):
+    """What can happen to a leg."""
+
+    SIGN = "SIGN"
+    """Its bytes exist."""
+    SEND = "SEND"
+    """They are about to be posted."""
+    LOSE = "LOSE"
+    """What became of them is not known."""
+    ACCEPT = "ACCEPT"
+    """The venue has it."""
+    FILL = "FILL"
+    """A part was traded."""
+    FILL_ALL = "FILL_ALL"
+    """The last part was traded."""
+    CANCEL = "CANCEL"
+    """It was canceled, by its owner or by the venue."""
+    EXPIRE = "EXPIRE"
+    """Its time ran out."""
+    DENY = "DENY"
+    """A check of ours said no."""
+    REFUSE = "REFUSE"
+    """The venue said no."""
+    NEVER_LAND = "NEVER_LAND"
+    """It is proven that the venue never acted on it."""
+
+
+class Evidence(StrEnum):
+    """What a state rests on; the contract's names."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    RESPONSE = "RESPONSE"
+    STREAM = "STREAM"
+    LOOKUP = "LOOKUP"
+    HISTORY = "HISTORY"
+    EXPIRY = "EXPIRY"
+    NOT_SENT = "NOT_SENT"
+
+
+_S, _T = LegState, Told
+_FINAL: Final = frozenset((_S.FILLED, _S.CANCELED, _S.EXPIRED, _S.DENIED, _S.REJECTED, _S.FAILED))
+_SENT: Final[dict[Told, LegState]] = {
+    _T.ACCEPT: _S.OPEN,
+    _T.FILL: _S.PARTIALLY_FILLED,
+    _T.FILL_ALL: _S.FILLED,
+    _T.CANCEL: _S.CANCELED,
+    _T.EXPIRE: _S.EXPIRED,
+    _T.REFUSE: _S.REJECTED,
+    _T.NEVER_LAND: _S.FAILED,
+    _T.LOSE: _S.SUBMIT_UNKNOWN,
+}
+_RESTING: Final[dict[Told, LegState]] = {
+    _T.FILL: _S.PARTIALLY_FILLED,
+    _T.FILL_ALL: _S.FILLED,
+    _T.CANCEL: _S.CANCELED,
+    _T.EXPIRE: _S.EXPIRED,
+    _T.REFUSE: _S.CANCELED,  # it was taken in and then thrown out when it was matched
+}
+_LATE: Final[dict[Told, LegState]] = {_T.FILL_ALL: _S.FILLED}
+"""A trade that is told after the end counts; only the last part of all changes how the leg ended."""
+
+TABLE: Final[dict[LegState, dict[Told, LegState]]] = {
+    _S.PREPARED: {_T.SIGN: _S.SIGNED, _T.DENY: _S.DENIED, _T.CANCEL: _S.CANCELED, _T.EXPIRE: _S.EXPIRED},
+    _S.SIGNED: {_T.SEND: _S.SUBMITTED, _T.CANCEL: _S.CANCELED, _T.EXPIRE: _S.EXPIRED, _T.DENY: _S.DENIED},
+    _S.SUBMITTED: {**_SENT, _T.SEND: _S.SUBMITTED},
+    _S.SUBMIT_UNKNOWN: {**_SENT, _T.SEND: _S.SUBMIT_UNKNOWN},
+    _S.OPEN: {**_RESTING},
+    _S.PARTIALLY_FILLED: {**_RESTING},
+    _S.FILLED: {},
+    _S.CANCELED: _LATE,
+    _S.EXPIRED: _LATE,
+    _S.DENIED: {},
+    _S.REJECTED: {_T.FILL: _S.CANCELED, _T.FILL_ALL: _S.FILLED},
+    _S.FAILED: {_T.FILL: _S.CANCELED, _T.FILL_ALL: _S.FILLED},
+}
+"""(state, what is told) to the state after it; what is missing changes nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """A leg as it stands."""
+
+    leg_id: UUID
+    number: int
+    venue: str
+    account_id: UUID
+    market: str
+    venue_market_id: int
+    side: Side
+    size: Decimal
+    limit_price: Decimal
+    type: OrderType
+    time_in_force: TimeInForce
+    reduce_only: bool
+    client_id: str
+    state: LegState = LegState.PREPARED
+    evidence: Evidence = Evidence.UNSPECIFIED
+    refusal: Refusal | None = None
+    filled: Decimal = ZERO
+    notional: Decimal = ZERO
+    """Sum of price times size over the fills, in USD."""
+    fees: Decimal = ZERO
+    interface_fees: Decimal = ZERO
+    venue_order_id: str = ""
+    transaction_hash: str = ""
+    nonce: int = 0
+    key_index: int = 0
+    """The number of the API key that signed it; Lighter counts nonces by key."""
+    expire_ms: int = 0
+    """After this the venue refuses its bytes; 0 before they exist."""
+    send_count: int = 0
+    action_number: int = 0
+    """The last action of this leg that was asked to be signed; 0 places it."""
+    cancel_wanted: bool = False
+    create_time: datetime
+    submit_time: datetime | None = None
+    acknowledge_time: datetime | None = None
+    execute_time: datetime | None = None
+    update_time: datetime
+    resolve_time: datetime | None = None
+    """By when an unknown outcome is proven at the latest."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended."""
+        return self.state.is_final
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether what does not trade at once waits."""
+        return self.time_in_force is not TimeInForce.IMMEDIATE_OR_CANCEL
+
+
+def tell(leg: Leg, told: Told, evidence: Evidence, now: datetime, *, refusal: Refusal | None = None) -> Leg:
+    """Return the leg after something was told of it; the same leg where that changes nothing."""
+    state = TABLE[leg.state].get(told)
+    if state is None or (state is leg.state and told is not Told.SEND):
+        return leg
+    changed = replace(leg, state=state, evidence=evidence, update_time=now)
+    if refusal is not None:
+        changed = replace(changed, refusal=refusal)
+    if told is Told.SEND:
+        changed = replace(changed, send_count=leg.send_count + 1, submit_time=leg.submit_time or now)
+    if state is not LegState.SUBMIT_UNKNOWN and state.is_final:
+        changed = replace(changed, resolve_time=None)
+    return changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trade:
+    """One trade of an account as its venue told it."""
+
+    fill_id: UUID
+    trade_id: str
+    venue: str
+    account_id: UUID
+    market: str
+    side: Side
+    price: Decimal
+    size: Decimal
+    liquidity: str
+    cause: str
+    fee: Decimal
+    interface_fee: Decimal
+    realized_pnl: Decimal | None
+    venue_order_id: str
+    client_id: str
+    fill_time: datetime
+    receive_time: datetime
+
+
+def fill(leg: Leg, trade: Trade, now: datetime) -> Leg:
+    """Return the leg after a trade that was not counted before."""
+    filled = leg.filled + trade.size
+    counted = replace(
+        leg,
+        filled=filled,
+        notional=leg.notional + trade.price * trade.size,
+        fees=leg.fees + trade.fee,
+        interface_fees=leg.interface_fees + trade.interface_fee,
+        venue_order_id=leg.venue_order_id or trade.venue_order_id,
+        execute_time=max(leg.execute_time or trade.fill_time, trade.fill_time),
+        acknowledge_time=leg.acknowledge_time or now,
+        update_time=now,
+    )
+    return tell(counted, Told.FILL_ALL if filled >= leg.size else Told.FILL, Evidence.STREAM, now)

@@ -1,0 +1,182 @@
+"""An order: its terms, its legs, and where it stands by them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+from services.domain.decimals import plain_text
+from services.domain.errors import DomainError, Reason
+from services.domain.refusal import Origin, Refusal, RefusalReason
+from services.execution.model.leg import ZERO, Leg, LegState
+from services.venues.actions import OrderType, Side, TimeInForce
+
+
+class OrderState(StrEnum):
+    """Where an order stands; the contract's names."""
+
+    PLANNED = "PLANNED"
+    RUNNING = "RUNNING"
+    SUBMIT_UNKNOWN = "SUBMIT_UNKNOWN"
+    DONE = "DONE"
+    PARTIALLY_DONE = "PARTIALLY_DONE"
+    CANCELED = "CANCELED"
+    EXPIRED = "EXPIRED"
+    DENIED = "DENIED"
+    REJECTED = "REJECTED"
+    FAILED = "FAILED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended."""
+        return self not in (OrderState.PLANNED, OrderState.RUNNING, OrderState.SUBMIT_UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrder:
+    """What a caller asks for."""
+
+    request_id: UUID
+    market: str
+    side: Side
+    size: Decimal
+    size_in_usd: bool
+    type: OrderType
+    limit_price: Decimal | None
+    time_in_force: TimeInForce
+    reduce_only: bool
+    venue: str
+    venues: tuple[str, ...]
+    excluded: tuple[str, ...]
+    account_ids: tuple[UUID, ...]
+    quote_id: UUID | None
+    max_slippage_bps: int | None
+    client_order_id: str
+    allow_while_unknown: bool
+
+    @property
+    def digest(self) -> bytes:
+        """What tells the same content under one request_id from other content."""
+        parts = (
+            self.market, self.side.value, plain_text(self.size), str(self.size_in_usd), self.type.value,
+            "" if self.limit_price is None else plain_text(self.limit_price), self.time_in_force.value,
+            str(self.reduce_only), self.venue, ",".join(self.venues), ",".join(self.excluded),
+            ",".join(map(str, self.account_ids)), str(self.quote_id), str(self.max_slippage_bps), self.client_order_id,
+        )  # fmt: skip
+        return hashlib.sha256("\0".join(parts).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An order as it stands."""
+
+    order_id: UUID
+    user_id: UUID
+    request_id: UUID
+    digest: bytes
+    market: str
+    side: Side
+    size: Decimal
+    type: OrderType
+    limit_price: Decimal | None
+    time_in_force: TimeInForce
+    reduce_only: bool
+    client_order_id: str
+    quote_id: UUID | None
+    max_slippage_bps: int | None
+    legs: tuple[Leg, ...]
+    refusal: Refusal | None = None
+    """Why it was denied before it had legs."""
+    version: int = 1
+    create_time: datetime
+    update_time: datetime
+    cancel_time: datetime | None = None
+    finish_time: datetime | None = None
+
+    @property
+    def filled(self) -> Decimal:
+        """The size filled over all legs."""
+        return sum((leg.filled for leg in self.legs), ZERO)
+
+    @property
+    def notional(self) -> Decimal:
+        """Sum of price times size over the fills."""
+        return sum((leg.notional for leg in self.legs), ZERO)
+
+    @property
+    def state(self) -> OrderState:
+        """Where it stands, by its legs alone."""
+        return state_of(self.legs, self.size)
+
+    def answer_to(self, wanted: NewOrder) -> Order:
+        """Return itself as the answer to a request with its request_id. Raises REQUEST_ID_REUSED for other content."""
+        if wanted.digest != self.digest:
+            raise DomainError(
+                Reason.REQUEST_ID_REUSED,
+                f"request_id {self.request_id} was used for another order: choose a new UUID for each order.",
+                metadata={"field": "request_id", "order_id": str(self.order_id)},
+            )
+        return self
+
+
+_ENDS = (
+    (LegState.REJECTED, OrderState.REJECTED),
+    (LegState.FAILED, OrderState.FAILED),
+    (LegState.EXPIRED, OrderState.EXPIRED),
+    (LegState.CANCELED, OrderState.CANCELED),
+)
+
+
+def state_of(legs: Sequence[Leg], size: Decimal) -> OrderState:
+    """Return where an order stands by its legs; one without legs was denied."""
+    states = {leg.state for leg in legs}
+    if LegState.SUBMIT_UNKNOWN in states:
+        return OrderState.SUBMIT_UNKNOWN
+    if not all(state.is_final for state in states):
+        untouched = states <= {LegState.PREPARED, LegState.SIGNED}
+        return OrderState.PLANNED if untouched else OrderState.RUNNING
+    filled = sum((leg.filled for leg in legs), ZERO)
+    if legs and filled >= size:
+        return OrderState.DONE
+    if filled:
+        return OrderState.PARTIALLY_DONE
+    return next((end for state, end in _ENDS if state in states), OrderState.DENIED)
+
+
+def with_leg(order: Order, leg: Leg, now: datetime) -> Order:
+    """Return the order with one leg as it now stands; its version grows."""
+    legs = tuple(leg if one.leg_id == leg.leg_id else one for one in order.legs)
+    changed = replace(order, legs=legs, version=order.version + 1, update_time=now)
+    if changed.state.is_final and order.finish_time is None:
+        return replace(changed, finish_time=now)
+    return changed
+
+
+def denied(order: Order, refusal: Refusal) -> Order:
+    """Return an order that a check of ours refused before anything was prepared."""
+    return replace(order, refusal=refusal, legs=(), finish_time=order.create_time)
+
+
+def mesh_says_no(
+    reason: RefusalReason, message: str, advice: str = "", *, field: str = "", given: str = "", venue: str = ""
+) -> Refusal:
+    """Return a refusal of ours."""
+    return Refusal(
+        reason=reason, origin=Origin.MESH, message=message, advice=advice, field=field, given_value=given, venue=venue
+    )
+
+
+def venue_client_id(venue: str, leg_id: UUID) -> str:
+    """Return the id under which a venue knows a leg: a function of the leg, so that it is found after any crash.
+
+    Hyperliquid takes 128 bits (cloid), Lighter a client order index below 2^48; of Lighter's the leg's id gives 47 bits
+    of its random part, and the store's unique key refuses the twin that one in 10^14 would be.
+    """
+    if venue == "lighter":
+        return str(leg_id.int % (2**47 - 1) + 1)
+    return f"0x{leg_id.int:032x}"

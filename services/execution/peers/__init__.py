@@ -1,0 +1,1 @@
+"""The vault, routing and the venues behind execution's ports."""

@@ -1,0 +1,190 @@
+"""The vault's signer as the ports `Accounts` and `Signer`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final, cast
+from uuid import UUID
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from perpmesh.type.v1 import environment_pb2, margin_mode_pb2, order_type_pb2, refusal_pb2, side_pb2, time_in_force_pb2
+from perpmesh.vault.v1 import account_pb2, action_pb2
+from perpmesh.vault.v1 import signer_service_pb2 as pb
+from perpmesh.vault.v1.signer_service_pb2_grpc import SignerServiceStub
+
+from services.chassis.client import Peer
+from services.chassis.clock import Clock
+from services.domain.decimals import plain_text
+from services.domain.errors import DomainError
+from services.domain.refusal import Origin, Refusal, RefusalReason
+from services.execution.ports import TradingAccount, Work
+from services.venues import actions
+from services.venues.lighter.tokens import VenueToken
+from services.venues.port import VenueError
+from services.venues.trading import AccountRef, NonceFate, SignedBytes
+
+SIGN_TIMEOUT_S: Final = 20.0
+LIFE: Final = {"hyperliquid": timedelta(seconds=10), "lighter": timedelta(seconds=599)}
+"""How long bytes may land. Lighter's signer chooses by itself; the vault answers with what holds."""
+TOKEN_LIFE_S: Final = 8 * 3_600 - 60
+_FATES: Final = {
+    NonceFate.FREE: pb.ReportOutcomeRequest.OUTCOME_REFUSED_NONCE_FREE,
+    NonceFate.REFUSED: pb.ReportOutcomeRequest.OUTCOME_REFUSED_NONCE,
+    NonceFate.KEY_UNKNOWN: pb.ReportOutcomeRequest.OUTCOME_KEY_UNKNOWN,
+    NonceFate.NOT_SENT: pb.ReportOutcomeRequest.OUTCOME_NOT_SENT,
+}
+
+
+class VaultPeer:
+    """The ports `Accounts` and `Signer`."""
+
+    def __init__(self, peer: Peer, clock: Clock) -> None:
+        self._stub: Any = cast(Any, SignerServiceStub)(peer)  # a peer has the channel's methods that stubs use
+        self._clock = clock
+
+    async def of_user(self, user_id: UUID) -> Sequence[TradingAccount]:
+        """Return a user's accounts."""
+        return await self._accounts(pb.BatchGetSigningAccountsRequest(user_id=str(user_id), page_size=1_000))
+
+    async def every(self) -> Sequence[TradingAccount]:
+        """Return all accounts of all users."""
+        return await self._accounts(pb.BatchGetSigningAccountsRequest(page_size=1_000))
+
+    async def _accounts(self, request: pb.BatchGetSigningAccountsRequest) -> list[TradingAccount]:
+        found: list[TradingAccount] = []
+        while True:
+            answer = await self._stub.BatchGetSigningAccounts(request)
+            found += [_account(one) for one in answer.accounts]
+            if not answer.next_page_token:
+                return found
+            request.page_token = answer.next_page_token
+
+    async def sign(
+        self, work: Work, account: TradingAccount, action: actions.Action, number: int
+    ) -> SignedBytes | Refusal:
+        """Return the bytes of an action; the same ones again for the same leg and number."""
+        request = pb.SignRequest(
+            leg_id=str(work.leg.leg_id),
+            action_number=number,
+            fence=work.fence,
+            account_id=str(account.account_id),
+            action=action_message(action),
+            order_id=str(work.order.order_id),
+        )
+        request.expire_time.FromDatetime(self._clock.now() + LIFE[account.venue])
+        answer = await self._stub.Sign(request, timeout=SIGN_TIMEOUT_S)
+        if answer.WhichOneof("result") == "refusal":
+            return refusal_value(answer.refusal)
+        signed = answer.signed_action
+        return SignedBytes(
+            body=signed.body,
+            action=action,
+            nonce=signed.nonce,
+            expire_time_ms=_milliseconds(signed.expire_time),
+            transaction_type=signed.transaction_type,
+            transaction_hash=signed.transaction_hash,
+        )
+
+    async def settle(self, work: Work, number: int, fate: NonceFate, *, accepted: bool) -> None:
+        """Say what became of the nonce."""
+        outcome = _FATES.get(fate)
+        if outcome is None:
+            used = pb.ReportOutcomeRequest.OUTCOME_REFUSED_NONCE_USED
+            outcome = pb.ReportOutcomeRequest.OUTCOME_ACCEPTED if accepted else used
+        request = pb.ReportOutcomeRequest(
+            leg_id=str(work.leg.leg_id), action_number=number, fence=work.fence, outcome=outcome
+        )
+        await self._stub.ReportOutcome(request, timeout=SIGN_TIMEOUT_S)
+
+    async def token(self, account: AccountRef) -> VenueToken:
+        """Return what opens an account's private channels at Lighter; raises `VenueError` where there is none."""
+        request = pb.IssueVenueTokenRequest(account_id=account.account_id, lifetime=Duration(seconds=TOKEN_LIFE_S))
+        try:
+            answer = await self._stub.IssueVenueToken(request, timeout=SIGN_TIMEOUT_S)
+        except DomainError as error:
+            raise VenueError(f"The vault issues no token: {error.message}") from None
+        return VenueToken(answer.venue_token, answer.expire_time.ToNanoseconds() / 1e9)
+
+
+def _account(one: pb.BatchGetSigningAccountsResponse.SigningAccount) -> TradingAccount:
+    account = one.account
+    lighter = account.venue == "lighter"
+    named = account.venue_account
+    return TradingAccount(
+        account_id=UUID(account.account_id),
+        user_id=UUID(one.user_id),
+        venue=account.venue,
+        environment=environment_pb2.Environment.Name(account.environment).removeprefix("ENVIRONMENT_"),
+        is_default=account.default,
+        can_trade=account.state == account_pb2.Account.STATE_ACTIVE,
+        why_not=account.explanation or f"The account at {account.venue} cannot trade yet.",
+        ref=AccountRef(
+            account_id=account.account_id,
+            address=(account.wallet_address if lighter or not named else named).lower(),
+            index=int(named) if lighter and named.isdecimal() else 0,
+        ),
+    )
+
+
+def action_message(action: actions.Action) -> action_pb2.Action:
+    """Return an action as the signer takes it."""
+    message = action_pb2.Action()
+    if isinstance(action, actions.Place):
+        message.place.orders.extend([_terms(terms) for terms in action.orders])
+        message.place.priority_fee_bps = action.priority_fee_bps
+    elif isinstance(action, actions.Cancel):
+        message.cancel.orders.extend([_reference(one) for one in action.orders])
+    elif isinstance(action, actions.SetLeverage):
+        message.leverage.market = action.market
+        message.leverage.venue_market_id = action.venue_market_id
+        message.leverage.leverage = action.leverage
+        message.leverage.margin_mode = margin_mode_pb2.MarginMode.Value(f"MARGIN_MODE_{action.margin_mode.value}")
+    else:
+        raise TypeError(f"{type(action).__name__} is not asked for yet")
+    return message
+
+
+def _terms(terms: actions.OrderTerms) -> action_pb2.OrderTerms:
+    return action_pb2.OrderTerms(
+        market=terms.market,
+        venue_market_id=terms.venue_market_id,
+        side=side_pb2.Side.Value(f"SIDE_{terms.side.value}"),
+        size=plain_text(terms.size),
+        limit_price=plain_text(terms.limit_price),
+        type=order_type_pb2.OrderType.Value(f"ORDER_TYPE_{terms.type.value}"),
+        time_in_force=time_in_force_pb2.TimeInForce.Value(f"TIME_IN_FORCE_{terms.time_in_force.value}"),
+        reduce_only=terms.reduce_only,
+        venue_client_id=terms.client_id,
+    )
+
+
+def _reference(one: actions.OrderReference) -> action_pb2.OrderReference:
+    return action_pb2.OrderReference(
+        market=one.market,
+        venue_market_id=one.venue_market_id,
+        venue_client_id=one.client_id,
+        venue_order_id=one.order_id,
+    )
+
+
+def refusal_value(message: refusal_pb2.Refusal) -> Refusal:
+    """Return a refusal that another room gave."""
+    origin = refusal_pb2.Refusal.Origin.Name(message.origin).removeprefix("ORIGIN_")
+    return Refusal(
+        reason=RefusalReason(refusal_pb2.RefusalReason.Name(message.reason).removeprefix("REFUSAL_REASON_")),
+        origin=Origin(origin) if origin in Origin.__members__ else Origin.MESH,
+        message=message.message,
+        advice=message.advice,
+        field=message.field,
+        given_value=message.given_value,
+        passing_value=message.passing_value,
+        venue=message.venue,
+        venue_code=message.venue_code,
+        venue_message=message.venue_message,
+    )
+
+
+def _milliseconds(stamp: Timestamp) -> int:
+    return stamp.seconds * 1_000 + stamp.nanos // 1_000_000

@@ -1,0 +1,88 @@
+"""The venues that a configuration names, each made when it is first traded at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from services.chassis.clock import Clock
+from services.chassis.ids import seeded_random
+from services.chassis.telemetry import log
+from services.domain.errors import DomainError, Reason
+from services.domain.market import HYPERLIQUID
+from services.venues.circuit import REST, SOCKET, Circuit
+from services.venues.hyperliquid.trader import HyperliquidTrader
+from services.venues.hyperliquid.trader import TraderConfig as HyperliquidConfig
+from services.venues.lighter.tokens import TokenSource
+from services.venues.lighter.trader import LighterTrader
+from services.venues.lighter.trader import TraderConfig as LighterConfig
+from services.venues.port import VenueError
+from services.venues.trading import TradingVenue
+
+LOAD_S: Final = 60.0
+BOOT_S: Final = 1.0
+
+
+class ConfiguredVenues:
+    """The port `Venues`."""
+
+    def __init__(self, places: Mapping[tuple[str, str], str], clock: Clock, tokens: TokenSource) -> None:
+        self._clock = clock
+        self._venues = {place: _make(place[0], url, clock, tokens) for place, url in places.items()}
+        self._loaded: set[tuple[str, str]] = set()
+
+    def at(self, venue: str, environment: str) -> TradingVenue:
+        """Return a venue. Raises VENUE_UNKNOWN, or VENUE_UNAVAILABLE while what it lists was not read."""
+        found = self._venues.get((venue, environment))
+        if found is None:
+            raise DomainError(
+                Reason.VENUE_UNKNOWN,
+                f"This mesh does not trade {environment.lower()} accounts at {venue}.",
+                metadata={"venue": venue, "environment": environment},
+            )
+        if (venue, environment) not in self._loaded:
+            raise DomainError(
+                Reason.VENUE_UNAVAILABLE,
+                f"What {venue} lists was not read yet: try again in a moment.",
+                metadata={"venue": venue},
+                retry_after_s=BOOT_S,
+            )
+        return found
+
+    @property
+    def waiting(self) -> str | None:
+        """Say what was not read yet; None when all was."""
+        missing = sorted(name for name, _ in set(self._venues) - self._loaded)
+        return f"what {', '.join(missing)} lists was not read yet" if missing else None
+
+    async def run(self) -> None:
+        """Keep what is listed fresh until canceled."""
+        while True:
+            for place, venue in self._venues.items():
+                try:
+                    await venue.load()
+                    self._loaded.add(place)
+                except VenueError as error:
+                    log.warning("execution.venue_silent", venue=place[0], error=str(error)[:300])
+            await self._clock.sleep(BOOT_S if self.waiting else LOAD_S)
+
+    async def close(self) -> None:
+        """Give the sockets back."""
+        for venue in self._venues.values():
+            await venue.close()
+
+
+def _make(venue: str, url: str, clock: Clock, tokens: TokenSource) -> HyperliquidTrader | LighterTrader:
+    rest, socket = Circuit(f"execution.{venue}", REST, clock=clock), Circuit(f"execution.{venue}", SOCKET, clock=clock)
+    if venue == HYPERLIQUID:
+        return HyperliquidTrader(
+            HyperliquidConfig(base_url=url), clock=clock, rng=seeded_random(), rest_breaker=rest, socket_breaker=socket
+        )
+    return LighterTrader(
+        LighterConfig(base_url=url),
+        clock=clock,
+        rng=seeded_random(),
+        rest_breaker=rest,
+        socket_breaker=socket,
+        tokens=tokens,
+    )

@@ -1,0 +1,255 @@
+"""All that execution asks of the world."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+from uuid import UUID
+
+from services.domain.refusal import Refusal
+from services.execution.model.leg import Leg, Trade
+from services.execution.model.order import NewOrder, Order
+from services.execution.model.wanted import Wanted
+from services.venues.account import AccountState, Fees, FundingPaid
+from services.venues.actions import Action
+from services.venues.trading import AccountRef, NonceFate, SignedBytes, TradingVenue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradingAccount:
+    """An account that may trade, and whose it is."""
+
+    account_id: UUID
+    user_id: UUID
+    venue: str
+    environment: str
+    is_default: bool
+    can_trade: bool
+    why_not: str
+    ref: AccountRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedLeg:
+    """What one venue is to carry."""
+
+    venue: str
+    size: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A plan; without legs it is infeasible, and `refusal` says why."""
+
+    quote_id: UUID
+    legs: tuple[PlannedLeg, ...]
+    size: Decimal
+    arrival_mid_price: Decimal
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A leg that a worker holds, with the order it belongs to and the fencing number of the lease."""
+
+    order: Order
+    leg: Leg
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What a venue said of an account."""
+
+    account: TradingAccount
+    receive_time: datetime
+    state: AccountState | None = None
+    fees: Fees | None = None
+    funding: tuple[FundingPaid, ...] = ()
+
+
+class Accounts(Protocol):
+    """The accounts of users, by the vault."""
+
+    async def of_user(self, user_id: UUID) -> Sequence[TradingAccount]:
+        """Return a user's accounts."""
+        ...
+
+    async def every(self) -> Sequence[TradingAccount]:
+        """Return all accounts of all users."""
+        ...
+
+
+class Signer(Protocol):
+    """The vault's signer."""
+
+    async def sign(self, work: Work, account: TradingAccount, action: Action, number: int) -> SignedBytes | Refusal:
+        """Return the bytes of an action; the same ones again for the same leg and number."""
+        ...
+
+    async def settle(self, work: Work, number: int, fate: NonceFate, *, accepted: bool) -> None:
+        """Say what became of the nonce, and whether the venue took the action."""
+        ...
+
+
+class Planner(Protocol):
+    """routing's planner."""
+
+    async def plan(self, wanted: NewOrder, accounts: Sequence[TradingAccount], order_id: UUID) -> Route:
+        """Return the cheapest route over the venues of `accounts`."""
+        ...
+
+
+class Venues(Protocol):
+    """The venues to trade at."""
+
+    def at(self, venue: str, environment: str) -> TradingVenue:
+        """Return one. Raises VENUE_UNKNOWN."""
+        ...
+
+
+class Scribe(Protocol):
+    """Writes what others read of an order, a trade and an account."""
+
+    def order(self, order: Order) -> bytes:
+        """Return a log event of an order as it stands, without its number."""
+        ...
+
+    def fill(self, user_id: UUID, order_id: UUID | None, leg_id: UUID | None, trade: Trade, number: int) -> bytes:
+        """Return a log event of a trade, without its number."""
+        ...
+
+    def observed(self, observed: Observed) -> bytes:
+        """Return a log event of what a venue said, without its number."""
+        ...
+
+    def numbered(self, event: bytes, sequence: int, write_time: datetime) -> bytes:
+        """Return a log event with its number and time."""
+        ...
+
+
+class Orders(Protocol):
+    """The record of orders, legs and fills. Every change of a leg names its fence, or is told of by a venue."""
+
+    async def by_request(self, user_id: UUID, request_id: UUID) -> Order | None:
+        """Return the order a request made."""
+        ...
+
+    async def add(self, order: Order) -> Order:
+        """Make an order durable with its legs and events; of two twins the loser reads the winner's."""
+        ...
+
+    async def get(self, user_id: UUID, order_id: UUID) -> Order | None:
+        """Return an order of a user."""
+        ...
+
+    async def claim(self, count: int, lease_s: float) -> Sequence[Work]:
+        """Take legs that are due under a lease with a new fencing number."""
+        ...
+
+    async def change(self, work: Work, change: Callable[[Leg], Leg], *, due_s: float) -> Work | None:
+        """Apply a change to a leg as it now stands; None where another worker holds it by now, and nothing was kept.
+
+        `due_s` is when a worker is to look again; a leg that has ended is not looked at again.
+        """
+        ...
+
+    async def told(
+        self, account: TradingAccount, venue_order_id: str, client_id: str, change: Callable[[Leg], Leg]
+    ) -> bool:
+        """Apply to a leg what its venue told of it, whoever holds it. False where it is no leg of ours."""
+        ...
+
+    async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
+        """Count trades, each once by the venue's own id; return how many were new."""
+        ...
+
+    async def observe(self, observed: Observed) -> None:
+        """Write to the log what a venue said of an account."""
+        ...
+
+    async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
+        """Note that what is open of an order is to be canceled, and have a worker look at once."""
+        ...
+
+    async def last_fill_ms(self, account_id: UUID) -> int:
+        """Return when the last counted trade of an account happened; 0 where there is none."""
+        ...
+
+
+class Lists(Protocol):
+    """A user's orders and fills, page by page."""
+
+    async def orders(self, user_id: UUID, wanted: Wanted) -> Sequence[Order]:
+        """Return orders, the newest first by create_time and then by order_id."""
+        ...
+
+    async def fills(self, user_id: UUID, wanted: Wanted) -> Sequence[Mapping[str, Any]]:
+        """Return fills by their names, the newest first by fill_time and then by fill_id."""
+        ...
+
+
+class Log(Protocol):
+    """The log of what happened, by number."""
+
+    async def read(self, first: int, count: int) -> tuple[list[bytes], int]:
+        """Return events from a number on, without a hole, and the number of the last one written."""
+        ...
+
+    async def last(self) -> int:
+        """Return the number of the last event written."""
+        ...
+
+    async def of_user(self, user_id: UUID, kind: str, after: int, count: int) -> list[tuple[int, bytes]]:
+        """Return a user's events of a kind after a number."""
+        ...
+
+
+class Bell(Protocol):
+    """Tells when the log has grown."""
+
+    def listen(self) -> asyncio.Event:
+        """Return an event that is set whenever it has; give it back with `forget`."""
+        ...
+
+    def forget(self, event: asyncio.Event) -> None:
+        """Stop telling."""
+        ...
+
+    def ring(self) -> None:
+        """Have everyone who listens look."""
+        ...
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """The time of day, in UTC."""
+        ...
+
+    def time_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Chance(Protocol):
+    """New ids."""
+
+    def uuid(self) -> UUID:
+        """Return a new id."""
+        ...
+
+
+Wake = Callable[[], None]
+"""Tells the workers that something is due."""
+Spawn = Callable[[str, Callable[[], Awaitable[None]]], None]
+"""Starts a supervised task."""

@@ -1,0 +1,1 @@
+"""The inward faces of execution."""

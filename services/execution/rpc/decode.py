@@ -1,0 +1,78 @@
+"""Messages to values."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from perpmesh.execution.v1 import execution_service_pb2 as pb
+from perpmesh.execution.v1 import order_pb2
+from perpmesh.type.v1 import order_type_pb2, side_pb2, size_unit_pb2, time_in_force_pb2
+
+from services.domain.decimals import parse_decimal
+from services.domain.errors import field_invalid
+from services.execution.model.order import NewOrder
+from services.venues.actions import OrderType, Side, TimeInForce
+
+_NOT_YET: Final = ("trigger_price", "take_profit", "stop_loss", "twap", "expire_time", "holding_time")
+
+
+def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
+    """Return what a caller asks for. Raises FIELD_INVALID for what is not served yet."""
+    for name in _NOT_YET:
+        if request.HasField(name):
+            raise field_invalid(name, "this is not served yet: leave it out")
+    if request.leg_policy not in (order_pb2.LEG_POLICY_UNSPECIFIED, order_pb2.LEG_POLICY_KEEP):
+        raise field_invalid("leg_policy", "LEG_POLICY_KEEP is served for now")
+    if request.priority_fee_bps or request.split_resting:
+        name = "priority_fee_bps" if request.priority_fee_bps else "split_resting"
+        raise field_invalid(name, "this is not served yet: leave it out")
+    name = order_type_pb2.OrderType.Name(request.type).removeprefix("ORDER_TYPE_")
+    if name not in ("MARKET", "LIMIT"):
+        raise field_invalid("type", "ORDER_TYPE_MARKET and ORDER_TYPE_LIMIT are served for now")
+    kind = OrderType(name)
+    tif = time_in_force_pb2.TimeInForce.Name(request.time_in_force).removeprefix("TIME_IN_FORCE_")
+    if tif == "UNSPECIFIED":
+        tif = "IMMEDIATE_OR_CANCEL" if kind is OrderType.MARKET else "GOOD_TILL_CANCELED"
+    return NewOrder(
+        request_id=UUID(request.request_id),
+        market=request.market,
+        side=Side(side_pb2.Side.Name(request.side).removeprefix("SIDE_")),
+        size=parse_decimal(request.size),
+        size_in_usd=_in_usd(request, tif),
+        type=kind,
+        limit_price=parse_decimal(request.limit_price) if request.HasField("limit_price") else None,
+        time_in_force=TimeInForce(tif),
+        reduce_only=request.reduce_only,
+        venue=request.venue,
+        venues=tuple(request.venues),
+        excluded=tuple(request.excluded_venues),
+        account_ids=tuple(UUID(one) for one in request.account_ids),
+        quote_id=UUID(request.quote_id) if request.HasField("quote_id") else None,
+        max_slippage_bps=request.max_slippage_bps if request.HasField("max_slippage_bps") else None,
+        client_order_id=request.client_order_id,
+        allow_while_unknown=request.allow_while_unknown,
+    )
+
+
+def _in_usd(request: pb.PlaceOrderRequest, tif: str) -> bool:
+    in_usd = request.size_unit == size_unit_pb2.SIZE_UNIT_USD
+    if in_usd and tif != "IMMEDIATE_OR_CANCEL":
+        raise field_invalid("size_unit", "an order that rests is sized in units of the base asset")
+    return in_usd
+
+
+def moment(message: Any, name: str) -> datetime | None:
+    """Return a time of a message; None where it has none."""
+    if not message.HasField(name):
+        return None
+    stamp: Timestamp = getattr(message, name)
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def side(value: int) -> str:
+    """Return a side's name; empty where it is not stated."""
+    name = side_pb2.Side.Name(value).removeprefix("SIDE_")  # type: ignore[arg-type]
+    return "" if name == "UNSPECIFIED" else name

@@ -1,0 +1,190 @@
+"""Values to messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any, Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from perpmesh.execution.v1 import fill_pb2, leg_pb2, order_pb2
+from perpmesh.type.v1 import cost_pb2, order_type_pb2, refusal_pb2, side_pb2, time_in_force_pb2
+
+from services.domain.decimals import plain_text, rounding
+from services.domain.market import HYPERLIQUID
+from services.domain.refusal import Refusal
+from services.execution.model.leg import Leg
+from services.execution.model.order import Order, OrderState
+
+PRICE_DECIMALS: Final = 12
+_SENTENCES: Final = {
+    OrderState.PLANNED: "It is kept, and will be sent at once.",
+    OrderState.RUNNING: "It is at the venues: {filled} of {size} is filled.",
+    OrderState.SUBMIT_UNKNOWN: "Whether a venue acted on it is being found out; to place it again could double it.",
+    OrderState.DONE: "It is filled in full.",
+    OrderState.PARTIALLY_DONE: "It ended with {filled} of {size} filled.",
+    OrderState.CANCELED: "It was canceled before anything was filled.",
+    OrderState.EXPIRED: "Its time ran out before anything was filled.",
+    OrderState.DENIED: "It was not sent.",
+    OrderState.REJECTED: "The venue refused it.",
+    OrderState.FAILED: "It is proven that no venue ever acted on it.",
+}
+
+
+def order(value: Order) -> order_pb2.Order:
+    """Return an order as it stands."""
+    state, refused = value.state, value.refusal or next((leg.refusal for leg in value.legs if leg.refusal), None)
+    said = _SENTENCES[state].format(filled=plain_text(value.filled), size=plain_text(value.size))
+    message = order_pb2.Order(
+        order_id=str(value.order_id),
+        request_id=str(value.request_id),
+        market=value.market,
+        side=side_pb2.Side.Value(f"SIDE_{value.side.value}"),
+        size=plain_text(value.size),
+        type=order_type_pb2.OrderType.Value(f"ORDER_TYPE_{value.type.value}"),
+        limit_price=None if value.limit_price is None else plain_text(value.limit_price),
+        time_in_force=time_in_force_pb2.TimeInForce.Value(f"TIME_IN_FORCE_{value.time_in_force.value}"),
+        reduce_only=value.reduce_only,
+        state=order_pb2.Order.State.Value(f"STATE_{state.value}"),
+        explanation=f"{said} {refused.message}" if refused is not None else said,
+        legs=[leg(one) for one in value.legs],
+        routed_to=list(dict.fromkeys(one.venue for one in value.legs)),
+        filled_size=plain_text(value.filled),
+        average_price=mean(value.notional, value.filled),
+        costs=_fees(value.legs),
+        quote_id="" if value.quote_id is None else str(value.quote_id),
+        client_order_id=value.client_order_id,
+        max_slippage_bps=value.max_slippage_bps,
+        leg_policy=order_pb2.LEG_POLICY_KEEP,
+        version=value.version,
+    )
+    if refused is not None:
+        message.refusal.CopyFrom(refusal(refused))
+    submits = [one.submit_time for one in value.legs if one.submit_time]
+    executes = [one.execute_time for one in value.legs if one.execute_time]
+    _stamp(message.create_time, value.create_time)
+    _stamp(message.update_time, value.update_time)
+    for field, moment in (
+        (message.submit_time, min(submits, default=None)),
+        (message.execute_time, max(executes, default=None)),
+        (message.cancel_time, value.cancel_time),
+        (message.finish_time, value.finish_time),
+    ):
+        if moment is not None:
+            _stamp(field, moment)
+    return message
+
+
+def leg(value: Leg) -> leg_pb2.Leg:
+    """Return a leg as it stands."""
+    message = leg_pb2.Leg(
+        leg_id=str(value.leg_id),
+        number=value.number,
+        role=leg_pb2.Leg.ROLE_ENTRY,
+        venue=value.venue,
+        account_id=str(value.account_id),
+        market=value.market,
+        side=side_pb2.Side.Value(f"SIDE_{value.side.value}"),
+        size=plain_text(value.size),
+        limit_price=plain_text(value.limit_price),
+        type=order_type_pb2.OrderType.Value(f"ORDER_TYPE_{value.type.value}"),
+        time_in_force=time_in_force_pb2.TimeInForce.Value(f"TIME_IN_FORCE_{value.time_in_force.value}"),
+        reduce_only=value.reduce_only,
+        state=leg_pb2.Leg.State.Value(f"STATE_{value.state.value}"),
+        evidence=leg_pb2.Leg.Evidence.Value(f"EVIDENCE_{value.evidence.value}"),
+        filled_size=plain_text(value.filled),
+        average_price=mean(value.notional, value.filled),
+        costs=_fees((value,)),
+        venue_client_id=value.client_id,
+        venue_order_id=value.venue_order_id,
+        transaction_hash=value.transaction_hash,
+        send_count=value.send_count,
+    )
+    if value.refusal is not None:
+        message.refusal.CopyFrom(refusal(value.refusal))
+    for name in ("create_time", "submit_time", "acknowledge_time", "execute_time", "update_time", "resolve_time"):
+        moment = getattr(value, name)
+        if moment is not None:
+            _stamp(getattr(message, name), moment)
+    return message
+
+
+def fill(row: Any) -> fill_pb2.Fill:
+    """Return a fill out of its row, or out of anything with the row's names."""
+    costs = [cost(cost_pb2.COST_KIND_VENUE_FEE, row["fee"])]
+    if row["interface_fee"]:
+        costs.append(cost(_interface(row["venue"]), row["interface_fee"]))
+    costs.append(cost(cost_pb2.COST_KIND_PLATFORM_FEE, Decimal(0)))
+    message = fill_pb2.Fill(
+        fill_id=str(row["fill_id"]),
+        order_id=str(row["order_id"] or ""),
+        leg_id=str(row["leg_id"] or ""),
+        venue=row["venue"],
+        account_id=str(row["account_id"]),
+        market=row["market"],
+        side=side_pb2.Side.Value(f"SIDE_{row['side']}"),
+        price=plain_text(row["price"]),
+        size=plain_text(row["size"]),
+        liquidity=fill_pb2.Fill.Liquidity.Value(f"LIQUIDITY_{row['liquidity']}"),
+        costs=costs,
+        total_cost=plain_text(row["fee"] + row["interface_fee"]),
+        realized_pnl="" if row["realized_pnl"] is None else plain_text(row["realized_pnl"]),
+        cause=fill_pb2.Fill.Cause.Value(f"CAUSE_{row['cause']}"),
+        venue_trade_id=row["trade_id"],
+        venue_order_id=row["venue_order_id"],
+        sequence=row["number"],
+    )
+    _stamp(message.fill_time, row["fill_time"])
+    _stamp(message.receive_time, row["receive_time"])
+    return message
+
+
+def _fees(legs: Sequence[Leg]) -> list[cost_pb2.Cost]:
+    fees = sum((one.fees for one in legs), Decimal(0))
+    lines = [cost(cost_pb2.COST_KIND_VENUE_FEE, fees)]
+    for venue in dict.fromkeys(one.venue for one in legs):
+        amount = sum((one.interface_fees for one in legs if one.venue == venue), Decimal(0))
+        if amount:
+            lines.append(cost(_interface(venue), amount))
+    return [*lines, cost(cost_pb2.COST_KIND_PLATFORM_FEE, Decimal(0))]
+
+
+def _interface(venue: str) -> cost_pb2.CostKind.ValueType:
+    return cost_pb2.COST_KIND_BUILDER_FEE if venue == HYPERLIQUID else cost_pb2.COST_KIND_INTEGRATOR_FEE
+
+
+def cost(kind: cost_pb2.CostKind.ValueType, amount: Decimal) -> cost_pb2.Cost:
+    """Return one line of a cost."""
+    return cost_pb2.Cost(kind=kind, amount=plain_text(amount))
+
+
+def mean(notional: Decimal, size: Decimal) -> str:
+    """Return an average price, rounded half to even; empty before the first fill."""
+    if not size:
+        return ""
+    with rounding():
+        return plain_text((notional / size).quantize(Decimal(1).scaleb(-PRICE_DECIMALS), rounding=ROUND_HALF_EVEN))
+
+
+def refusal(value: Refusal) -> refusal_pb2.Refusal:
+    """Return a refusal."""
+    message = refusal_pb2.Refusal(
+        reason=refusal_pb2.RefusalReason.Value(f"REFUSAL_REASON_{value.reason.value}"),
+        origin=refusal_pb2.Refusal.Origin.Value(f"ORIGIN_{value.origin.value}"),
+        message=value.message,
+        advice=value.advice,
+        field=value.field,
+        given_value=value.given_value,
+        passing_value=value.passing_value,
+        venue=value.venue,
+        venue_code=value.venue_code,
+        venue_message=value.venue_message,
+    )
+    if value.retry_time_ns:
+        message.retry_time.FromNanoseconds(value.retry_time_ns)
+    return message
+
+
+def _stamp(field: Timestamp, moment: datetime) -> None:
+    field.FromDatetime(moment)

@@ -1,0 +1,1 @@
+"""Orders, legs, fills and the log in PostgreSQL."""

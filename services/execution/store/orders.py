@@ -1,0 +1,243 @@
+"""The port `Orders` over PostgreSQL. An order's row is the turnstile: whoever changes a leg holds it first.
+
+A worker's write names the fencing number of its lease, and is not kept where another worker has taken the leg since.
+What a venue tells is applied whoever holds the leg: changes are functions of the leg as it then stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from services.chassis.postgres import Connection, Database
+from services.execution.model.leg import Leg, Trade, fill
+from services.execution.model.order import Order, with_leg
+from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
+from services.execution.store.rows import LEG, LEG_CHANGES, ORDER, leg_row, marks, order_of, order_row
+
+_ORDER_COLUMNS: Final = ", ".join(ORDER)
+_LEG_COLUMNS: Final = ", ".join(LEG)
+_ADD_ORDER: Final = (
+    f"INSERT INTO orders ({_ORDER_COLUMNS}) VALUES ({marks(len(ORDER))}) "  # noqa: S608
+    "ON CONFLICT (user_id, request_id) DO NOTHING RETURNING order_id"
+)
+_ADD_LEG: Final = f"INSERT INTO legs ({_LEG_COLUMNS}, due_time) VALUES ({marks(len(LEG) + 1)})"  # noqa: S608
+_CHANGE_LEG: Final = f"UPDATE legs SET ({', '.join(LEG_CHANGES)}) = ROW({marks(len(LEG_CHANGES), 2)}) WHERE leg_id = $1"  # noqa: S608
+_CLAIM: Final = """
+    UPDATE legs SET fence = fence + 1, lease_time = $1
+    WHERE leg_id IN (
+        SELECT leg_id FROM legs WHERE due_time <= $2 AND (lease_time IS NULL OR lease_time < $2)
+        ORDER BY due_time LIMIT $3 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING leg_id, order_id, fence"""
+_FIND_LEG: Final = """
+    SELECT leg_id, order_id FROM legs
+    WHERE account_id = $1 AND ((client_id = $2 AND $2 <> '') OR (venue_order_id = $3 AND $3 <> '')) LIMIT 1"""
+_ADD_FILL: Final = """
+    INSERT INTO fills (fill_id, user_id, order_id, leg_id, account_id, venue, market, side, price, size, liquidity,
+        cause, fee, interface_fee, realized_pnl, trade_id, venue_order_id, fill_time, receive_time)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+    ON CONFLICT (fill_id) DO NOTHING RETURNING number"""
+
+
+HOLD_S: Final = 30.0
+"""A look this far ahead keeps the lease: the worker goes on with the leg."""
+CANCEL_S: Final = 0.3
+"""How long a leg that is to be canceled waits at most for the next look."""
+
+
+class PostgresOrders:
+    """The port `Orders`."""
+
+    def __init__(self, database: Database, scribe: Scribe, clock: Clock, *, wake: Callable[[], None]) -> None:
+        """Prepare; `wake` is called when the relay has something to number."""
+        self._database = database
+        self._scribe = scribe
+        self._clock = clock
+        self._wake = wake
+
+    async def by_request(self, user_id: UUID, request_id: UUID) -> Order | None:
+        """Return the order a request made."""
+        async with self._database.acquire() as connection:
+            return await _order(connection, "user_id = $1 AND request_id = $2", user_id, request_id)
+
+    async def get(self, user_id: UUID, order_id: UUID) -> Order | None:
+        """Return an order of a user."""
+        async with self._database.acquire() as connection:
+            return await _order(connection, "user_id = $1 AND order_id = $2", user_id, order_id)
+
+    async def add(self, order: Order) -> Order:
+        """Make an order durable with its legs and its event; of two twins the loser reads the winner's."""
+        async with self._database.transaction() as connection:
+            added = await connection.fetchval(_ADD_ORDER, *order_row(order))
+            if added is not None:
+                for leg in order.legs:
+                    await connection.execute(_ADD_LEG, *leg_row(leg, order), order.create_time)
+                await self._say(connection, order.user_id, "order", self._scribe.order(order))
+        if added is None:
+            twin = await self.by_request(order.user_id, order.request_id)
+            assert twin is not None, "the twin that won is durable"
+            return twin
+        self._wake()
+        return order
+
+    async def claim(self, count: int, lease_s: float) -> Sequence[Work]:
+        """Take legs that are due under a lease with a new fencing number."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(_CLAIM, now + timedelta(seconds=lease_s), now, count)
+            works = []
+            for row in rows:
+                order = await _order(connection, "order_id = $1", row["order_id"])
+                assert order is not None, "a leg has an order"
+                leg = next(one for one in order.legs if one.leg_id == row["leg_id"])
+                works.append(Work(order=order, leg=leg, fence=row["fence"]))
+        return works
+
+    async def change(self, work: Work, change: Callable[[Leg], Leg], *, due_s: float) -> Work | None:
+        """Apply a worker's change to a leg as it now stands, unless the worker was fenced off."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            order = await _locked(connection, work.order.order_id)
+            fence = await connection.fetchval("SELECT fence FROM legs WHERE leg_id = $1", work.leg.leg_id)
+            if fence != work.fence:
+                return None
+            order, leg = await self._apply(connection, order, work.leg.leg_id, change, now)
+            wait_s = min(due_s, CANCEL_S) if leg.cancel_wanted and due_s < HOLD_S else due_s
+            due = None if leg.is_final else now + timedelta(seconds=wait_s)
+            await connection.execute(
+                "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1",
+                leg.leg_id,
+                due,
+                due if due_s >= HOLD_S else None,
+            )
+        self._wake()
+        return Work(order=order, leg=leg, fence=work.fence)
+
+    async def told(
+        self, account: TradingAccount, venue_order_id: str, client_id: str, change: Callable[[Leg], Leg]
+    ) -> bool:
+        """Apply to a leg what its venue told of it."""
+        async with self._database.transaction() as connection:
+            found = await connection.fetchrow(_FIND_LEG, account.account_id, client_id, venue_order_id)
+            if found is None:
+                return False
+            order = await _locked(connection, found["order_id"])
+            await self._apply(connection, order, found["leg_id"], change, self._clock.now())
+        self._wake()
+        return True
+
+    async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
+        """Count trades, each once by the venue's own id."""
+        new = 0
+        for trade in trades:
+            async with self._database.transaction() as connection:
+                new += await self._count(connection, account, trade)
+        if new:
+            self._wake()
+        return new
+
+    async def _count(self, connection: Connection, account: TradingAccount, trade: Trade) -> bool:
+        found = await connection.fetchrow(_FIND_LEG, account.account_id, trade.client_id, trade.venue_order_id)
+        order = await _locked(connection, found["order_id"]) if found is not None else None
+        order_id: UUID | None = order.order_id if order is not None else None
+        leg_id: UUID | None = found["leg_id"] if found is not None else None
+        number = await connection.fetchval(
+            _ADD_FILL, trade.fill_id, account.user_id, order_id, leg_id, trade.account_id, trade.venue, trade.market,
+            trade.side.value, trade.price, trade.size, trade.liquidity, trade.cause, trade.fee, trade.interface_fee,
+            trade.realized_pnl, trade.trade_id, trade.venue_order_id, trade.fill_time, trade.receive_time,
+        )  # fmt: skip
+        if number is None:
+            return False
+        event = self._scribe.fill(account.user_id, order_id, leg_id, trade, number)
+        await self._say(connection, account.user_id, "fill", event)
+        if order is not None and leg_id is not None:
+            now = self._clock.now()
+            await self._apply(connection, order, leg_id, lambda leg: fill(leg, trade, now), now)
+        return True
+
+    async def observe(self, observed: Observed) -> None:
+        """Write to the log what a venue said of an account."""
+        async with self._database.transaction() as connection:
+            await self._say(connection, observed.account.user_id, "account", self._scribe.observed(observed))
+        self._wake()
+
+    async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
+        """Note that what is open of an order is to be canceled, and have a worker look at once."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            order = await _order(connection, "user_id = $1 AND order_id = $2 FOR UPDATE", user_id, order_id)
+            if order is None or order.state.is_final or order.cancel_time is not None:
+                return order
+            open_ids = [leg.leg_id for leg in order.legs if not leg.is_final]
+            await connection.execute(
+                "UPDATE legs SET cancel_wanted = true, due_time = $2 WHERE leg_id = ANY($1)", open_ids, now
+            )
+            legs = tuple(replace(leg, cancel_wanted=True) if leg.leg_id in open_ids else leg for leg in order.legs)
+            order = replace(order, legs=legs, cancel_time=now, version=order.version + 1, update_time=now)
+            await self._keep_order(connection, order)
+        self._wake()
+        return order
+
+    async def last_fill_ms(self, account_id: UUID) -> int:
+        """Return when the last counted trade of an account happened; 0 where there is none."""
+        async with self._database.acquire() as connection:
+            last: datetime | None = await connection.fetchval(
+                "SELECT max(fill_time) FROM fills WHERE account_id = $1", account_id
+            )
+        return 0 if last is None else int(last.timestamp() * 1_000)
+
+    async def _apply(
+        self, connection: Connection, order: Order, leg_id: UUID, change: Callable[[Leg], Leg], now: datetime
+    ) -> tuple[Order, Leg]:
+        """Change one leg of an order that is held; say it where anything changed."""
+        before = next(one for one in order.legs if one.leg_id == leg_id)
+        leg = change(before)
+        if leg == before:
+            return order, leg
+        await connection.execute(_CHANGE_LEG, leg_id, *leg_row(leg, order, LEG_CHANGES))
+        order = with_leg(order, leg, now)
+        await self._keep_order(connection, order)
+        return order, leg
+
+    async def _keep_order(self, connection: Connection, order: Order) -> None:
+        await connection.execute(
+            "UPDATE orders SET state = $2, version = $3, update_time = $4, cancel_time = $5, finish_time = $6 "
+            "WHERE order_id = $1",
+            order.order_id,
+            order.state.value,
+            order.version,
+            order.update_time,
+            order.cancel_time,
+            order.finish_time,
+        )
+        await self._say(connection, order.user_id, "order", self._scribe.order(order))
+
+    async def _say(self, connection: Connection, user_id: UUID, kind: str, event: bytes) -> None:
+        await connection.execute("INSERT INTO outbox (user_id, kind, event) VALUES ($1, $2, $3)", user_id, kind, event)
+
+
+async def _order(connection: Connection, where: str, *arguments: object) -> Order | None:
+    row = await connection.fetchrow(f"SELECT {_ORDER_COLUMNS} FROM orders WHERE {where}", *arguments)  # noqa: S608
+    if row is None:
+        return None
+    return order_of(row, await _legs(connection, row["order_id"]))
+
+
+async def _locked(connection: Connection, order_id: UUID) -> Order:
+    order = await _order(connection, "order_id = $1 FOR UPDATE", order_id)
+    assert order is not None, "orders are never deleted"
+    return order
+
+
+async def _legs(connection: Connection, order_id: UUID) -> list[Any]:
+    rows: list[asyncpg.Record] = await connection.fetch(
+        f"SELECT {_LEG_COLUMNS} FROM legs WHERE order_id = $1 ORDER BY number",  # noqa: S608
+        order_id,
+    )
+    return rows

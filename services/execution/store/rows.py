@@ -1,0 +1,101 @@
+"""Rows to values, values to rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from services.domain.refusal import Origin, Refusal, RefusalReason
+from services.execution.model.leg import Evidence, Leg, LegState
+from services.execution.model.order import Order
+from services.venues.actions import OrderType, Side, TimeInForce
+
+ORDER: Final = (
+    "order_id", "user_id", "request_id", "digest", "market", "side", "size", "type", "limit_price", "time_in_force",
+    "reduce_only", "client_order_id", "quote_id", "max_slippage_bps", "refusal", "state", "version", "create_time",
+    "update_time", "cancel_time", "finish_time",
+)  # fmt: skip
+LEG: Final = (
+    "leg_id", "order_id", "number", "venue", "account_id", "market", "venue_market_id", "side", "size", "limit_price",
+    "type", "time_in_force", "reduce_only", "client_id", "state", "evidence", "refusal", "filled", "notional", "fees",
+    "interface_fees", "venue_order_id", "transaction_hash", "nonce", "key_index", "expire_ms", "send_count",
+    "action_number", "cancel_wanted", "create_time", "submit_time", "acknowledge_time", "execute_time", "update_time",
+    "resolve_time",
+)  # fmt: skip
+LEG_CHANGES: Final = LEG[14:29] + LEG[30:]
+"""What a leg's life changes."""
+
+
+def marks(count: int, start: int = 1) -> str:
+    """Return `$1, $2, ...`."""
+    return ", ".join(f"${at}" for at in range(start, start + count))
+
+
+def order_row(order: Order) -> list[object]:
+    """Return an order's values in the order of `ORDER`."""
+    values = {name: getattr(order, name) for name in ORDER if name not in ("refusal", "state")}
+    values |= {
+        "side": order.side.value,
+        "type": order.type.value,
+        "time_in_force": order.time_in_force.value,
+        "refusal": refusal_json(order.refusal),
+        "state": order.state.value,
+    }
+    return [values[name] for name in ORDER]
+
+
+def leg_row(leg: Leg, order: Order, names: Sequence[str] = LEG) -> list[object]:
+    """Return a leg's values in the order of `names`."""
+    values = {name: getattr(leg, name) for name in LEG if name not in ("order_id", "refusal")}
+    values |= {
+        "order_id": order.order_id,
+        "side": leg.side.value,
+        "type": leg.type.value,
+        "time_in_force": leg.time_in_force.value,
+        "state": leg.state.value,
+        "evidence": leg.evidence.value,
+        "refusal": refusal_json(leg.refusal),
+    }
+    return [values[name] for name in names]
+
+
+def order_of(row: Any, legs: Sequence[Any]) -> Order:
+    """Return an order."""
+    values = {name: row[name] for name in ORDER if name != "state"}
+    values |= {
+        "side": Side(row["side"]),
+        "type": OrderType(row["type"]),
+        "time_in_force": TimeInForce(row["time_in_force"]),
+        "refusal": refusal_of(row["refusal"]),
+    }
+    return Order(**values, legs=tuple(leg_of(one) for one in legs))
+
+
+def leg_of(row: Any) -> Leg:
+    """Return a leg."""
+    values = {name: row[name] for name in LEG if name != "order_id"}
+    values |= {
+        "side": Side(row["side"]),
+        "type": OrderType(row["type"]),
+        "time_in_force": TimeInForce(row["time_in_force"]),
+        "state": LegState(row["state"]),
+        "evidence": Evidence(row["evidence"]),
+        "refusal": refusal_of(row["refusal"]),
+        "nonce": int(row["nonce"]),
+    }
+    return Leg(**values)
+
+
+def refusal_json(refusal: Refusal | None) -> str | None:
+    """Return a refusal as JSON."""
+    return None if refusal is None else json.dumps(asdict(refusal))
+
+
+def refusal_of(text: str | None) -> Refusal | None:
+    """Return a refusal."""
+    if text is None:
+        return None
+    values = json.loads(text)
+    return Refusal(**{**values, "reason": RefusalReason(values["reason"]), "origin": Origin(values["origin"])})

@@ -1,0 +1,132 @@
+"""The venues' rate limits are on: orders signed here and sent by the adapters meet no nonce error, breach no budget.
+
+`PERPMESH_VAULT_LIMITED` says how many orders a venue (hyperliquid=1500,lighter=80 in `make vault-nonces`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from services.chassis import errors
+from services.chassis.clock import SYSTEM
+from services.domain.errors import Reason
+from services.vault.rpc import decode
+from services.venues.circuit import REST, SOCKET, Circuit
+from services.venues.hyperliquid.trader import HyperliquidTrader
+from services.venues.hyperliquid.trader import TraderConfig as HyperliquidConfig
+from services.venues.lighter.tokens import VenueToken
+from services.venues.lighter.trader import LighterTrader
+from services.venues.lighter.trader import TraderConfig as LighterConfig
+from services.venues.trading import Accepted, AccountRef, NonceFate, SignedBytes, Submission
+from tests.support.crash import crashing
+from tests.support.vault import middle, moment, order, report_request, sign_request
+from tests.support.vault_room import Client, client, grounds
+
+pytestmark = pytest.mark.asyncio(loop_scope="function")
+COUNTS = dict(
+    pair.split("=") for pair in os.environ.get("PERPMESH_VAULT_LIMITED", "hyperliquid=60,lighter=12").split(",")
+)
+DEFAULTS: dict[str, object] = {
+    "lighter_requests_max": 60, "lighter_sends_max": 60, "hyperliquid_weight_max": 1_200,
+    "hyperliquid_requests_max": 10_000,
+}  # fmt: skip
+"""The venues' own limits for a standard account and one address."""
+FATES = {
+    NonceFate.FREE: "REFUSED_NONCE_FREE", NonceFate.REFUSED: "REFUSED_NONCE", NonceFate.NOT_SENT: "NOT_SENT",
+    NonceFate.KEY_UNKNOWN: "KEY_UNKNOWN",
+}  # fmt: skip
+
+
+def trader_at(venue: str, url: str) -> Any:
+    """Return the adapter that execution sends with, its budgets as they are."""
+    circuits = {
+        "rest_breaker": Circuit(venue, REST, clock=SYSTEM),
+        "socket_breaker": Circuit(venue, SOCKET, clock=SYSTEM),
+    }
+    if venue == "hyperliquid":
+        return HyperliquidTrader(HyperliquidConfig(base_url=url), clock=SYSTEM, rng=random.Random(1), **circuits)
+
+    async def token(_: AccountRef) -> VenueToken:
+        raise AssertionError("posting needs no token")
+
+    return LighterTrader(LighterConfig(base_url=url), clock=SYSTEM, rng=random.Random(1), tokens=token, **circuits)
+
+
+async def _room(vault: Client, request: Any) -> Any:
+    """Sign; ask again while earlier actions are out, as those do that wait for the venue's budget."""
+    while True:
+        try:
+            return await vault.signer.Sign(request, timeout=29)
+        except grpc.aio.AioRpcError as error:
+            if errors.from_rpc_error(error).reason is not Reason.LIMIT_REACHED:
+                raise
+
+
+async def sent(vault: Client, trader: Any, account: AccountRef, request: Any) -> tuple[int, Submission]:
+    """Sign, send until it is known what came of it, and report."""
+    signed = (await _room(vault, request)).signed_action
+    made = SignedBytes(
+        body=signed.body,
+        action=decode.action(request.action),
+        nonce=signed.nonce,
+        expire_time_ms=decode.milliseconds(signed.expire_time),
+        transaction_type=signed.transaction_type,
+        transaction_hash=signed.transaction_hash,
+    )
+    came = await trader.submit(account, made)
+    while came.nonce in (NonceFate.UNKNOWN, NonceFate.NOT_SENT):
+        await asyncio.sleep(0.5)
+        came = await trader.submit(account, made, again=came.nonce is NonceFate.UNKNOWN)
+    accepted = all(isinstance(one, Accepted) for one in came.outcomes)
+    outcome = FATES.get(came.nonce, "ACCEPTED" if accepted else "REFUSED_NONCE_USED")
+    await vault.signer.ReportOutcome(report_request(request, outcome), timeout=29)
+    return signed.nonce, came
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("venue", ["hyperliquid", "lighter"])
+async def test_orders_are_signed_and_sent_within_the_budgets(tmp_path: Path, venue: str) -> None:
+    async with grounds(tmp_path, **DEFAULTS) as ground:
+        run_file = tmp_path / "vault.json"
+        environ = ground.environ(run_file, vault_marks_s=50)
+        with crashing("services.vault.__main__", "vault", environ, tmp_path / "vault.log") as room:
+            room.start()
+            async with client(ground, run_file) as vault:
+                owner = await vault.owner(venue)
+                key = await owner.ready()
+                about = (await owner.get()).account
+                trader = trader_at(venue, ground.face(venue))
+                await trader.load()
+                account = AccountRef(
+                    account_id=owner.account_id,
+                    address=owner.wallet.address.lower(),
+                    index=int(about.venue_account) if venue == "lighter" else 0,
+                    api_key_index=key.api_key_index,
+                )
+                price = int(await middle(ground.http, ground.face(venue), venue)) * 70 // 100
+                action = [order(venue, price=str(price), size="0.001") for _ in range(int(COUNTS[venue]))]
+                requests = [sign_request(owner.account_id, one, expire_time=moment(3_600)) for one in action]
+                turn = asyncio.Semaphore(1 if venue == "lighter" else 16)
+
+                async def one(request: Any) -> tuple[int, Submission]:
+                    async with turn:
+                        return await sent(vault, trader, account, request)
+
+                done = await asyncio.gather(*(one(request) for request in requests))
+                await trader.close()
+        nonces = [nonce for nonce, _ in done]
+        assert all(came.nonce is NonceFate.USED for _, came in done), [came for _, came in done][:3]
+        assert len(set(nonces)) == len(nonces)
+        if venue == "lighter":
+            assert nonces == list(range(nonces[0], nonces[0] + len(nonces))), "in order, none skipped"
+        journal = await ground.simulator.journal(venue, limit="10000")
+        refused = [one for one in journal["entries"] if "Too Many" in str(one) or "Too many cumulative" in str(one)]
+        assert refused == []
+        print(f"\n{venue}: {len(nonces)} orders with the limits on, no nonce error, no budget breached")

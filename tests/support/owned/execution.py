@@ -1,0 +1,78 @@
+"""What somebody has at execution: an order that was filled at a simulated venue, and one that rests."""
+
+from __future__ import annotations
+
+import asyncio
+
+from perpmesh.execution.v1 import execution_service_pb2 as pb
+from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
+from perpmesh.type.v1 import order_type_pb2, side_pb2
+from perpmesh.vault.v1 import vault_service_pb2
+from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
+
+from tests.support import vault
+from tests.support.owned import Owner, Step
+
+FILLED_S = 60.0
+LEFT_OUT: dict[str, str] = {}
+
+
+async def own(owner: Owner) -> list[Step]:
+    """Add an account with a key, and trade with it until a fill is told."""
+    stub = ExecutionServiceStub(owner.channel)
+    mine = await _account(owner)
+    request = pb.PlaceOrderRequest(
+        request_id=owner.new_id(),
+        market=vault.MARKET,
+        side=side_pb2.SIDE_BUY,
+        size="0.01",
+        type=order_type_pb2.ORDER_TYPE_MARKET,
+        account_ids=[mine.account_id],
+    )
+    async with asyncio.timeout(FILLED_S):
+        while not (await stub.ListFills(pb.ListFillsRequest(), metadata=owner.metadata)).fills:
+            order = (await stub.PlaceOrder(request, metadata=owner.metadata)).order
+            if order.legs:
+                await asyncio.sleep(0.1)
+            else:
+                request.request_id = owner.new_id()  # denied: the books were not there yet
+    rests = pb.PlaceOrderRequest(
+        request_id=owner.new_id(),
+        market=vault.MARKET,
+        side=side_pb2.SIDE_BUY,
+        size="0.01",
+        type=order_type_pb2.ORDER_TYPE_LIMIT,
+        limit_price="50000",
+        account_ids=[mine.account_id],
+    )
+    one = order.order_id
+    batch = pb.BatchPlaceOrdersRequest(requests=[rests])
+    return [
+        Step("PlaceOrder", request, shows=(one,), hides=(mine.account_id,)),
+        Step("BatchPlaceOrders", batch),
+        Step("GetOrder", pb.GetOrderRequest(order_id=one), shows=(one,), hides=(one,)),
+        Step("ListOrders", pb.ListOrdersRequest(), shows=(one,)),
+        Step("WatchOrders", pb.WatchOrdersRequest()),
+        Step("ListFills", pb.ListFillsRequest(), shows=(one,)),
+        Step("WatchFills", pb.WatchFillsRequest(replay_count=5), shows=(one,)),
+        Step("CancelOrder", pb.CancelOrderRequest(order_id=one), shows=(one,), hides=(one,)),
+        Step("BatchCancelOrders", pb.BatchCancelOrdersRequest(order_ids=[one]), shows=(one,)),
+        Step("CancelAllOrders", pb.CancelAllOrdersRequest()),
+    ]
+
+
+async def _account(owner: Owner) -> vault.Owner:
+    """Return the owner's account at Hyperliquid, with a key that trades."""
+    stub = VaultServiceStub(owner.channel)
+    listed = vault_service_pb2.ListAccountsRequest(venue="hyperliquid")
+    for account in (await stub.ListAccounts(listed, metadata=owner.metadata)).accounts:
+        mine = vault.Owner(stub, owner.wallet, owner.token, account)
+        await mine.ready()
+        return mine
+    made = vault_service_pb2.CreateAccountRequest(
+        request_id=owner.new_id(), venue="hyperliquid", environment=vault.SIMULATED, default=True
+    )
+    account = (await stub.CreateAccount(made, metadata=owner.metadata)).account
+    mine = vault.Owner(stub, owner.wallet, owner.token, account)
+    await mine.ready()
+    return mine
