@@ -10,6 +10,7 @@ from services.launcher import certificates
 from services.launcher.config import Config
 from services.launcher.edge import Edge, EdgeTls, Upstream
 from services.launcher.plan import AUTH_PAGE, LOOPBACK, ROOMS, Ground, instances, upstreams
+from services.launcher.reference import is_there
 
 
 def edge_of(ground: Ground) -> Edge:
@@ -22,7 +23,7 @@ def edge_of(ground: Ground) -> Edge:
         here,
         descriptors=descriptors,
         access_log=ground.layout.logs / "access.log",
-        reference=ground.layout.state,
+        reference=ground.layout.state if is_there(ground.checkout / "gen") else None,
         tls=edge_tls(ground.layout.certificates) if ground.config.mesh_tls else None,
     )
 

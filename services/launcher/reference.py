@@ -12,6 +12,11 @@ PAGE = "reference.html"
 _SECTION = re.compile(r"<section data-service='([^']*)'>.*?</section>\n", re.DOTALL)
 
 
+def is_there(source: Path) -> bool:
+    """Say whether there is a reference to serve."""
+    return (source / OPENAPI).is_file() and (source / PAGE).is_file()
+
+
 def write(source: Path, folder: Path, services: Collection[str]) -> None:
     """Write both files into `folder`, for these services alone."""
     found = json.loads((source / OPENAPI).read_text())

@@ -71,7 +71,8 @@ class Supervisor:
             process.rotate(self._ground.layout.logs / "access.log")
             template = (self._ground.checkout / "envoy" / "edge.yaml").read_text()
             told = edge_plan.edge_of(self._ground)
-            reference.write(self._ground.checkout / "gen", self._ground.layout.state, told.services)
+            if told.reference is not None:
+                reference.write(self._ground.checkout / "gen", told.reference, told.services)
             self._ground.layout.edge.write_text(edge.render(template, told))
 
         async def postgres() -> None:

@@ -56,7 +56,7 @@ async def test_schemathesis_finds_no_5xx_and_no_undocumented_answer(tmp_path: Pa
         cases = re.search(r"(\d+) generated", printed)
         assert cases is not None, printed[-3_000:]
         print(f"{cases[1]} cases in {SECONDS} s, seed {SEED}")
-        assert int(cases[1]) > 200
+        assert int(cases[1]) > 50
 
 
 async def not_served(http: aiohttp.ClientSession, mesh: Mesh, found: dict[str, Any], token: str) -> list[str]:

@@ -30,6 +30,8 @@ ALONE_S: Final = 2.0
 """How long a replica waits for a bus that does not answer before it feeds itself."""
 PATIENCE_S: Final = 1.0
 """How long a replica that knows nothing yet leaves a free lease to one that knows."""
+HANDOVER_S: Final = 0.15
+"""How long the last words of a feeder that leaves may travel before another takes over, so that none is told twice."""
 FLUSH_S: Final = 0.003
 """How long events are gathered into one message."""
 STATUS_S: Final = 0.25
@@ -126,6 +128,7 @@ class Relay:
         self._leaving = True
         if self.leading:
             self._step(leading=False)
+            await self._clock.sleep(HANDOVER_S)
             await self._replicas.release()
 
     # Who feeds.

@@ -261,7 +261,11 @@ def test_numbers_that_begin_anew_at_another_feeder_do_so_everywhere_and_lose_not
 
 async def test_one_that_leaves_gives_the_lease_back_and_never_takes_it_again() -> None:
     pair = Pair()
-    await pair.feeder.relay.leave()
+    leaving = asyncio.create_task(pair.feeder.relay.leave())
+    await asyncio.sleep(0)
+    assert not pair.feeder.relay.leading
+    await pair.clock.advance(1)
+    await leaving
     assert pair.feeder.released == 1
     pair.feeder.relay.take(Lease.OURS)
     assert not pair.feeder.relay.leading
