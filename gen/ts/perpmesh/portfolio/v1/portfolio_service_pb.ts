@@ -967,8 +967,9 @@ export const PortfolioService: GenService<{
   /**
    * Streams positions: first those open, then each as it changes.
    *
-   * Changes by the mark price alone may be collapsed; changes by a fill, a payment or a report never are. A position
-   * that became flat is sent once more with size zero.
+   * Changes by the mark price alone may be collapsed; changes by a fill, a payment or a report never are while the
+   * stream is open. One that is resumed brings each position that changed meanwhile once, as it stands. A position that
+   * became flat is sent once more with size zero.
    *
    * @generated from rpc perpmesh.portfolio.v1.PortfolioService.WatchPositions
    */
