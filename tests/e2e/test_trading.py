@@ -51,6 +51,18 @@ class Trader:
         request = pb.PlaceOrderRequest(**{"request_id": str(uuid.uuid4()), "market": BTC, **fields})
         return (await self.execution.PlaceOrder(request, metadata=self.metadata)).order
 
+    async def place_surely(self, **fields: Any) -> order_pb2.Order:
+        """Place an order as a client does whose server may die: the same request again, until it is answered."""
+        request_id = str(uuid.uuid4())
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    return await self.place(request_id=request_id, **fields)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise
+                    await asyncio.sleep(0.2)
+
     async def get(self, order_id: str) -> order_pb2.Order:
         return (await self.execution.GetOrder(pb.GetOrderRequest(order_id=order_id), metadata=self.metadata)).order
 
@@ -236,7 +248,9 @@ async def test_orders_survive_a_room_that_is_killed_while_they_are_sent(trader: 
     for turn in range(6):
         venue = ("hyperliquid", "lighter")[turn % 2]
         placed.append(
-            await trader.place(side=side_pb2.SIDE_BUY, size="0.01", type=order_type_pb2.ORDER_TYPE_MARKET, venue=venue)
+            await trader.place_surely(
+                side=side_pb2.SIDE_BUY, size="0.01", type=order_type_pb2.ORDER_TYPE_MARKET, venue=venue
+            )
         )
         if turn in (1, 4):
             killed = mesh.kill("execution", signal.SIGKILL)

@@ -67,7 +67,8 @@ async def test_positions_are_shown_to_whoever_holds_them_and_to_nobody_else(
         cells = await page.evaluate(
             "[...document.querySelector('#positions tbody tr').cells].map((one) => one.textContent.replaceAll(',', ''))"
         )
-        assert cells[:5] == [held.market, f"{held.venue} simulated", "long", held.size, held.entry_price]
+        side = "short" if held.size.startswith("-") else "long"
+        assert cells[:5] == [held.market, f"{held.venue} simulated", side, held.size, held.entry_price]
         await page.screenshot(tmp_path / "trade.png")
         print(f"screenshot {tmp_path / 'trade.png'}")
         await page.click("#sign-out")

@@ -46,7 +46,8 @@ def build(folder: Path) -> Path:
         shutil.copytree(ROOT / part, checkout / part, ignore=without)
     (checkout / "services" / "__init__.py").touch()
     (checkout / "gen").mkdir()
-    shutil.copy(ROOT / "gen" / "perpmesh.binpb", checkout / "gen")
+    for made in ("perpmesh.binpb", "openapi.json", "reference.html"):
+        shutil.copy(ROOT / "gen" / made, checkout / "gen")
     for room in ROOMS:
         (checkout / "services" / room).mkdir()
         (checkout / "services" / room / "__init__.py").touch()

@@ -30,6 +30,7 @@ class ConfiguredVenues:
         self._clock = clock
         self._venues = {place: _make(place[0], url, clock, tokens) for place, url in places.items()}
         self._loaded: set[tuple[str, str]] = set()
+        self._tried: set[tuple[str, str]] = set()
 
     def at(self, venue: str, environment: str) -> TradingVenue:
         """Return a venue. Raises VENUE_UNKNOWN, or VENUE_UNAVAILABLE while what it lists was not read."""
@@ -51,8 +52,8 @@ class ConfiguredVenues:
 
     @property
     def waiting(self) -> str | None:
-        """Say what was not read yet; None when all was."""
-        missing = sorted(name for name, _ in set(self._venues) - self._loaded)
+        """Say what was not asked for yet; None when all was: a venue that is away takes no other with it."""
+        missing = sorted(name for name, _ in set(self._venues) - self._tried)
         return f"what {', '.join(missing)} lists was not read yet" if missing else None
 
     async def run(self) -> None:
@@ -64,7 +65,8 @@ class ConfiguredVenues:
                     self._loaded.add(place)
                 except VenueError as error:
                     log.warning("execution.venue_silent", venue=place[0], error=str(error)[:300])
-            await self._clock.sleep(BOOT_S if self.waiting else LOAD_S)
+                self._tried.add(place)
+            await self._clock.sleep(LOAD_S if self._loaded == set(self._venues) else BOOT_S)
 
     async def close(self) -> None:
         """Give the sockets back."""
