@@ -77,6 +77,7 @@ async def _serve(
     venues = ConfiguredVenues(config.places(_URLS), clock, keys.token)
     relay = Relay(database, config.bus, scribe, clock)
     orders = PostgresOrders(database, scribe, clock, wake=relay.wake)
+    live: set[uuid.UUID] = set()
     worker = Worker(
         orders=orders,
         accounts=keys,
@@ -84,9 +85,10 @@ async def _serve(
         venues=venues,
         clock=clock,
         tell_fault=_tell,
+        hears=live.__contains__,
         parallel=config.parallel,
     )
-    watcher = Watcher(orders=orders, accounts=keys, venues=venues, clock=clock)
+    watcher = Watcher(orders=orders, accounts=keys, venues=venues, clock=clock, live=live, wake=worker.wake)
     intake = Intake(
         orders=orders,
         accounts=keys,

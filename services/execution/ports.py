@@ -11,12 +11,13 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from services.domain.refusal import Refusal
+from services.execution.model.fate import Fate
 from services.execution.model.leg import Leg, Trade
 from services.execution.model.order import NewOrder, Order
 from services.execution.model.wanted import Wanted
 from services.venues.account import AccountState, Fees, FundingPaid
 from services.venues.actions import Action
-from services.venues.trading import AccountRef, NonceFate, SignedBytes, TradingVenue
+from services.venues.trading import AccountRef, SignedBytes, TradingVenue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +92,8 @@ class Signer(Protocol):
         """Return the bytes of an action; the same ones again for the same leg and number."""
         ...
 
-    async def settle(self, work: Work, number: int, fate: NonceFate, *, accepted: bool) -> None:
-        """Say what became of the nonce, and whether the venue took the action."""
+    async def settle(self, work: Work, number: int, fate: Fate) -> None:
+        """Say what became of an action. Raises OUTCOME_CONTRADICTED, RESOURCE_UNKNOWN, FENCED."""
         ...
 
 
@@ -151,6 +152,10 @@ class Orders(Protocol):
         """Take legs that are due under a lease with a new fencing number."""
         ...
 
+    async def release(self) -> None:
+        """Have every leg that a worker holds looked at now; for the start, when whoever held it is gone."""
+        ...
+
     async def change(self, work: Work, change: Callable[[Leg], Leg], *, due_s: float) -> Work | None:
         """Apply a change to a leg as it now stands; None where another worker holds it by now, and nothing was kept.
 
@@ -162,6 +167,10 @@ class Orders(Protocol):
         self, account: TradingAccount, venue_order_id: str, client_id: str, change: Callable[[Leg], Leg]
     ) -> bool:
         """Apply to a leg what its venue told of it, whoever holds it. False where it is no leg of ours."""
+        ...
+
+    async def doubt(self, account: TradingAccount, open_ids: Sequence[str], before: datetime) -> int:
+        """Have the open legs of an account looked up that stood before a time and are not among its open orders."""
         ...
 
     async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:

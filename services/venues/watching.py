@@ -288,12 +288,26 @@ class AccountWatch:
             item = await self._queue.get()
             if isinstance(item, _Ready):
                 await self._reconcile(ended=item.ended)
-            elif isinstance(item, _Lost):
-                if self._live or self.reconciled_count == 0:
-                    self._live = False
-                    await self._emit(StreamChanged(state=item.state, reason=item.reason))
             else:
-                await self._tell(item)
+                await self._take(item)
+
+    async def _take(self, item: AccountEvent | _Lost) -> None:
+        if not isinstance(item, _Lost):
+            await self._tell(item)
+        elif self._live or self.reconciled_count == 0:
+            self._live = False
+            await self._emit(StreamChanged(state=item.state, reason=item.reason))
+
+    async def _meanwhile(self) -> bool:
+        """Tell what the stream said while the venue's REST did not answer; say whether ended orders are to be asked."""
+        ended = False
+        for _ in range(self._queue.qsize()):
+            item = self._queue.get_nowait()
+            if isinstance(item, _Ready):
+                ended |= item.ended
+            else:
+                await self._take(item)
+        return ended
 
     async def _reconcile(self, *, ended: bool) -> None:
         """Ask for what may have been missed, until it is told or the stream is lost again."""
@@ -306,6 +320,7 @@ class AccountWatch:
                 attempt += 1
                 log.warning("account.not_reconciled", connection=self.name, error=str(error)[:300], wait_s=wait_s)
                 await self._clock.sleep(wait_s)
+                ended |= await self._meanwhile()
                 continue
             self.reconciled_count += 1
             if not self._live:

@@ -26,6 +26,7 @@ from services.launcher.rolling import edge_sees_all, roll
 from tests.support.load import Books, holes, load
 from tests.support.mesh import Mesh, running_mesh
 
+pytestmark = pytest.mark.alone
 BTC = "BTC-PERP"
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 CALLS_PER_S = float(os.environ.get("LOAD_CALLS_PER_S", "40"))

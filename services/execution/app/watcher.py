@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from services.domain.errors import DomainError
 from services.domain.feed import FeedState
 from services.execution.model.evidence import apply_record, trades_of
 from services.execution.model.leg import Evidence, Leg
-from services.execution.ports import Accounts, Clock, Observed, Orders, TradingAccount, Venues
+from services.execution.ports import Accounts, Clock, Observed, Orders, TradingAccount, Venues, Wake
 from services.venues.account import AccountState, Fees, OrderRecord
 from services.venues.port import VenueError
 from services.venues.trading import (
@@ -31,11 +32,13 @@ LOOK_S: Final = 2.0
 """How often new accounts are looked for."""
 STATE_S: Final = 10.0
 """How often an account is asked for as a whole, beside what its stream tells; with many accounts, more rarely."""
-STATE_EACH_S: Final = 0.4
-"""The pause that each account adds: a state weighs 2 of the 1,200 a minute that Hyperliquid grants an address, so that
-a quarter of them is spent here at most."""
+STATE_EACH_S: Final = {"hyperliquid": 0.4, "lighter": 4.0}
+"""The pause that each account of a venue adds, so that a quarter of the address's budget is spent here at most: a state
+weighs 2 of Hyperliquid's 1,200 a minute, and is one of the 60 requests that Lighter grants a standard account."""
 FEES_S: Final = 600.0
-"""How often its fee tier is asked for, which weighs 20 there and changes once a day."""
+"""How often its fee tier is asked for: it weighs 20 at Hyperliquid and changes once a day."""
+MISSING_S: Final = 5.0
+"""How long a leg must have stood before its absence from a list of open orders means anything: lists lag."""
 ACCOUNTS_MAX: Final = 500
 """Accounts listened to by one process. Hyperliquid allows ten users an address: beyond, streams are refused there."""
 AGAIN_S: Final = 2.0
@@ -46,13 +49,18 @@ OVERLAP_MS: Final = 60_000
 class Watcher:
     """Every account's stream."""
 
-    def __init__(self, *, orders: Orders, accounts: Accounts, venues: Venues, clock: Clock) -> None:
+    def __init__(
+        self, *, orders: Orders, accounts: Accounts, venues: Venues, clock: Clock, live: set[UUID], wake: Wake
+    ) -> None:
+        """Prepare; `live` is kept to be the accounts whose streams tell, `wake` has the workers look."""
         self._orders = orders
         self._accounts = accounts
         self._venues = venues
         self._clock = clock
+        self._wake = wake
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
-        self.live: set[UUID] = set()
+        self._counts: Counter[str] = Counter()
+        self._live = live
 
     async def run(self) -> None:
         """Listen to every account that can trade, and to new ones, until canceled."""
@@ -65,6 +73,7 @@ class Watcher:
                 for account in every:
                     if account.account_id not in self._tasks and account.can_trade and len(self._tasks) < ACCOUNTS_MAX:
                         self._tasks[account.account_id] = asyncio.create_task(self._follow(account))
+                        self._counts[account.venue] += 1
                 await self._clock.sleep(LOOK_S)
         finally:
             for task in self._tasks.values():
@@ -79,7 +88,7 @@ class Watcher:
                     group.create_task(self._listen(account, venue))
                     group.create_task(self._states(account, venue))
             except* (VenueError, DomainError):
-                self.live.discard(account.account_id)
+                self._live.discard(account.account_id)
             await self._clock.sleep(AGAIN_S)
 
     async def _listen(self, account: TradingAccount, venue: TradingVenue) -> None:
@@ -94,13 +103,16 @@ class Watcher:
         fees: Fees | None = None
         read_ns = 0
         while True:
+            if is_busy(venue):  # orders, look-ups and reconciliation come first
+                await self._clock.sleep(AGAIN_S)
+                continue
             try:
                 if fees is None or self._clock.time_ns() - read_ns > FEES_S * 1e9:
                     fees, read_ns = await venue.fees(account.ref), self._clock.time_ns()
                 await self._observe(account, await venue.state(account.ref), fees=fees)
             except VenueError:
                 pass  # the stream tells what it can meanwhile
-            await self._clock.sleep(max(STATE_S, STATE_EACH_S * len(self._tasks)))
+            await self._clock.sleep(max(STATE_S, STATE_EACH_S.get(account.venue, 0.0) * self._counts[account.venue]))
 
     async def _take(self, account: TradingAccount, event: AccountEvent) -> None:
         now = self._clock.now()
@@ -109,20 +121,29 @@ class Watcher:
         elif isinstance(event, OrdersSeen):
             for record in event.orders:
                 await self._orders.told(account, record.order_id, record.client_id, _learner(record, now))
+            if event.whole:
+                open_ids = [record.client_id for record in event.orders if record.client_id]
+                if await self._orders.doubt(account, open_ids, now - timedelta(seconds=MISSING_S)):
+                    self._wake()
         elif isinstance(event, StateSeen):
             await self._observe(account, event.state)
         elif isinstance(event, FundingSeen):
             await self._orders.observe(Observed(account=account, receive_time=now, funding=event.payments))
         elif isinstance(event, StreamChanged):
             if event.state is FeedState.LIVE:
-                self.live.add(account.account_id)
+                self._live.add(account.account_id)
             else:
-                self.live.discard(account.account_id)
+                self._live.discard(account.account_id)
         else:
             assert isinstance(event, PositionsSeen | BalancesSeen), "every kind of event is taken"
 
     async def _observe(self, account: TradingAccount, state: AccountState, *, fees: Fees | None = None) -> None:
         await self._orders.observe(Observed(account=account, receive_time=self._clock.now(), state=state, fees=fees))
+
+
+def is_busy(venue: TradingVenue) -> bool:
+    """Whether half of a limit of the venue's is in use."""
+    return any(2 * use.used > use.allowed for use in venue.limits())
 
 
 def _learner(record: OrderRecord, now: datetime) -> Callable[[Leg], Leg]:

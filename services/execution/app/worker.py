@@ -22,12 +22,15 @@ from uuid import UUID
 from services.domain.decimals import Price, Size
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal
+from services.execution.app.canceling import Canceler, reference_of
+from services.execution.app.settling import fate_of_placing, settle, settled
 from services.execution.model.evidence import apply_outcome, apply_record, trades_of
+from services.execution.model.fate import Fate, fate_of
 from services.execution.model.leg import Evidence, Leg, LegState, Told, tell
 from services.execution.ports import Accounts, Clock, Orders, Signer, TradingAccount, Venues, Work
-from services.venues.actions import Cancel, OrderReference, OrderTerms, Place
+from services.venues.actions import OrderTerms, Place
 from services.venues.port import VenueError
-from services.venues.trading import Accepted, NonceFate, SignedBytes, TradingVenue, Unknown
+from services.venues.trading import NonceFate, SignedBytes, TradingVenue, Unknown
 
 _KEY_INDEX: Final = re.compile(rb'"ApiKeyIndex":([0-9]{1,3})')
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,8 +38,9 @@ LEASE_S: Final = 30.0
 CLAIM_MAX: Final = 16
 RESEND_MAX: Final = 3
 """How often identical bytes are posted in all; after that the venue is only asked."""
-SOON_S, CALM_S = 0.5, 10.0
-"""When a leg is looked at again: while its outcome is open, and while it rests."""
+SOON_S, BLIND_S, CALM_S = 0.5, 10.0, 120.0
+"""When a leg is looked at again: while its outcome is open; while it rests and the account's stream is away; while it
+rests and the stream tells. Look-ups cost of the venue's budget, and each reconciliation names what to look up."""
 RETRY_S: Final = 1.0
 """Pause before another attempt where nothing more is known."""
 STREAM_S: Final = 1.0
@@ -55,6 +59,7 @@ class Worker:
         venues: Venues,
         clock: Clock,
         tell_fault: Callable[[Work, Exception], None],
+        hears: Callable[[UUID], bool],
         parallel: int = 32,
     ) -> None:
         self._orders = orders
@@ -63,7 +68,9 @@ class Worker:
         self._venues = venues
         self._clock = clock
         self._tell = tell_fault
+        self._hears = hears
         self._parallel = parallel
+        self._canceler = Canceler(orders=orders, signer=signer, clock=clock, key_index=key_index_of)
         self._due = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._lines: defaultdict[UUID, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -76,6 +83,7 @@ class Worker:
     async def run(self) -> None:
         """Claim and do what is due until canceled; canceled work ends where it stands and is taken up again."""
         try:
+            await self._orders.release()
             while True:
                 room = self._parallel - len(self._running)
                 works = await self._orders.claim(min(CLAIM_MAX, room), LEASE_S) if room > 0 else ()
@@ -107,7 +115,7 @@ class Worker:
             elif not state.is_final:
                 await self._tend(work, account, venue)
             else:
-                await self._orders.change(work, _same, due_s=CALM_S)
+                await self._finish(work, account, venue)
         except (DomainError, VenueError) as error:
             self._tell(work, error)
             await self._later(work)
@@ -134,6 +142,7 @@ class Worker:
     async def _send(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Sign and post a leg for the first time."""
         if work.leg.cancel_wanted:
+            await settle(self._signer, work, 0, Fate.NOT_SENT)  # it may have been signed; it was surely not sent
             await self._orders.change(work, self._teller(Told.CANCEL, Evidence.NOT_SENT), due_s=CALM_S)
             return
         async with self._lines[work.leg.account_id]:
@@ -142,8 +151,8 @@ class Worker:
                 deny = self._teller(Told.DENY, Evidence.NOT_SENT, refusal=signed)
                 await self._orders.change(work, deny, due_s=CALM_S)
                 return
-            if signed.expire_time_ms <= self._clock.time_ns() // 1_000_000:
-                await self._signer.settle(work, 0, NonceFate.NOT_SENT, accepted=False)
+            if not signed.body or signed.expire_time_ms <= self._clock.time_ns() // 1_000_000:
+                await settle(self._signer, work, 0, Fate.NOT_SENT)
                 await self._orders.change(work, self._teller(Told.EXPIRE, Evidence.NOT_SENT), due_s=CALM_S)
                 return
             await self._post(work, account, venue, signed)
@@ -175,11 +184,15 @@ class Worker:
             # Surely nothing left this machine: the same bytes go later.
             await self._orders.change(sent, _unsent, due_s=RETRY_S)
             return
-        if submission.nonce not in (NonceFate.UNKNOWN, NonceFate.NOT_SENT):
-            await self._signer.settle(sent, 0, submission.nonce, accepted=isinstance(outcome, Accepted))
+        fate = fate_of(submission.nonce, outcome)
+        note: Callable[[Leg], Leg] = _same
+        if fate not in (None, Fate.NOT_SENT):
+            assert fate is not None, "ruled out above"
+            await settle(self._signer, sent, 0, fate)
+            note = settled(0)
         now = self._clock.now()
         due_s = SOON_S if isinstance(outcome, Unknown) else STREAM_S
-        await self._orders.change(sent, lambda leg: apply_outcome(leg, outcome, now), due_s=due_s)
+        await self._orders.change(sent, lambda leg: note(apply_outcome(leg, outcome, now)), due_s=due_s)
 
     async def _resolve(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Find out what became of bytes that may have been acted on."""
@@ -192,28 +205,53 @@ class Worker:
                 alive = leg.expire_ms > self._clock.time_ns() // 1_000_000
                 if alive and leg.acknowledge_time is None and leg.send_count < RESEND_MAX:
                     signed = await self._signer.sign(work, account, place_of(leg), 0)
-                    if not isinstance(signed, Refusal):
+                    if not isinstance(signed, Refusal) and signed.body:  # none where it was settled before a crash
                         await self._post(work, account, venue, signed)
                         return
                 lose = _same if leg.acknowledge_time else self._teller(Told.LOSE, Evidence.UNSPECIFIED)
                 await self._orders.change(work, lose, due_s=SOON_S * min(10, 1 + leg.send_count))
                 return
             found = apply_outcome(leg, outcome, now, evidence=Evidence.LOOKUP)
-            if leg.acknowledge_time is None:
-                fate = NonceFate.FREE if found.state is LegState.FAILED else NonceFate.USED
-                await self._signer.settle(work, 0, fate, accepted=isinstance(outcome, Accepted))
+            note = settled(0)
+            if not leg.is_settled:
+                await settle(self._signer, work, 0, fate_of_placing(found))
             kept = await self._orders.change(
-                work, lambda one: apply_outcome(one, outcome, now, evidence=Evidence.LOOKUP), due_s=STREAM_S
+                work, lambda one: note(apply_outcome(one, outcome, now, evidence=Evidence.LOOKUP)), due_s=STREAM_S
             )
         if kept is not None and not kept.leg.is_final:
             await self._look(kept, account, venue)
 
     async def _tend(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Cancel where that is wanted, then look the leg up."""
-        if work.leg.cancel_wanted:
-            await self._cancel(work, account, venue)
-        else:
-            await self._look(work, account, venue)
+        if work.leg.settled == 0:  # the venue's stream told of it before its answer was kept
+            await settle(self._signer, work, 0, fate_of_placing(work.leg))
+            kept = await self._orders.change(work, settled(0), due_s=LEASE_S)
+            if kept is None:
+                return
+            work = kept
+        if work.leg.cancel_wanted and self._canceler.wait_s(work.leg) == 0.0:
+            async with self._lines[work.leg.account_id]:
+                kept = await self._canceler.cancel(work, account, venue)
+            if kept is None:
+                return
+            work = kept
+        await self._look(work, account, venue)
+
+    async def _finish(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
+        """Tell the vault what became of what was signed for a leg that has ended; then it is never looked at again."""
+        if work.leg.settled == 0 and work.leg.send_count > 0:
+            await settle(self._signer, work, 0, fate_of_placing(work.leg))
+            kept = await self._orders.change(work, settled(0), due_s=LEASE_S)
+            if kept is None:
+                return
+            work = kept
+        if not work.leg.is_settled:
+            async with self._lines[work.leg.account_id]:
+                kept = await self._canceler.cancel(work, account, venue)
+            if kept is None:
+                return
+            work = kept
+        await self._orders.change(work, _same, due_s=SOON_S)
 
     async def _look(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Ask the venue how an order stands, and for the trades that the stream did not tell."""
@@ -229,24 +267,9 @@ class Worker:
         def learned(current: Leg) -> Leg:
             return current if record is None else apply_record(current, record, now, Evidence.LOOKUP)
 
-        await self._orders.change(work, learned, due_s=CALM_S if leg.may_rest else STREAM_S)
-
-    async def _cancel(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
-        number = work.leg.action_number + 1
-        async with self._lines[work.leg.account_id]:
-            kept = await self._orders.change(work, lambda leg: replace(leg, action_number=number), due_s=LEASE_S)
-            if kept is None:
-                return
-            signed = await self._signer.sign(kept, account, Cancel(orders=(reference_of(work.leg),)), number)
-            if isinstance(signed, Refusal):
-                await self._orders.change(kept, _same, due_s=CALM_S)
-                return
-            ref = replace(account.ref, api_key_index=key_index_of(signed))
-            submission = await asyncio.shield(venue.submit(ref, signed))
-            if submission.nonce is not NonceFate.UNKNOWN:
-                accepted = isinstance(submission.outcomes[0], Accepted)
-                await self._signer.settle(kept, number, submission.nonce, accepted=accepted)
-        await self._look(kept, account, venue)
+        calm_s = STREAM_S if not leg.may_rest else CALM_S if self._hears(leg.account_id) else BLIND_S
+        due_s = min(calm_s, max(SOON_S, self._canceler.wait_s(leg))) if leg.cancel_wanted else calm_s
+        await self._orders.change(work, learned, due_s=due_s)
 
     def _teller(self, told: Told, evidence: Evidence, *, refusal: Refusal | None = None) -> Callable[[Leg], Leg]:
         now = self._clock.now()
@@ -258,7 +281,9 @@ def _same(leg: Leg) -> Leg:
 
 
 def _unsent(leg: Leg) -> Leg:
-    """Return a leg whose bytes exist and did not leave."""
+    """Return a leg whose bytes exist and did not leave; one that the venue told of by now stays as it is."""
+    if leg.state is not LegState.SUBMITTED or leg.send_count != 1:
+        return leg
     return replace(leg, state=LegState.SIGNED, send_count=0, submit_time=None, resolve_time=None)
 
 
@@ -296,8 +321,3 @@ def key_index_of(signed: SignedBytes) -> int:
     """Return the number of the API key in a transaction of Lighter's; 0 where there are no numbered keys."""
     found = _KEY_INDEX.search(signed.body)
     return int(found.group(1)) if found is not None else 0
-
-
-def reference_of(leg: Leg) -> OrderReference:
-    """Return how the venue knows a leg."""
-    return OrderReference(market=leg.market, venue_market_id=leg.venue_market_id, client_id=leg.client_id)

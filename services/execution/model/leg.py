@@ -155,7 +155,11 @@ class Leg:
     send_count: int = 0
     action_number: int = 0
     """The last action of this leg that was asked to be signed; 0 places it."""
+    settled: int = 0
+    """Actions below this number have a fate that the vault was told of, so that their nonces hold nothing up."""
     cancel_wanted: bool = False
+    cancel_send_time: datetime | None = None
+    """When the last cancel began to be sent; the next one waits longer each time."""
     create_time: datetime
     submit_time: datetime | None = None
     acknowledge_time: datetime | None = None
@@ -168,6 +172,11 @@ class Leg:
     def is_final(self) -> bool:
         """Whether it has ended."""
         return self.state.is_final
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing that was signed for it waits for its fate to be told to the vault."""
+        return self.settled > self.action_number or (self.send_count == 0 and self.action_number == 0)
 
     @property
     def may_rest(self) -> bool:

@@ -19,22 +19,17 @@ from services.chassis.clock import Clock
 from services.domain.decimals import plain_text
 from services.domain.errors import DomainError
 from services.domain.refusal import Origin, Refusal, RefusalReason
+from services.execution.model.fate import Fate
 from services.execution.ports import TradingAccount, Work
 from services.venues import actions
 from services.venues.lighter.tokens import VenueToken
 from services.venues.port import VenueError
-from services.venues.trading import AccountRef, NonceFate, SignedBytes
+from services.venues.trading import AccountRef, SignedBytes
 
 SIGN_TIMEOUT_S: Final = 20.0
 LIFE: Final = {"hyperliquid": timedelta(seconds=10), "lighter": timedelta(seconds=599)}
 """How long bytes may land. Lighter's signer chooses by itself; the vault answers with what holds."""
 TOKEN_LIFE_S: Final = 8 * 3_600 - 60
-_FATES: Final = {
-    NonceFate.FREE: pb.ReportOutcomeRequest.OUTCOME_REFUSED_NONCE_FREE,
-    NonceFate.REFUSED: pb.ReportOutcomeRequest.OUTCOME_REFUSED_NONCE,
-    NonceFate.KEY_UNKNOWN: pb.ReportOutcomeRequest.OUTCOME_KEY_UNKNOWN,
-    NonceFate.NOT_SENT: pb.ReportOutcomeRequest.OUTCOME_NOT_SENT,
-}
 
 
 class VaultPeer:
@@ -87,12 +82,9 @@ class VaultPeer:
             transaction_hash=signed.transaction_hash,
         )
 
-    async def settle(self, work: Work, number: int, fate: NonceFate, *, accepted: bool) -> None:
-        """Say what became of the nonce."""
-        outcome = _FATES.get(fate)
-        if outcome is None:
-            used = pb.ReportOutcomeRequest.OUTCOME_REFUSED_NONCE_USED
-            outcome = pb.ReportOutcomeRequest.OUTCOME_ACCEPTED if accepted else used
+    async def settle(self, work: Work, number: int, fate: Fate) -> None:
+        """Say what became of an action."""
+        outcome = pb.ReportOutcomeRequest.Outcome.Value(f"OUTCOME_{fate.value}")
         request = pb.ReportOutcomeRequest(
             leg_id=str(work.leg.leg_id), action_number=number, fence=work.fence, outcome=outcome
         )

@@ -19,6 +19,7 @@ from services.execution.model.leg import Leg, Trade, fill
 from services.execution.model.order import Order, with_leg
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
 from services.execution.store.rows import LEG, LEG_CHANGES, ORDER, leg_row, marks, order_of, order_row
+from services.venues.actions import Side
 
 _ORDER_COLUMNS: Final = ", ".join(ORDER)
 _LEG_COLUMNS: Final = ", ".join(LEG)
@@ -38,6 +39,15 @@ _CLAIM: Final = """
 _FIND_LEG: Final = """
     SELECT leg_id, order_id FROM legs
     WHERE account_id = $1 AND ((client_id = $2 AND $2 <> '') OR (venue_order_id = $3 AND $3 <> '')) LIMIT 1"""
+_RELEASE: Final = "UPDATE legs SET lease_time = NULL, due_time = $1 WHERE lease_time IS NOT NULL"
+_DOUBT: Final = """
+    UPDATE legs SET due_time = $4
+    WHERE account_id = $1 AND due_time > $4 AND lease_time IS NULL AND state IN ('OPEN', 'PARTIALLY_FILLED')
+        AND update_time < $3 AND client_id <> ALL ($2)"""
+_ADOPT: Final = """
+    UPDATE fills SET order_id = $3, leg_id = $4 WHERE account_id = $1 AND venue_order_id = $2 AND leg_id IS NULL
+    RETURNING fill_id, trade_id, venue, account_id, market, side, price, size, liquidity, cause, fee, interface_fee,
+        realized_pnl, venue_order_id, fill_time, receive_time"""
 _ADD_FILL: Final = """
     INSERT INTO fills (fill_id, user_id, order_id, leg_id, account_id, venue, market, side, price, size, liquidity,
         cause, fee, interface_fee, realized_pnl, trade_id, venue_order_id, fill_time, receive_time)
@@ -47,8 +57,6 @@ _ADD_FILL: Final = """
 
 HOLD_S: Final = 30.0
 """A look this far ahead keeps the lease: the worker goes on with the leg."""
-CANCEL_S: Final = 0.3
-"""How long a leg that is to be canceled waits at most for the next look."""
 
 
 class PostgresOrders:
@@ -99,6 +107,11 @@ class PostgresOrders:
                 works.append(Work(order=order, leg=leg, fence=row["fence"]))
         return works
 
+    async def release(self) -> None:
+        """Have every leg that is held looked at now: its holder is gone, or is fenced off by the next claim."""
+        async with self._database.acquire() as connection:
+            await connection.execute(_RELEASE, self._clock.now())
+
     async def change(self, work: Work, change: Callable[[Leg], Leg], *, due_s: float) -> Work | None:
         """Apply a worker's change to a leg as it now stands, unless the worker was fenced off."""
         now = self._clock.now()
@@ -108,8 +121,8 @@ class PostgresOrders:
             if fence != work.fence:
                 return None
             order, leg = await self._apply(connection, order, work.leg.leg_id, change, now)
-            wait_s = min(due_s, CANCEL_S) if leg.cancel_wanted and due_s < HOLD_S else due_s
-            due = None if leg.is_final else now + timedelta(seconds=wait_s)
+            wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and due_s < HOLD_S else due_s
+            due = None if leg.is_final and leg.is_settled else now + timedelta(seconds=wait_s)
             await connection.execute(
                 "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1",
                 leg.leg_id,
@@ -131,6 +144,12 @@ class PostgresOrders:
             await self._apply(connection, order, found["leg_id"], change, self._clock.now())
         self._wake()
         return True
+
+    async def doubt(self, account: TradingAccount, open_ids: Sequence[str], before: datetime) -> int:
+        """Have the open legs looked up that are not among the account's open orders; return how many."""
+        async with self._database.acquire() as connection:
+            done: str = await connection.execute(_DOUBT, account.account_id, open_ids, before, self._clock.now())
+        return int(done.rpartition(" ")[2])
 
     async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
         """Count trades, each once by the venue's own id."""
@@ -200,10 +219,19 @@ class PostgresOrders:
         leg = change(before)
         if leg == before:
             return order, leg
+        if leg.venue_order_id and not before.venue_order_id:
+            leg = await self._adopted(connection, order, leg, now)
         await connection.execute(_CHANGE_LEG, leg_id, *leg_row(leg, order, LEG_CHANGES))
         order = with_leg(order, leg, now)
         await self._keep_order(connection, order)
         return order, leg
+
+    async def _adopted(self, connection: Connection, order: Order, leg: Leg, now: datetime) -> Leg:
+        """Return a leg with the trades that were told before the venue's id of it was known."""
+        rows = await connection.fetch(_ADOPT, leg.account_id, leg.venue_order_id, order.order_id, leg.leg_id)
+        for row in rows:
+            leg = fill(leg, Trade(**{**row, "side": Side(row["side"]), "client_id": leg.client_id}), now)
+        return leg
 
     async def _keep_order(self, connection: Connection, order: Order) -> None:
         await connection.execute(

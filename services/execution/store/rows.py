@@ -22,7 +22,7 @@ LEG: Final = (
     "type", "time_in_force", "reduce_only", "client_id", "state", "evidence", "refusal", "filled", "notional", "fees",
     "interface_fees", "venue_order_id", "transaction_hash", "nonce", "key_index", "expire_ms", "send_count",
     "action_number", "cancel_wanted", "create_time", "submit_time", "acknowledge_time", "execute_time", "update_time",
-    "resolve_time",
+    "resolve_time", "settled", "cancel_send_time",
 )  # fmt: skip
 LEG_CHANGES: Final = LEG[14:29] + LEG[30:]
 """What a leg's life changes."""

@@ -63,7 +63,7 @@ async def own(owner: Owner) -> list[Step]:
         Step("ListFills", pb.ListFillsRequest(), shows=(one,)),
         Step("WatchFills", pb.WatchFillsRequest(replay_count=5), shows=(one,)),
         Step("CancelOrder", pb.CancelOrderRequest(order_id=one), shows=(one,), hides=(one,)),
-        Step("BatchCancelOrders", pb.BatchCancelOrdersRequest(order_ids=[one]), shows=(one,)),
+        Step("BatchCancelOrders", pb.BatchCancelOrdersRequest(order_ids=[one]), shows=(one,), hides=(one,)),
         Step("CancelAllOrders", pb.CancelAllOrdersRequest()),
     ]
 

@@ -1,0 +1,142 @@
+"""Kill -9 of execution at every step of its loop while orders live: none is lost, doubled or invented.
+
+Each run plays one story at one venue, with a death before one step; the client goes on as clients do, with the same
+request. Then the orders are compared with the venue's own journal. `PERPMESH_CRASH_STEPS=all` (`make crash`) takes
+every step of every story; the suite a sample of them, spread by the seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import pytest_asyncio
+from perpmesh.execution.v1 import execution_service_pb2 as pb
+from perpmesh.execution.v1 import order_pb2
+from perpmesh.type.v1 import order_type_pb2, side_pb2, time_in_force_pb2
+
+from tests.support.execution_room import Brittle, Trader, brittle
+from tests.support.vault import MARKET, middle
+from tests.support.vault_room import Client
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(14_400)]
+ALL = os.environ.get("PERPMESH_CRASH_STEPS") == "all"
+SAMPLE = int(os.environ.get("PERPMESH_CRASH_SAMPLE", "2"))
+SEED = int(os.environ.get("PERPMESH_TEST_SEED", "20261127"))
+State = order_pb2.Order
+LIMIT = order_type_pb2.ORDER_TYPE_LIMIT
+REST = time_in_force_pb2.TIME_IN_FORCE_GOOD_TILL_CANCELED
+BUY, SELL = side_pb2.SIDE_BUY, side_pb2.SIDE_SELL
+
+
+async def rests(trader: Trader) -> None:
+    """An order rests until its owner cancels it."""
+    order = await trader.place(side=BUY, size="0.01", type=LIMIT, limit_price=str(trader.price * 90 // 100))
+    await trader.until(order.order_id, lambda one: bool(one.legs[0].venue_order_id))
+    await trader.cancel(order.order_id)
+    assert (await trader.ended(order.order_id)).state == State.STATE_CANCELED
+
+
+async def crosses(trader: Trader) -> None:
+    """An order trades at once, and another trades it back."""
+    order = await trader.place(side=BUY, size="0.01", type=LIMIT, limit_price=str(trader.price * 102 // 100))
+    assert (await trader.ended(order.order_id)).state == State.STATE_DONE
+    back = await trader.place(side=SELL, size="0.01", type=LIMIT, limit_price=str(trader.price * 98 // 100))
+    assert (await trader.ended(back.order_id)).state == State.STATE_DONE
+
+
+async def is_refused(trader: Trader) -> None:
+    """The venue refuses an order that may only rest and would trade."""
+    order = await trader.place(
+        side=BUY, size="0.01", type=LIMIT, limit_price=str(trader.price * 102 // 100),
+        time_in_force=time_in_force_pb2.TIME_IN_FORCE_POST_ONLY,
+    )  # fmt: skip
+    assert (await trader.ended(order.order_id)).state in (State.STATE_REJECTED, State.STATE_CANCELED)
+
+
+async def is_canceled_at_once(trader: Trader) -> None:
+    """A cancel comes before the order was sent, or right after."""
+    order = await trader.place(side=BUY, size="0.01", type=LIMIT, limit_price=str(trader.price * 90 // 100))
+    await trader.cancel(order.order_id)
+    assert (await trader.ended(order.order_id)).state == State.STATE_CANCELED
+
+
+async def is_canceled_too_late(trader: Trader) -> None:
+    """A cancel races an order that trades."""
+    order = await trader.place(side=BUY, size="0.01", type=LIMIT, limit_price=str(trader.price * 102 // 100))
+    await trader.cancel(order.order_id)
+    assert (await trader.ended(order.order_id)).state in (State.STATE_DONE, State.STATE_CANCELED)
+
+
+async def come_together(trader: Trader) -> None:
+    """Several orders come in one call, and all that rest are canceled in another."""
+    prices = (trader.price * 102 // 100, trader.price * 90 // 100, trader.price * 89 // 100)
+    batch = pb.BatchPlaceOrdersRequest(
+        requests=[
+            pb.PlaceOrderRequest(
+                request_id=str(uuid.uuid4()), market=MARKET, account_ids=[trader.owner.account_id],
+                side=BUY, size="0.01", type=LIMIT, limit_price=str(price), time_in_force=REST,
+            )
+            for price in prices
+        ]
+    )  # fmt: skip
+    answer = await trader.brittle.ask("BatchPlaceOrders", batch, trader.owner.metadata)
+    ids = [result.order.order_id for result in answer.results]
+    trader.placed += ids
+    assert (await trader.ended(ids[0])).state == State.STATE_DONE
+    await trader.brittle.ask("CancelAllOrders", pb.CancelAllOrdersRequest(market=MARKET), trader.owner.metadata)
+    assert [(await trader.ended(one)).state for one in ids[1:]] == [State.STATE_CANCELED] * 2
+
+
+STORIES: tuple[Callable[[Trader], Awaitable[None]], ...] = (
+    rests, crosses, is_refused, is_canceled_at_once, is_canceled_too_late, come_together,
+)  # fmt: skip
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Brittle, Client, dict[str, Trader]]]:
+    async with brittle(tmp_path_factory.mktemp("execution"), lighter_delays=False) as made:
+        yield *made, {}
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+@pytest.mark.parametrize("venue", ["hyperliquid", "lighter"])
+async def test_no_death_loses_doubles_or_invents(
+    house: tuple[Brittle, Client, dict[str, Trader]], venue: str, story: Callable[[Trader], Awaitable[None]]
+) -> None:
+    room, vault, traders = house
+    if venue not in traders:
+        owner = await vault.owner(venue)
+        await owner.ready()
+        owner.account = (await owner.get()).account
+        traders[venue] = Trader(room, owner, venue)
+    trader = traders[venue]
+    trader.price = int(await middle(room.ground.http, room.ground.face(venue), venue))
+    counts = []
+    for _ in range(3):  # the first one also counts what happens once only
+        room.room.arm()
+        await story(trader)
+        counts.append(room.room.steps)
+    assert min(counts) > 20
+    steps = list(range(1, max(counts[1:]) + 1))
+    if not ALL:  # of those that surely come: how often a story waits and looks is chance
+        sure = min(counts) * 2 // 3
+        steps = sorted(random.Random(f"{SEED} {venue} {story.__name__}").sample(steps[:sure], SAMPLE))
+    deaths = room.deaths
+    for step in steps:
+        await room.revive()
+        room.room.arm(kill_at=step)
+        try:
+            await story(trader)
+        except BaseException:
+            print(f"{venue}, {story.__name__}: the death before step {step}, seed {SEED}")
+            raise
+    await room.revive()
+    room.room.disarm()
+    await trader.compare()
+    died = room.deaths - deaths
+    print(f"\n{venue}, {story.__name__}: {max(counts)} steps, {len(steps)} tried, {died} deaths, seed {SEED}")
+    assert died
