@@ -139,12 +139,14 @@ def altered(request: Message, ids: tuple[str, ...]) -> Message:
 
 
 def without(answer: str, request: Message) -> str:
-    """Return an answer without what it repeats of the request's ids."""
+    """Return an answer without what it repeats of the request's ids, and without its own number as a request."""
+    answer = _REQUEST_ID.sub("", answer)
     for one in set(_IDS.findall(str(request))):
         answer = answer.replace(one, "ID")
     return answer
 
 
+_REQUEST_ID = re.compile(r"request_id\\022\$[0-9a-f-]{36}")
 _IDS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
