@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import product
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -140,3 +141,17 @@ def test_the_id_at_a_venue_is_a_function_of_the_leg_and_fits(leg_id: UUID) -> No
     assert 1 <= int(venue_client_id("lighter", leg_id)) < 2**48
     assert venue_client_id("lighter", leg_id) == venue_client_id("lighter", leg_id)
     assert len(venue_client_id("hyperliquid", leg_id)) == 34
+
+
+def drawn() -> str:
+    """Return the table as the documentation shows it."""
+    lines = ["| state | what is told, and the state after it |", "|---|---|"]
+    for state, moves in TABLE.items():
+        told = ", ".join(f"{told.value} → {after.value}" for told, after in moves.items())
+        lines.append(f"| {state.value} | {told or 'nothing more'} |")
+    return "\n".join(lines)
+
+
+def test_the_documentation_shows_the_table() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "execution.md").read_text()
+    assert drawn() in page, f"docs/execution.md should hold:\n{drawn()}"
