@@ -25,7 +25,7 @@ from services.execution.config import Config
 from services.execution.peers.routing import RoutingPeer
 from services.execution.peers.vault import VaultPeer
 from services.execution.peers.venues import ConfiguredVenues
-from services.execution.ports import Work
+from services.execution.ports import TradingAccount, Work
 from services.execution.rpc.operator import OperatorRpc
 from services.execution.rpc.scribe import ProtoScribe
 from services.execution.rpc.service import ExecutionRpc
@@ -88,7 +88,15 @@ async def _serve(
         hears=live.__contains__,
         parallel=config.parallel,
     )
-    watcher = Watcher(orders=orders, accounts=keys, venues=venues, clock=clock, live=live, wake=worker.wake)
+    watcher = Watcher(
+        orders=orders,
+        accounts=keys,
+        venues=venues,
+        clock=clock,
+        live=live,
+        wake=worker.wake,
+        tell_fault=_tell_watch,
+    )
     intake = Intake(
         orders=orders,
         accounts=keys,
@@ -127,6 +135,10 @@ async def _serve(
         await venues.close()
         if probes is not None:
             await probes.close()
+
+
+def _tell_watch(account: TradingAccount, error: Exception) -> None:
+    log.warning("account.again", account_id=str(account.account_id), venue=account.venue, error=str(error)[:300])
 
 
 def _tell(work: Work, error: Exception) -> None:

@@ -14,7 +14,7 @@ from tests.support.mesh import Mesh, running_mesh
 SEED = 23
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def mesh() -> AsyncIterator[Mesh]:
     """The whole mesh on the simulator. Whoever disturbs it leaves it calm."""
     print(f"seed {SEED}")
@@ -22,7 +22,7 @@ async def mesh() -> AsyncIterator[Mesh]:
         yield running
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def truth(mesh: Mesh) -> AsyncIterator[Truth]:
     """What our own Python stubs read from the same edge."""
     async with grpc.aio.insecure_channel(mesh.edge) as channel:

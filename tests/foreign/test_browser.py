@@ -73,7 +73,7 @@ LINK = "document.getElementById('status').dataset.link"
 ALL_LIVE = f"{LINK} === 'live' && {state_of('hyperliquid')} === 'LIVE' && {state_of('lighter')} === 'LIVE'"
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def browser() -> AsyncIterator[chromium.Page]:
     """One browser for all these tests."""
     if chromium.executable() is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -40,19 +40,32 @@ FEES_S: Final = 600.0
 MISSING_S: Final = 5.0
 """How long a leg must have stood before its absence from a list of open orders means anything: lists lag."""
 ACCOUNTS_MAX: Final = 500
-"""Accounts listened to by one process. Hyperliquid allows ten users an address: beyond, streams are refused there."""
+"""Accounts looked after by one process. Hyperliquid lets an address listen to ten users: those beyond are asked for."""
 AGAIN_S: Final = 2.0
+DEAF_S: Final = 10.0
+"""How long until a stream that a venue did not give is asked for again: its seats may all be taken."""
 OVERLAP_MS: Final = 60_000
 """How far back trades are asked for beyond the last that was counted; those known count once."""
+
+Watch = Callable[[TradingAccount, TradingVenue], Awaitable[None]]
 
 
 class Watcher:
     """Every account's stream."""
 
     def __init__(
-        self, *, orders: Orders, accounts: Accounts, venues: Venues, clock: Clock, live: set[UUID], wake: Wake
+        self,
+        *,
+        orders: Orders,
+        accounts: Accounts,
+        venues: Venues,
+        clock: Clock,
+        live: set[UUID],
+        wake: Wake,
+        tell_fault: Callable[[TradingAccount, Exception], None],
     ) -> None:
         """Prepare; `live` is kept to be the accounts whose streams tell, `wake` has the workers look."""
+        self._tell = tell_fault
         self._orders = orders
         self._accounts = accounts
         self._venues = venues
@@ -67,29 +80,42 @@ class Watcher:
         try:
             while True:
                 try:
-                    every = await self._accounts.every()
+                    self._look(await self._accounts.every())
                 except DomainError:
-                    every = ()
-                for account in every:
-                    if account.account_id not in self._tasks and account.can_trade and len(self._tasks) < ACCOUNTS_MAX:
-                        self._tasks[account.account_id] = asyncio.create_task(self._follow(account))
-                        self._counts[account.venue] += 1
+                    pass  # the vault is away: those that are known are listened to
                 await self._clock.sleep(LOOK_S)
         finally:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
+    def _look(self, every: Sequence[TradingAccount]) -> None:
+        """Begin with accounts that can trade now, and leave those that are gone."""
+        for account in every:
+            if account.account_id not in self._tasks and account.can_trade and len(self._tasks) < ACCOUNTS_MAX:
+                self._tasks[account.account_id] = asyncio.create_task(self._follow(account))
+        known = {account.account_id for account in every}
+        for gone in [one for one in self._tasks if one not in known]:
+            self._tasks.pop(gone).cancel()
+            self._live.discard(gone)
+        self._counts = Counter(account.venue for account in every if account.account_id in self._tasks)
+
     async def _follow(self, account: TradingAccount) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._surely(account, self._listen, DEAF_S))
+            group.create_task(self._surely(account, self._states, AGAIN_S))
+
+    async def _surely(self, account: TradingAccount, work: Watch, pause_s: float) -> None:
+        """Do it again whenever it ends, and neither because of the other."""
         while True:
             try:
-                venue = self._venues.at(account.venue, account.environment)
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._listen(account, venue))
-                    group.create_task(self._states(account, venue))
-            except* (VenueError, DomainError):
+                await work(account, self._venues.at(account.venue, account.environment))
+            except (
+                Exception
+            ) as error:  # the venue's, the vault's or a fault of ours: the account is not left alone for it
                 self._live.discard(account.account_id)
-            await self._clock.sleep(AGAIN_S)
+                self._tell(account, error)
+            await self._clock.sleep(pause_s)
 
     async def _listen(self, account: TradingAccount, venue: TradingVenue) -> None:
         since_ms = max(0, await self._orders.last_fill_ms(account.account_id) - OVERLAP_MS)

@@ -15,13 +15,13 @@ BUILDER = "0x" + "66" * 20
 INTEGRATOR = 777
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="package")
 async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Grounds]:
     async with make_grounds(tmp_path_factory.mktemp("vault")) as made:
         yield made
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="package")
 async def room(ground: Grounds) -> AsyncIterator[CrashingRoom]:
     """One vault for the tests that do not break it."""
     await ground.simulator.fund("lighter", "0x" + "77" * 20, "10", index=INTEGRATOR)
@@ -32,7 +32,7 @@ async def room(ground: Grounds) -> AsyncIterator[CrashingRoom]:
         yield made
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="package")
 async def mesh(ground: Grounds, room: CrashingRoom) -> AsyncIterator[Client]:
     async with client(ground, ground.folder / "vault.json") as made:
         yield made
