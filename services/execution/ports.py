@@ -12,8 +12,10 @@ from uuid import UUID
 
 from services.domain.refusal import Refusal
 from services.execution.model.fate import Fate
+from services.execution.model.halt import Halt, Scope
 from services.execution.model.leg import Leg, Trade
 from services.execution.model.order import NewOrder, Order
+from services.execution.model.trouble import Failing
 from services.execution.model.wanted import Wanted
 from services.venues.account import AccountState, Fees, FundingPaid
 from services.venues.actions import Action
@@ -187,6 +189,52 @@ class Orders(Protocol):
 
     async def last_fill_ms(self, account_id: UUID) -> int:
         """Return when the last counted trade of an account happened; 0 where there is none."""
+        ...
+
+
+class HaltStore(Protocol):
+    """The record of halts."""
+
+    async def begin(self, halt: Halt) -> Halt:
+        """Begin a halt; one that is in force for the scope is returned."""
+        ...
+
+    async def end(self, scope: Scope, operator: str, now: datetime) -> None:
+        """End the halt of a scope, if there is one."""
+        ...
+
+    async def in_force(self) -> tuple[Halt, ...]:
+        """Return every halt in force, the oldest first."""
+        ...
+
+    async def open_orders(self, scope: Scope, count: int) -> list[tuple[UUID, UUID]]:
+        """Return (user, order) of orders in a scope that have not ended and are not being canceled."""
+        ...
+
+
+class Troubles(Protocol):
+    """The record of work that fails."""
+
+    async def keep(self, failing: Failing) -> None:
+        """Keep how work stands that fails."""
+        ...
+
+    async def settle(self, work_id: UUID, now: datetime) -> None:
+        """Note that work went well."""
+        ...
+
+    async def settle_ended(self, now: datetime) -> Sequence[UUID]:
+        """Settle what failed for legs that have ended and wait for nothing; return the works."""
+        ...
+
+    async def failing(self) -> Sequence[Failing]:
+        """Return all work that fails now."""
+        ...
+
+    async def stuck(
+        self, *, kind: str, venue: str, after: tuple[datetime, UUID] | None, count: int
+    ) -> Sequence[Failing]:
+        """Return work that is stuck, the oldest first by first_time and then by work_id; empty texts are any."""
         ...
 
 
