@@ -318,7 +318,9 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetLeverage(self, request, context):
-        """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer.
+        """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer; the setting in
+        ours is what the venue then holds. Where that takes longer than a few seconds the answer is STATE_UNKNOWN, and it is
+        found out on: the same request_id asks for it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

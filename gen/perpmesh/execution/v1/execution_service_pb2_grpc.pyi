@@ -117,7 +117,10 @@ class ExecutionServiceStub:
     is named in their explanations. Safe to retry with the same request_id.
     """
     SetLeverage: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.SetLeverageRequest, _execution_service_pb2.SetLeverageResponse]
-    """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer."""
+    """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer; the setting in
+    ours is what the venue then holds. Where that takes longer than a few seconds the answer is STATE_UNKNOWN, and it is
+    found out on: the same request_id asks for it again.
+    """
     ListFills: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListFillsRequest, _execution_service_pb2.ListFillsResponse]
     """Lists fills, the newest first by fill_time and then by fill_id."""
     WatchFills: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.WatchFillsRequest, _execution_service_pb2.WatchFillsResponse]
@@ -218,7 +221,10 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     is named in their explanations. Safe to retry with the same request_id.
     """
     SetLeverage: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.SetLeverageRequest, _execution_service_pb2.SetLeverageResponse]  # type: ignore[assignment]
-    """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer."""
+    """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer; the setting in
+    ours is what the venue then holds. Where that takes longer than a few seconds the answer is STATE_UNKNOWN, and it is
+    found out on: the same request_id asks for it again.
+    """
     ListFills: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListFillsRequest, _execution_service_pb2.ListFillsResponse]  # type: ignore[assignment]
     """Lists fills, the newest first by fill_time and then by fill_id."""
     WatchFills: _aio.UnaryStreamMultiCallable[_execution_service_pb2.WatchFillsRequest, _execution_service_pb2.WatchFillsResponse]  # type: ignore[assignment]
@@ -424,7 +430,10 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _execution_service_pb2.SetLeverageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.SetLeverageResponse, _abc.Awaitable[_execution_service_pb2.SetLeverageResponse]]:
-        """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer."""
+        """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer; the setting in
+        ours is what the venue then holds. Where that takes longer than a few seconds the answer is STATE_UNKNOWN, and it is
+        found out on: the same request_id asks for it again.
+        """
 
     @_abc_1.abstractmethod
     def ListFills(
