@@ -28,12 +28,15 @@ from services.chassis.valkey_bus import ValkeyBus
 from services.domain.pages import Pager
 from services.execution.app.attempts import Attempts
 from services.execution.app.closing import Closer
+from services.execution.app.deeds import Deeds
 from services.execution.app.gate import Gate
 from services.execution.app.halting import Halts
 from services.execution.app.intake import Intake
+from services.execution.app.leverage import Leverages
 from services.execution.app.watcher import Watcher
 from services.execution.app.worker import Worker
 from services.execution.config import Config
+from services.execution.model.deed import Deed
 from services.execution.peers.routing import RoutingPeer
 from services.execution.peers.vault import VaultPeer
 from services.execution.peers.venues import ConfiguredVenues
@@ -41,7 +44,9 @@ from services.execution.ports import TradingAccount, Work
 from services.execution.rpc.operator import OperatorRpc
 from services.execution.rpc.scribe import ProtoScribe
 from services.execution.rpc.service import ExecutionRpc
+from services.execution.rpc.steering import Steering
 from services.execution.store import operator
+from services.execution.store.deeds import PostgresDeeds
 from services.execution.store.halts import PostgresHalts
 from services.execution.store.lists import PostgresLists
 from services.execution.store.log import LogReader, Relay
@@ -105,7 +110,11 @@ async def _serve(
     )
     reader = LogReader(database)
     pager = Pager((config.page_secret or ids.token()).encode())
+    steering = Steering(
+        leverages=Leverages(deeds=care.deeds, accounts=keys, venues=venues, clock=clock),
+    )
     service = ExecutionRpc(  # type: ignore[abstract]  # what is not defined is not served
+        steering=steering,
         intake=intake,
         closer=Closer(intake=intake, orders=orders, accounts=keys, venues=venues),
         lists=PostgresLists(database),
@@ -147,11 +156,13 @@ class _Care:
     watcher: Watcher
     halts: Halts
     attempts: Attempts
+    deeds: Deeds
 
     def start(self, tasks: Supervisor) -> None:
         """Start it all."""
         tasks.start("halts", self.halts.run)
         tasks.start("attempts", self.attempts.run)
+        tasks.start("deeds", self.deeds.run)
         tasks.start("worker", self.worker.run)
         tasks.start("watcher", self.watcher.run)
 
@@ -185,6 +196,18 @@ async def _care(
     )
     await halts.look()
     await attempts.begin()
+    lines: defaultdict[uuid.UUID, asyncio.Lock] = defaultdict(asyncio.Lock)
+    deeds = Deeds(
+        store=PostgresDeeds(database, clock),
+        signer=keys,
+        accounts=keys,
+        venues=venues,
+        clock=clock,
+        chance=_Chance(),
+        attempts=attempts,
+        lines=lines,
+        tell_fault=_tell_deed,
+    )
     worker = Worker(
         orders=orders,
         accounts=keys,
@@ -195,7 +218,7 @@ async def _care(
         hears=live.__contains__,
         attempts=attempts,
         stops=halts.stops,
-        lines=defaultdict(asyncio.Lock),
+        lines=lines,
         due=due,
         parallel=config.parallel,
     )
@@ -209,7 +232,11 @@ async def _care(
         tell_fault=_tell_watch,
         attempts=attempts,
     )
-    return _Care(worker=worker, watcher=watcher, halts=halts, attempts=attempts)
+    return _Care(worker=worker, watcher=watcher, halts=halts, attempts=attempts, deeds=deeds)
+
+
+def _tell_deed(deed: Deed, error: Exception) -> None:
+    log.warning("deed.again", deed_id=str(deed.deed_id), venue=deed.venue, kind=deed.kind.value, error=str(error)[:300])
 
 
 def _tell_record(error: Exception) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from services.domain.refusal import Refusal
+from services.execution.model.deed import Deed, DeedKind
 from services.execution.model.fate import Fate
 from services.execution.model.halt import Halt, Scope
 from services.execution.model.leg import Leg, Trade
@@ -96,6 +97,18 @@ class Signer(Protocol):
 
     async def settle(self, work: Work, number: int, fate: Fate) -> None:
         """Say what became of an action. Raises OUTCOME_CONTRADICTED, RESOURCE_UNKNOWN, FENCED."""
+        ...
+
+
+class DeedSigner(Protocol):
+    """The vault's signer, for what is done to an account."""
+
+    async def sign_deed(self, deed: Deed, account: TradingAccount) -> SignedBytes | Refusal:
+        """Return the bytes of a deed; the same ones again for the same deed."""
+        ...
+
+    async def settle_deed(self, deed: Deed, fate: Fate) -> None:
+        """Say what became of a deed. Raises OUTCOME_CONTRADICTED, RESOURCE_UNKNOWN, FENCED."""
         ...
 
 
@@ -192,6 +205,38 @@ class Orders(Protocol):
         ...
 
 
+class DeedStore(Protocol):
+    """The record of deeds."""
+
+    async def add(self, deed: Deed) -> bool:
+        """Make a deed durable; False where its request made one, or another of its subject is under way."""
+        ...
+
+    async def get(self, deed_id: UUID) -> Deed:
+        """Return a deed."""
+        ...
+
+    async def by_request(self, user_id: UUID, request_id: UUID) -> Deed | None:
+        """Return the deed a request made."""
+        ...
+
+    async def under_way(self, account_id: UUID, kind: DeedKind, subject: str) -> Deed | None:
+        """Return the deed of a subject that is under way."""
+        ...
+
+    async def claim(self, count: int, lease_s: float) -> Sequence[Deed]:
+        """Take deeds that are due under a lease with a new fencing number."""
+        ...
+
+    async def release(self) -> None:
+        """Have every deed that is held looked at now; for the start, when whoever held it is gone."""
+        ...
+
+    async def change(self, deed: Deed, *, due_s: float, holds: bool = False) -> bool:
+        """Keep a deed as it now stands; False where another holds it by now. `holds` keeps the lease."""
+        ...
+
+
 class HaltStore(Protocol):
     """The record of halts."""
 
@@ -224,7 +269,7 @@ class Troubles(Protocol):
         ...
 
     async def settle_ended(self, now: datetime) -> Sequence[UUID]:
-        """Settle what failed for legs that have ended and wait for nothing; return the works."""
+        """Settle what failed for legs and deeds that have ended and wait for nothing; return the works."""
         ...
 
     async def failing(self) -> Sequence[Failing]:

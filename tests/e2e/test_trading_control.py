@@ -14,9 +14,9 @@ import grpc
 import pytest
 import pytest_asyncio
 from perpmesh.execution.v1 import execution_service_pb2 as pb
-from perpmesh.execution.v1 import halt_pb2, operator_service_pb2, order_pb2
+from perpmesh.execution.v1 import halt_pb2, leverage_setting_pb2, operator_service_pb2, order_pb2
 from perpmesh.execution.v1.operator_service_pb2_grpc import OperatorServiceStub
-from perpmesh.type.v1 import order_type_pb2, refusal_pb2, side_pb2
+from perpmesh.type.v1 import margin_mode_pb2, order_type_pb2, refusal_pb2, side_pb2
 
 from tests.e2e.test_trading import BTC, Trader, mid, new_trader
 from tests.support.mesh import Mesh, running_mesh
@@ -26,6 +26,8 @@ State = order_pb2.Order
 VENUES = ("hyperliquid", "lighter")
 LIMIT = order_type_pb2.ORDER_TYPE_LIMIT
 BUY = side_pb2.SIDE_BUY
+Setting = leverage_setting_pb2.LeverageSetting
+CROSS, ISOLATED = margin_mode_pb2.MARGIN_MODE_CROSS, margin_mode_pb2.MARGIN_MODE_ISOLATED
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -177,3 +179,78 @@ async def test_what_cannot_be_done_is_listed_with_why_until_it_is_done(
 
 async def stuck(operator: Any, wanted: operator_service_pb2.ListStuckWorkRequest) -> list[Any]:
     return list((await operator.ListStuckWork(wanted)).works)
+
+
+def leverage(trader: Trader, venue: str, **fields: Any) -> pb.SetLeverageRequest:
+    return pb.SetLeverageRequest(**{"account_id": trader.owners[venue].account_id, "market": BTC, **fields})
+
+
+async def set_leverage(trader: Trader, request: pb.SetLeverageRequest) -> leverage_setting_pb2.LeverageSetting:
+    """Set a leverage as a client does whose server may die: until it is answered and known."""
+    async with asyncio.timeout(90):
+        while True:
+            try:
+                answer = await trader.execution.SetLeverage(request, metadata=trader.metadata, timeout=20)
+                if answer.setting.state != Setting.STATE_UNKNOWN:
+                    return answer.setting
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                    raise
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_leverage_is_what_the_venue_then_holds(trader: Trader, mesh: Mesh, venue: str) -> None:
+    first = await set_leverage(trader, leverage(trader, venue, leverage=7, margin_mode=CROSS))
+    assert (first.state, first.leverage, first.margin_mode) == (Setting.STATE_CONFIRMED, 7, CROSS)
+    request = leverage(trader, venue, leverage=4, margin_mode=ISOLATED, request_id=str(uuid.uuid4()))
+    set_once = await set_leverage(trader, request)
+    assert (set_once.state, set_once.leverage, set_once.margin_mode) == (Setting.STATE_CONFIRMED, 4, ISOLATED)
+    kept = await set_leverage(trader, leverage(trader, venue, leverage=5))
+    assert (kept.leverage, kept.margin_mode) == (5, ISOLATED), "a mode that is not named stays"
+    again = await set_leverage(trader, request)
+    assert (again.state, again.leverage) == (Setting.STATE_CONFIRMED, 5), "it was set once; the venue holds another"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await set_leverage(trader, leverage(trader, venue, leverage=6, request_id=request.request_id))
+    assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    over = await set_leverage(trader, leverage(trader, venue, leverage=200))
+    assert (over.state, over.leverage) == (Setting.STATE_REFUSED, 5)
+    assert over.refusal.reason == refusal_pb2.REFUSAL_REASON_LEVERAGE
+    assert 5 < int(over.refusal.passing_value) < 200
+    odd = await set_leverage(trader, leverage(trader, venue, market="NOSUCH-PERP", leverage=2))
+    assert odd.refusal.reason == refusal_pb2.REFUSAL_REASON_MARKET_NOT_LISTED
+    url = f"{mesh.url}/v1/accounts/{trader.owners[venue].account_id}:setLeverage"
+    async with aiohttp.ClientSession() as http:
+        body = {"market": BTC, "leverage": 7, "marginMode": "MARGIN_MODE_CROSS"}
+        async with http.post(url, json=body, headers=dict(trader.metadata)) as answer:
+            told = (await answer.json())["setting"]
+    assert (told["state"], told["leverage"], told["venue"]) == ("STATE_CONFIRMED", 7, venue)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_leverage_whose_answer_was_lost_is_found_out_by_a_room_that_was_killed(
+    trader: Trader, mesh: Mesh, venue: str
+) -> None:
+    control = f"http://{mesh.address('simulator.control')}/control/faults"
+    async with aiohttp.ClientSession() as http:
+        async with http.post(control, json={"kind": "ack_lost", "venue": venue, "count": 1}) as answer:
+            assert answer.status < 300
+        request = leverage(trader, venue, leverage=9, request_id=str(uuid.uuid4()))
+        calling = asyncio.create_task(set_leverage(trader, request))
+        async with asyncio.timeout(30):
+            while not await injected(http, control, venue):
+                await asyncio.sleep(0.02)
+        killed = mesh.kill("execution")
+        await mesh.restarted("execution", than=killed)
+        told = await calling
+        assert (told.state, told.leverage) == (Setting.STATE_CONFIRMED, 9)
+        async with http.delete(control):
+            pass
+    more = await set_leverage(trader, leverage(trader, venue, leverage=7))
+    assert (more.state, more.leverage) == (Setting.STATE_CONFIRMED, 7), "its nonce holds nothing up"
+
+
+async def injected(http: aiohttp.ClientSession, control: str, venue: str) -> bool:
+    """Say whether an acknowledgement was lost at a venue."""
+    async with http.get(control) as answer:
+        return any((one["kind"], one["venue"]) == ("ack_lost", venue) for one in (await answer.json())["injected"])

@@ -52,7 +52,7 @@ class Attempts:
     async def failed(self, work: Work, trouble: Trouble, words: str, *, least_s: float = 0.0) -> float:
         """Count a failed attempt for a leg; return the pause before the next, in seconds."""
         leg, now = work.leg, self._clock.now()
-        return await self._failed(
+        return await self.count(
             Failing(
                 work_id=leg.leg_id, kind=kind_of(leg), trouble=trouble, user_id=work.order.user_id,
                 account_id=leg.account_id, venue=leg.venue, order_id=work.order.order_id, leg_id=leg.leg_id,
@@ -64,13 +64,12 @@ class Attempts:
     async def failed_account(self, account: TradingAccount, trouble: Trouble, words: str) -> float:
         """Count a failed attempt to reconcile an account; return the pause before the next."""
         now = self._clock.now()
-        return await self._failed(
+        return await self.count(
             Failing(
                 work_id=account.account_id, kind=WorkKind.RECONCILE, trouble=trouble, user_id=account.user_id,
                 account_id=account.account_id, venue=account.venue, last_error=words[:WORDS_MAX], first_time=now,
                 last_time=now,
             ),
-            0.0,
         )  # fmt: skip
 
     async def went_well(self, work_id: UUID, *, seen: int) -> None:
@@ -103,7 +102,8 @@ class Attempts:
                 self._failing.pop(work_id, None)
             self._count()
 
-    async def _failed(self, now: Failing, least_s: float) -> float:
+    async def count(self, now: Failing, least_s: float = 0.0) -> float:
+        """Count a failed attempt; return the pause before the next, in seconds."""
         retry = self.table[now.trouble]
         before = self._failing.get(now.work_id)
         failing = failed_again(before, now, retry)

@@ -46,11 +46,12 @@ class PostgresTroubles:
             )
 
     async def settle_ended(self, now: datetime) -> Sequence[UUID]:
-        """Settle what failed for legs that have ended and wait for nothing; return the works."""
+        """Settle what failed for legs and deeds that have ended and wait for nothing; return the works."""
         async with self._database.acquire() as connection:
             rows = await connection.fetch(
-                "UPDATE troubles SET settle_time = $1 FROM legs WHERE troubles.leg_id = legs.leg_id "
-                "AND troubles.settle_time IS NULL AND legs.due_time IS NULL RETURNING work_id",
+                "UPDATE troubles SET settle_time = $1 WHERE settle_time IS NULL AND (EXISTS (SELECT 1 FROM legs "
+                "WHERE legs.leg_id = work_id AND legs.due_time IS NULL) OR EXISTS (SELECT 1 FROM deeds "
+                "WHERE deeds.deed_id = work_id AND deeds.due_time IS NULL)) RETURNING work_id",
                 now,
             )
         return [row["work_id"] for row in rows]

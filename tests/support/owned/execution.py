@@ -18,7 +18,7 @@ NOT_SERVED = "of the contract and not served yet: 501 with CALL_NOT_SERVED"
 LEFT_OUT = dict.fromkeys(
     (
         "ArmCancelAll", "GetExecutionReport", "GetUsage", "GetVenueBudget", "PauseOrder",
-        "PlaceHedgedOrder", "PrepareOrder", "PreviewOrder", "ReplaceOrder", "ResumeOrder", "SetLeverage", "SubmitOrder",
+        "PlaceHedgedOrder", "PrepareOrder", "PreviewOrder", "ReplaceOrder", "ResumeOrder", "SubmitOrder",
     ),
     NOT_SERVED,
 )  # fmt: skip
@@ -64,6 +64,12 @@ async def own(owner: Owner) -> list[Step]:
         Step("WatchFills", pb.WatchFillsRequest(replay_count=5), shows=(one,)),
         Step("CancelOrder", pb.CancelOrderRequest(order_id=one), shows=(one,), hides=(one,)),
         Step("BatchCancelOrders", pb.BatchCancelOrdersRequest(order_ids=[one]), shows=(one,), hides=(one,)),
+        Step(
+            "SetLeverage",
+            pb.SetLeverageRequest(account_id=mine.account_id, market=vault.MARKET, leverage=5),
+            shows=(mine.account_id,),
+            hides=(mine.account_id,),
+        ),
         Step("ClosePosition", pb.ClosePositionRequest(request_id=owner.new_id(), market=vault.MARKET)),
         Step("CancelAllOrders", pb.CancelAllOrdersRequest()),
     ]
