@@ -87,6 +87,11 @@ class ExecutionServiceStub:
 
     A replaced order loses its place in the queue of a venue. A fill that comes first stands: what is replaced is the
     rest. Safe to retry with the same request_id.
+
+    The answer says that it was asked for. The present leg is canceled first; when its end is evident and all it traded
+    is counted, a new leg carries what is left of the new size: the two are never live together, and never more than the
+    new size is filled. Until then size and limit_price are the old ones. A leg that ended otherwise, refused or thrown
+    out by the venue, is followed by none. Another replacement meanwhile takes the place of this one; a cancel ends it.
     """
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.CancelOrderRequest, _execution_service_pb2.CancelOrderResponse]
     """Cancels what is open of an order.
@@ -191,6 +196,11 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
 
     A replaced order loses its place in the queue of a venue. A fill that comes first stands: what is replaced is the
     rest. Safe to retry with the same request_id.
+
+    The answer says that it was asked for. The present leg is canceled first; when its end is evident and all it traded
+    is counted, a new leg carries what is left of the new size: the two are never live together, and never more than the
+    new size is filled. Until then size and limit_price are the old ones. A leg that ended otherwise, refused or thrown
+    out by the venue, is followed by none. Another replacement meanwhile takes the place of this one; a cancel ends it.
     """
     CancelOrder: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.CancelOrderRequest, _execution_service_pb2.CancelOrderResponse]  # type: ignore[assignment]
     """Cancels what is open of an order.
@@ -352,6 +362,11 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A replaced order loses its place in the queue of a venue. A fill that comes first stands: what is replaced is the
         rest. Safe to retry with the same request_id.
+
+        The answer says that it was asked for. The present leg is canceled first; when its end is evident and all it traded
+        is counted, a new leg carries what is left of the new size: the two are never live together, and never more than the
+        new size is filled. Until then size and limit_price are the old ones. A leg that ended otherwise, refused or thrown
+        out by the venue, is followed by none. Another replacement meanwhile takes the place of this one; a cancel ends it.
         """
 
     @_abc_1.abstractmethod
