@@ -33,6 +33,7 @@ from services.execution.app.gate import Gate
 from services.execution.app.halting import Halts
 from services.execution.app.intake import Intake
 from services.execution.app.leverage import Leverages
+from services.execution.app.replacing import Replacer
 from services.execution.app.watcher import Watcher
 from services.execution.app.worker import Worker
 from services.execution.config import Config
@@ -112,6 +113,14 @@ async def _serve(
     pager = Pager((config.page_secret or ids.token()).encode())
     steering = Steering(
         leverages=Leverages(deeds=care.deeds, accounts=keys, venues=venues, clock=clock),
+        replacer=Replacer(
+            orders=orders,
+            accounts=keys,
+            venues=venues,
+            chance=_Chance(),
+            wake=care.worker.wake,
+            stops=care.halts.stops,
+        ),
     )
     service = ExecutionRpc(  # type: ignore[abstract]  # what is not defined is not served
         steering=steering,

@@ -16,6 +16,7 @@ from services.execution.model.fate import Fate
 from services.execution.model.halt import Halt, Scope
 from services.execution.model.leg import Leg, Trade
 from services.execution.model.order import NewOrder, Order
+from services.execution.model.replacing import ReplaceAsked
 from services.execution.model.trouble import Failing
 from services.execution.model.wanted import Wanted
 from services.venues.account import AccountState, Fees, FundingPaid
@@ -198,6 +199,17 @@ class Orders(Protocol):
 
     async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
         """Note that what is open of an order is to be canceled, and have a worker look at once."""
+        ...
+
+    async def replace(self, order: Order, asked: ReplaceAsked, decide: Callable[[Order], Order]) -> Order:
+        """Have an order get new terms, as `decide` says of it as it then stands; the same request changes it once.
+
+        Raises REQUEST_ID_REUSED.
+        """
+        ...
+
+    async def succeed(self, work: Work, consumed: Decimal) -> None:
+        """Have a leg that was to be replaced and has ended followed by the next; `consumed` is what it traded."""
         ...
 
     async def last_fill_ms(self, account_id: UUID) -> int:

@@ -254,3 +254,58 @@ async def injected(http: aiohttp.ClientSession, control: str, venue: str) -> boo
     """Say whether an acknowledgement was lost at a venue."""
     async with http.get(control) as answer:
         return any((one["kind"], one["venue"]) == ("ack_lost", venue) for one in (await answer.json())["injected"])
+
+
+def new_terms(order: order_pb2.Order, **fields: Any) -> pb.ReplaceOrderRequest:
+    return pb.ReplaceOrderRequest(**{"order_id": order.order_id, "request_id": str(uuid.uuid4()), **fields})
+
+
+def live(order: order_pb2.Order) -> list[str]:
+    """Return the venue's ids of the legs that are open."""
+    return [leg.venue_order_id for leg in order.legs if leg.state in (leg.STATE_OPEN, leg.STATE_PARTIALLY_FILLED)]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_an_order_is_replaced_by_a_leg_that_follows_and_never_fills_more_than_was_wished(
+    trader: Trader, edge: grpc.aio.Channel, mesh: Mesh, venue: str
+) -> None:
+    order = await rests(trader, edge, venue)
+    request = new_terms(order, limit_price=await low(edge, 94), expected_version=order.version)
+    replaced = (await trader.execution.ReplaceOrder(request, metadata=trader.metadata)).order
+    assert replaced.version > order.version
+    moved = await until(trader, order.order_id, lambda one: len(one.legs) == 2 and len(live(one)) == 1)
+    assert (moved.limit_price, moved.size, moved.state) == (request.limit_price, "0.01", State.STATE_RUNNING)
+    assert moved.legs[0].state == moved.legs[0].STATE_CANCELED
+    again = (await trader.execution.ReplaceOrder(request, metadata=trader.metadata)).order
+    assert (again.version, len(again.legs)) == (moved.version, 2), "the same request changes it once"
+    late = new_terms(order, size="0.03", expected_version=order.version)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await trader.execution.ReplaceOrder(late, metadata=trader.metadata)
+    assert caught.value.code() is grpc.StatusCode.ABORTED
+    off = new_terms(order, limit_price=f"{request.limit_price}.123456")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await trader.execution.ReplaceOrder(off, metadata=trader.metadata)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    crossing = str(int(await mid(edge)) * 102 // 100 // 10 * 10)
+    url = f"{mesh.url}/v1/orders/{order.order_id}:replace"
+    async with aiohttp.ClientSession() as http:
+        body = {"requestId": str(uuid.uuid4()), "size": "0.02", "limitPrice": crossing}
+        async with http.post(url, json=body, headers=dict(trader.metadata)) as answer:
+            assert answer.status == 200, await answer.text()
+    done = await trader.ended(order.order_id)
+    assert (done.state, done.filled_size, done.size) == (State.STATE_DONE, "0.02", "0.02"), done
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await trader.execution.ReplaceOrder(new_terms(order, size="0.03"), metadata=trader.metadata)
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_cancel_ends_a_replacement_and_a_smaller_size_than_is_filled_ends_the_order(
+    trader: Trader, edge: grpc.aio.Channel
+) -> None:
+    order = await rests(trader, edge, "lighter")
+    request = new_terms(order, size="0.02", limit_price=await low(edge, 94))
+    await trader.execution.ReplaceOrder(request, metadata=trader.metadata)
+    await trader.execution.CancelOrder(pb.CancelOrderRequest(order_id=order.order_id), metadata=trader.metadata)
+    ended = await trader.ended(order.order_id)
+    assert ended.state == State.STATE_CANCELED
+    assert not live(ended)

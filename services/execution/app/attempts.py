@@ -52,9 +52,12 @@ class Attempts:
     async def failed(self, work: Work, trouble: Trouble, words: str, *, least_s: float = 0.0) -> float:
         """Count a failed attempt for a leg; return the pause before the next, in seconds."""
         leg, now = work.leg, self._clock.now()
+        kind = kind_of(leg)
+        if kind is WorkKind.CANCEL and work.order.is_replacing(leg):
+            kind = WorkKind.REPLACE
         return await self.count(
             Failing(
-                work_id=leg.leg_id, kind=kind_of(leg), trouble=trouble, user_id=work.order.user_id,
+                work_id=leg.leg_id, kind=kind, trouble=trouble, user_id=work.order.user_id,
                 account_id=leg.account_id, venue=leg.venue, order_id=work.order.order_id, leg_id=leg.leg_id,
                 last_error=words[:WORDS_MAX], first_time=now, last_time=now,
             ),

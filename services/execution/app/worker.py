@@ -24,6 +24,7 @@ from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app.attempts import Attempts
 from services.execution.app.canceling import Canceler, reference_of
+from services.execution.app.replacing import Succession
 from services.execution.app.settling import fate_of_placing, settle, settled
 from services.execution.model.evidence import apply_outcome, apply_record, trades_of
 from services.execution.model.fate import Fate, fate_of
@@ -81,6 +82,7 @@ class Worker:
         self._hears = hears
         self._parallel = parallel
         self._attempts = attempts
+        self._succession = Succession(orders, clock)
         self._stops = stops
         self._canceler = Canceler(
             orders=orders, signer=signer, clock=clock, key_index=key_index_of, standing=attempts.table[Trouble.STANDING]
@@ -300,6 +302,10 @@ class Worker:
             if kept is None:
                 return
             work = kept
+        if work.order.is_replacing(work.leg):
+            await self._succession.follow(work, account, venue)
+            self._due.set()
+            return
         await self._orders.change(work, _same, due_s=SOON_S)
 
     async def _look(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
@@ -318,7 +324,9 @@ class Worker:
 
         calm_s = STREAM_S if not leg.may_rest else CALM_S if self._hears(leg.account_id) else BLIND_S
         due_s = min(calm_s, max(SOON_S, self._canceler.wait_s(leg))) if leg.cancel_wanted else calm_s
-        await self._orders.change(work, learned, due_s=due_s)
+        kept = await self._orders.change(work, learned, due_s=due_s)
+        if kept is not None and kept.leg.is_final and kept.order.is_replacing(kept.leg):
+            await self._finish(kept, account, venue)
 
     def _teller(self, told: Told, evidence: Evidence, *, refusal: Refusal | None = None) -> Callable[[Leg], Leg]:
         now = self._clock.now()

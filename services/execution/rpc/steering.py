@@ -11,7 +11,11 @@ from perpmesh.execution.v1 import leverage_setting_pb2
 from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceServicer
 from perpmesh.type.v1 import margin_mode_pb2
 
+from services.domain.decimals import parse_decimal
+from services.domain.errors import field_invalid
 from services.execution.app.leverage import LeverageAsked, LeverageHeld, Leverages
+from services.execution.app.replacing import Replacer
+from services.execution.model.replacing import ReplaceAsked
 from services.execution.rpc import encode
 from services.execution.rpc.caller import user
 from services.venues.actions import MarginMode
@@ -22,6 +26,7 @@ class Steering:
     """What these calls use."""
 
     leverages: Leverages
+    replacer: Replacer
 
 
 class SteeringRpc(ExecutionServiceServicer):
@@ -41,6 +46,19 @@ class SteeringRpc(ExecutionServiceServicer):
             request_id=UUID(request.request_id) if request.HasField("request_id") else None,
         )
         return pb.SetLeverageResponse(setting=_setting(await self._steering.leverages.set(user(), asked)))
+
+    async def ReplaceOrder(self, request: pb.ReplaceOrderRequest, context: Any) -> pb.ReplaceOrderResponse:
+        """Replace the terms of an order that rests."""
+        if request.HasField("trigger_price"):
+            raise field_invalid("trigger_price", "this is not served yet: leave it out")
+        asked = ReplaceAsked(
+            order_id=UUID(request.order_id),
+            request_id=UUID(request.request_id),
+            size=parse_decimal(request.size) if request.HasField("size") else None,
+            limit_price=parse_decimal(request.limit_price) if request.HasField("limit_price") else None,
+            expected_version=request.expected_version,
+        )
+        return pb.ReplaceOrderResponse(order=encode.order(await self._steering.replacer.replace(user(), asked)))
 
 
 def _setting(held: LeverageHeld) -> leverage_setting_pb2.LeverageSetting:
