@@ -59,7 +59,7 @@ TABLE: Final[Mapping[Trouble, Retry]] = {
     Trouble.PEER_AWAY: Retry(first_s=0.5, backoff_multiplier=1.5, max_backoff_s=10, jitter=0.2, max_attempts=20),
     Trouble.VENUE_AWAY: Retry(first_s=0.5, backoff_multiplier=1.5, max_backoff_s=15, jitter=0.2, max_attempts=20),
     Trouble.BUDGET: Retry(first_s=1, backoff_multiplier=1.5, max_backoff_s=15, jitter=0.2, max_attempts=30),
-    Trouble.UNDECIDED: Retry(first_s=0.5, backoff_multiplier=1.3, max_backoff_s=10, jitter=0.1, max_attempts=120),
+    Trouble.UNDECIDED: Retry(first_s=1, backoff_multiplier=1.3, max_backoff_s=10, jitter=0.1, max_attempts=120),
     Trouble.STANDING: Retry(first_s=0.5, backoff_multiplier=2, max_backoff_s=25, jitter=0, max_attempts=10),
     Trouble.DEAF: Retry(first_s=2, backoff_multiplier=1.5, max_backoff_s=20, jitter=0.2, max_attempts=20),
     Trouble.FAULT: Retry(first_s=1, backoff_multiplier=2, max_backoff_s=20, jitter=0.2, max_attempts=5),
