@@ -115,7 +115,10 @@ class Gate:
 
     def _spent(self, account: TradingAccount) -> Refusal | None:
         """Say that a venue's budget would keep an order of the account waiting for too long."""
-        wait_s = self._venues.at(account.venue, account.environment).order_wait_s(account.ref)
+        try:
+            wait_s = self._venues.at(account.venue, account.environment).order_wait_s(account.ref)
+        except DomainError:
+            return None  # a venue that does not trade here, or was not read yet: what needs it says so
         if wait_s <= BUDGET_WAIT_MAX_S:
             return None
         refusal = mesh_says_no(
