@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from perpmesh_client.client import DEFAULT_ADDRESS, Perpmesh
     from perpmesh_client.errors import FieldViolation, GapError, PerpmeshError
     from perpmesh_client.login import CallbackWallet, KeyWallet, Login, Wallet
+    from perpmesh_client.orders import Orders
     from perpmesh_client.stream import Status, Watch
     from perpmesh_client.tuning import Tuning
     from perpmesh_client.values.book import BookLevel, BookVersion, LocalBook, OrderBook, VenueSize
@@ -39,6 +40,7 @@ _HOMES = {
     "client": ("DEFAULT_ADDRESS", "Perpmesh"),
     "errors": ("FieldViolation", "GapError", "PerpmeshError"),
     "login": ("CallbackWallet", "KeyWallet", "Login", "Wallet"),
+    "orders": ("Orders",),
     "stream": ("Status", "Watch"),
     "tuning": ("Tuning",),
     "values.book": ("BookLevel", "BookVersion", "LocalBook", "OrderBook", "VenueSize"),
@@ -82,6 +84,7 @@ __all__ = [
     "Login",
     "Market",
     "OrderBook",
+    "Orders",
     "Perpmesh",
     "PerpmeshError",
     "Price",

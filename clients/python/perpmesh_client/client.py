@@ -17,6 +17,7 @@ from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 
 from perpmesh_client.book_watch import follow_book
 from perpmesh_client.errors import GapError, PerpmeshError
+from perpmesh_client.orders import Orders
 from perpmesh_client.stream import Follow, Live, Response, Restarted, Spec, Watch
 from perpmesh_client.trades import TradeFiller
 from perpmesh_client.transport import Request, Token, Transport, UnaryMethod
@@ -81,6 +82,7 @@ class Perpmesh:
         self._tuning = tuning or Tuning()
         self._on_gap = on_gap or _log_gap
         self._dice = random.Random()  # noqa: S311 - it spreads retries and guards nothing
+        self.orders = Orders(address, token=token, metadata=metadata, root_certificates=root_certificates)
         self._transport = Transport(
             address,
             token=token,
@@ -101,6 +103,7 @@ class Perpmesh:
 
     async def aclose(self) -> None:
         """Close every connection; streams still being read end."""
+        await self.orders.aclose()
         await self._transport.close()
 
     async def price(self, market: str) -> Price:

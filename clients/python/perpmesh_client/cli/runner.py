@@ -12,6 +12,7 @@ from perpmesh_client.cli.arguments import ADDRESS_VARIABLE, Arguments
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from perpmesh_client.cli.commands import COMMANDS
+from perpmesh_client.cli.order_arguments import NAMES as ORDERS
 from perpmesh_client.cli.output import Output
 from perpmesh_client.cli.portfolio_arguments import NAMES as PORTFOLIO
 from perpmesh_client.cli.vault_arguments import VAULT_COMMANDS
@@ -64,6 +65,9 @@ async def _run(arguments: Arguments) -> None:
     if arguments.command in PORTFOLIO:
         await _run_portfolio(arguments)
         return
+    if arguments.command in ORDERS:
+        await _run_orders(arguments)
+        return
     try:
         mesh = Perpmesh(arguments.address, tuning=_TUNING, on_gap=lambda gap: None)
     except ValueError as error:
@@ -82,6 +86,15 @@ async def _run_account(arguments: Arguments) -> None:
         raise _UsageError(str(error)) from None
     except OSError as error:
         raise _UsageError(f"{error.filename} cannot be used ({error.strerror})") from None
+
+
+async def _run_orders(arguments: Arguments) -> None:
+    from perpmesh_client.cli.orders import run_orders
+
+    try:
+        await run_orders(arguments, Output.of_process(arguments.json))
+    except ValueError as error:
+        raise _UsageError(str(error)) from None
 
 
 async def _run_portfolio(arguments: Arguments) -> None:
