@@ -18,6 +18,7 @@ from services.chassis.tasks import Supervisor
 from services.chassis.telemetry import log
 from services.chassis.valkey_bus import ValkeyBus
 from services.domain.pages import Pager
+from services.execution.app.closing import Closer
 from services.execution.app.intake import Intake
 from services.execution.app.watcher import Watcher
 from services.execution.app.worker import Worker
@@ -109,7 +110,13 @@ async def _serve(
     reader = LogReader(database)
     pager = Pager((config.page_secret or ids.token()).encode())
     service = ExecutionRpc(  # type: ignore[abstract]  # what is not defined is not served
-        intake=intake, lists=PostgresLists(database), log=reader, bell=relay, pager=pager, clock=clock
+        intake=intake,
+        closer=Closer(intake=intake, orders=orders, accounts=keys, venues=venues),
+        lists=PostgresLists(database),
+        log=reader,
+        bell=relay,
+        pager=pager,
+        clock=clock,
     )
 
     def ready() -> str | None:

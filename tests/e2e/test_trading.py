@@ -264,3 +264,48 @@ async def test_orders_survive_a_room_that_is_killed_while_they_are_sent(trader: 
             assert filled == 0
         else:
             assert (order.state, filled) == (State.STATE_DONE, Decimal("0.01")), "none lost, none doubled"
+
+
+async def test_positions_are_closed_whole_and_never_opened(trader: Trader) -> None:
+    for venue in ("hyperliquid", "lighter"):
+        bought = await trader.place_surely(
+            side=side_pb2.SIDE_BUY, size="0.01", type=order_type_pb2.ORDER_TYPE_MARKET, venue=venue
+        )
+        assert (await trader.ended(bought.order_id)).state == State.STATE_DONE
+    request = pb.ClosePositionRequest(request_id=str(uuid.uuid4()), market=BTC)
+    closing = (await trader.execution.ClosePosition(request, metadata=trader.metadata)).orders
+    again = (await trader.execution.ClosePosition(request, metadata=trader.metadata)).orders
+    assert [one.order_id for one in again] == [one.order_id for one in closing]
+    for order in closing:
+        assert order.reduce_only
+        ended = await trader.ended(order.order_id)
+        assert ended.state == State.STATE_DONE, ended
+    assert sorted({leg.venue for order in closing for leg in order.legs}) == ["hyperliquid", "lighter"]
+    fresh = pb.ClosePositionRequest(request_id=str(uuid.uuid4()), market=BTC)
+    assert not (await trader.execution.ClosePosition(fresh, metadata=trader.metadata)).orders, "the venues hold nothing"
+    other = pb.ClosePositionRequest(request_id=request.request_id, market="ETH-PERP")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await trader.execution.ClosePosition(other, metadata=trader.metadata)
+    assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+
+
+async def test_part_of_a_position_is_closed_where_it_is_plain_which(trader: Trader) -> None:
+    for venue in ("hyperliquid", "lighter"):
+        await trader.ended(
+            (
+                await trader.place_surely(
+                    side=side_pb2.SIDE_BUY, size="0.02", type=order_type_pb2.ORDER_TYPE_MARKET, venue=venue
+                )
+            ).order_id
+        )
+    part = pb.ClosePositionRequest(request_id=str(uuid.uuid4()), market=BTC, size="0.005")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await trader.execution.ClosePosition(part, metadata=trader.metadata)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    part.venue = "lighter"
+    (order,) = (await trader.execution.ClosePosition(part, metadata=trader.metadata)).orders
+    ended = await trader.ended(order.order_id)
+    assert (ended.state, ended.filled_size) == (State.STATE_DONE, "0.005")
+    rest = pb.ClosePositionRequest(request_id=str(uuid.uuid4()), market=BTC)
+    for order in (await trader.execution.ClosePosition(rest, metadata=trader.metadata)).orders:
+        assert (await trader.ended(order.order_id)).state == State.STATE_DONE

@@ -48,13 +48,17 @@ class Intake:
         known = await self._orders.by_request(user_id, wanted.request_id)
         if known is not None:
             return known.answer_to(wanted)
-        order_id = self._chance.uuid()
-        empty = self._empty(user_id, order_id, wanted)
+        order_id = self.new_id()
+        empty = self.draft(user_id, order_id, wanted)
         accounts = await self._chosen(user_id, wanted)
         if isinstance(accounts, Refusal):
             order = denied(empty, accounts)
         else:
             order = await self._planned(empty, wanted, accounts)
+        return await self.keep(order, wanted)
+
+    async def keep(self, order: Order, wanted: NewOrder) -> Order:
+        """Make an order durable and have it sent; of two twins the winner is returned."""
         kept = await self._orders.add(order)
         self._wake()
         return kept.answer_to(wanted)
@@ -74,7 +78,12 @@ class Intake:
             raise unknown_order(order_id)
         return order
 
-    def _empty(self, user_id: UUID, order_id: UUID, wanted: NewOrder) -> Order:
+    def new_id(self) -> UUID:
+        """Return the id of a new order."""
+        return self._chance.uuid()
+
+    def draft(self, user_id: UUID, order_id: UUID, wanted: NewOrder) -> Order:
+        """Return an order as it is wanted, without legs."""
         now = self._clock.now()
         return Order(
             order_id=order_id,
@@ -147,7 +156,7 @@ class Intake:
             assert wanted.limit_price is not None, "the contract demands it of orders that rest"
             parts = [(accounts[0], wanted.size, wanted.limit_price)]
         try:
-            legs = tuple(self._leg(order, number, *part) for number, part in enumerate(parts, 1))
+            legs = tuple(self.leg(order, number, *part) for number, part in enumerate(parts, 1))
         except ActionError as error:
             reason = RefusalReason.SIZE_TOO_SMALL if error.field == "size" else RefusalReason.PRICE_OFF_TICK
             if error.field == "market":
@@ -172,11 +181,10 @@ class Intake:
         """Return the worst price of an immediate order: its limit, or the mid price and the slippage allowed."""
         if wanted.limit_price is not None:
             return wanted.limit_price
-        slippage = SLIPPAGE_BPS_DEFAULT if wanted.max_slippage_bps is None else wanted.max_slippage_bps
-        with rounding():
-            return route.arrival_mid_price * (1 + wanted.side.sign * slippage / BPS)
+        return worst_price(route.arrival_mid_price, wanted)
 
-    def _leg(self, order: Order, number: int, account: TradingAccount, size: Decimal, price: Decimal) -> Leg:
+    def leg(self, order: Order, number: int, account: TradingAccount, size: Decimal, price: Decimal) -> Leg:
+        """Return a leg on its venue's grid. Raises `ActionError` where nothing is left of it."""
         leg_id = self._chance.uuid()
         terms = self._venues.at(account.venue, account.environment).rounded(
             OrderTerms(
@@ -208,6 +216,13 @@ class Intake:
             create_time=order.create_time,
             update_time=order.create_time,
         )
+
+
+def worst_price(near: Decimal, wanted: NewOrder) -> Decimal:
+    """Return the worst price of an order that states none: a price near the market, and the slippage allowed."""
+    slippage = SLIPPAGE_BPS_DEFAULT if wanted.max_slippage_bps is None else wanted.max_slippage_bps
+    with rounding():
+        return near * (1 + wanted.side.sign * slippage / BPS)
 
 
 def _allowed(venue: str, wanted: NewOrder) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -79,10 +80,8 @@ class Watcher:
         """Listen to every account that can trade, and to new ones, until canceled."""
         try:
             while True:
-                try:
+                with contextlib.suppress(DomainError):  # the vault is away: those that are known are listened to
                     self._look(await self._accounts.every())
-                except DomainError:
-                    pass  # the vault is away: those that are known are listened to
                 await self._clock.sleep(LOOK_S)
         finally:
             for task in self._tasks.values():

@@ -13,6 +13,7 @@ from perpmesh.type.v1 import order_type_pb2, side_pb2, size_unit_pb2, time_in_fo
 
 from services.domain.decimals import parse_decimal
 from services.domain.errors import field_invalid
+from services.execution.app.closing import Close
 from services.execution.model.order import NewOrder
 from services.venues.actions import OrderType, Side, TimeInForce
 
@@ -54,6 +55,19 @@ def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
         max_slippage_bps=request.max_slippage_bps if request.HasField("max_slippage_bps") else None,
         client_order_id=request.client_order_id,
         allow_while_unknown=request.allow_while_unknown,
+    )
+
+
+def close(request: pb.ClosePositionRequest) -> Close:
+    """Return what a caller asks to be closed."""
+    return Close(
+        request_id=UUID(request.request_id),
+        market=request.market,
+        venue=request.venue,
+        account_ids=tuple(UUID(one) for one in request.account_ids),
+        size=parse_decimal(request.size) if request.HasField("size") else None,
+        limit_price=parse_decimal(request.limit_price) if request.HasField("limit_price") else None,
+        max_slippage_bps=request.max_slippage_bps if request.HasField("max_slippage_bps") else None,
     )
 
 

@@ -17,6 +17,7 @@ from services.chassis.clock import Clock
 from services.chassis.errors import to_status
 from services.domain.errors import DomainError, FieldViolation, Reason
 from services.domain.pages import Pager, page_size, split_position
+from services.execution.app.closing import Closer
 from services.execution.app.intake import Intake
 from services.execution.model.wanted import Wanted
 from services.execution.ports import Bell, Lists, Log
@@ -32,8 +33,11 @@ _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 class ExecutionRpc(ExecutionServiceServicer):
     """Serves the contract, as far as its methods are defined here."""
 
-    def __init__(self, *, intake: Intake, lists: Lists, log: Log, bell: Bell, pager: Pager, clock: Clock) -> None:
+    def __init__(
+        self, *, intake: Intake, closer: Closer, lists: Lists, log: Log, bell: Bell, pager: Pager, clock: Clock
+    ) -> None:
         self._intake = intake
+        self._closer = closer
         self._lists = lists
         self._log = log
         self._bell = bell
@@ -99,6 +103,11 @@ class ExecutionRpc(ExecutionServiceServicer):
             if not (request.keep_reduce_only and order.reduce_only):
                 answer.order_ids.append(str((await self._intake.cancel(user, order.order_id)).order_id))
         return answer
+
+    async def ClosePosition(self, request: pb.ClosePositionRequest, context: Any) -> pb.ClosePositionResponse:
+        """Close positions of one market."""
+        orders = await self._closer.close(_user(), decode.close(request))
+        return pb.ClosePositionResponse(orders=[encode.order(one) for one in orders])
 
     async def ListOrders(self, request: pb.ListOrdersRequest, context: Any) -> pb.ListOrdersResponse:
         """Return a page of orders, the newest first."""

@@ -17,7 +17,7 @@ FILLED_S = 60.0
 NOT_SERVED = "of the contract and not served yet: 501 with CALL_NOT_SERVED"
 LEFT_OUT = dict.fromkeys(
     (
-        "ArmCancelAll", "ClosePosition", "GetExecutionReport", "GetUsage", "GetVenueBudget", "PauseOrder",
+        "ArmCancelAll", "GetExecutionReport", "GetUsage", "GetVenueBudget", "PauseOrder",
         "PlaceHedgedOrder", "PrepareOrder", "PreviewOrder", "ReplaceOrder", "ResumeOrder", "SetLeverage", "SubmitOrder",
     ),
     NOT_SERVED,
@@ -64,6 +64,7 @@ async def own(owner: Owner) -> list[Step]:
         Step("WatchFills", pb.WatchFillsRequest(replay_count=5), shows=(one,)),
         Step("CancelOrder", pb.CancelOrderRequest(order_id=one), shows=(one,), hides=(one,)),
         Step("BatchCancelOrders", pb.BatchCancelOrdersRequest(order_ids=[one]), shows=(one,), hides=(one,)),
+        Step("ClosePosition", pb.ClosePositionRequest(request_id=owner.new_id(), market=vault.MARKET)),
         Step("CancelAllOrders", pb.CancelAllOrdersRequest()),
     ]
 
