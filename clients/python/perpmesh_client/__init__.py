@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from perpmesh_client.errors import FieldViolation, GapError, PerpmeshError
     from perpmesh_client.login import CallbackWallet, KeyWallet, Login, Wallet
     from perpmesh_client.orders import Orders
+    from perpmesh_client.portfolio import Portfolio
+    from perpmesh_client.quotes import Quotes
     from perpmesh_client.stream import Status, Watch
     from perpmesh_client.tuning import Tuning
     from perpmesh_client.values.book import BookLevel, BookVersion, LocalBook, OrderBook, VenueSize
@@ -41,6 +43,8 @@ _HOMES = {
     "errors": ("FieldViolation", "GapError", "PerpmeshError"),
     "login": ("CallbackWallet", "KeyWallet", "Login", "Wallet"),
     "orders": ("Orders",),
+    "portfolio": ("Portfolio",),
+    "quotes": ("Quotes",),
     "stream": ("Status", "Watch"),
     "tuning": ("Tuning",),
     "values.book": ("BookLevel", "BookVersion", "LocalBook", "OrderBook", "VenueSize"),
@@ -87,8 +91,10 @@ __all__ = [
     "Orders",
     "Perpmesh",
     "PerpmeshError",
+    "Portfolio",
     "Price",
     "PricePoint",
+    "Quotes",
     "Side",
     "Source",
     "State",

@@ -1,8 +1,10 @@
-"""Orders: placed once whatever dies on the way, canceled, listed, and followed to the last fill.
+"""Orders: placed once whatever dies on the way, canceled, listed, followed to the last fill, and closed again.
 
-    async with Login("127.0.0.1:8080", KeyWallet(key)) as login, Orders("127.0.0.1:8080", token=login) as orders:
-        order = await orders.ended((await orders.place("BTC-PERP", "buy", "0.5")).order_id)
-        print(order.filled_size, order.average_price, [fill.venue for fill in await orders.fills(order.order_id)])
+    async with Login("127.0.0.1:8080", KeyWallet(key)) as login, Perpmesh("127.0.0.1:8080", token=login) as mesh:
+        order = await mesh.orders.place("BTC-PERP", "buy", "0.5")
+        async for fill in mesh.orders.follow(order.order_id):
+            print(fill.venue, fill.size, fill.price)
+        await mesh.orders.close_position("BTC-PERP")
 
 What comes back are the contract's own messages (`perpmesh.execution.v1`). Every call raises `PerpmeshError`. An order
 that is denied or rejected is an answer, with its reason, and no error.
@@ -34,6 +36,8 @@ REPEAT_TIMEOUT_S = 60.0
 """How long a call is repeated while the mesh does not answer."""
 REPEAT_S = 0.2
 PAGE_MAX = 1_000
+FOLLOW_REPLAY, FOLLOW_MAX = 100, 100_000
+"""How many fills that came just before are asked for when an order is followed, and the most that one may have."""
 SIDES = {"buy": side_pb2.SIDE_BUY, "sell": side_pb2.SIDE_SELL}
 LIFETIMES = {
     "": time_in_force_pb2.TIME_IN_FORCE_UNSPECIFIED,
@@ -153,12 +157,16 @@ class Orders:
         *,
         limit_price: Decimal | str | None = None,
         venue: str = "",
+        time_in_force: str = "",
         reduce_only: bool = False,
+        max_slippage_bps: int | None = None,
     ) -> order_pb2.Order:
-        """Place an order; `submit` takes every other wish."""
-        return await self.submit(
-            wish(market, side, size, limit_price=limit_price, venue=venue, reduce_only=reduce_only)
-        )
+        """Place an order; `submit` takes a `wish` with everything that can be wished."""
+        request = wish(
+            market, side, size, limit_price=limit_price, venue=venue, time_in_force=time_in_force,
+            reduce_only=reduce_only, max_slippage_bps=max_slippage_bps,
+        )  # fmt: skip
+        return await self.submit(request)
 
     async def submit(self, request: pb.PlaceOrderRequest) -> order_pb2.Order:
         """Place an order as wished. When this fails unanswered, the order may exist: submit the same request again."""
@@ -171,7 +179,7 @@ class Orders:
         answer = await self._call(lambda stub, about: stub.GetOrder(request, metadata=about, timeout=CALL_TIMEOUT_S))
         return answer.order
 
-    async def ended(self, order_id: str, *, timeout_s: float = 60.0) -> order_pb2.Order:
+    async def ended(self, order_id: str, *, timeout_s: float | None = 60.0) -> order_pb2.Order:
         """Return an order once nothing can happen to it anymore. Raises `TimeoutError` where it stays open longer."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -179,6 +187,68 @@ class Orders:
                 if order.state in ENDED:
                     return order
                 await asyncio.sleep(REPEAT_S)
+
+    async def follow(self, order_id: str) -> AsyncGenerator[fill_pb2.Fill, None]:
+        """Yield every fill of an order, each once and as it comes, until nothing can happen to the order anymore."""
+        news: asyncio.Queue[fill_pb2.Fill | PerpmeshError | None] = asyncio.Queue()
+
+        async def live() -> None:
+            async for fill in self.watch_fills(replay=FOLLOW_REPLAY):
+                if fill.order_id == order_id:
+                    news.put_nowait(fill)
+
+        async def rest() -> None:
+            await self.ended(order_id, timeout_s=None)
+            for fill in reversed(await self.fills(order_id, limit=FOLLOW_MAX)):
+                news.put_nowait(fill)
+            news.put_nowait(None)
+
+        async def told(source: Awaitable[None]) -> None:
+            try:
+                await source
+            except PerpmeshError as error:
+                news.put_nowait(error)
+
+        known: set[str] = set()
+        tasks = [asyncio.create_task(told(source)) for source in (live(), rest())]
+        try:
+            while (item := await news.get()) is not None:
+                if isinstance(item, PerpmeshError):
+                    raise item
+                if item.fill_id not in known:
+                    known.add(item.fill_id)
+                    yield item
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close_position(
+        self,
+        market: str,
+        *,
+        venue: str = "",
+        size: Decimal | str | None = None,
+        limit_price: Decimal | str | None = None,
+        max_slippage_bps: int | None = None,
+        request_id: str = "",
+    ) -> Sequence[order_pb2.Order]:
+        """Close the position in a market, at every venue unless `venue` names one; return the orders that do it.
+
+        All of it unless `size` says how much. The orders only reduce, so a close never opens. None is returned where
+        nothing was open.
+        """
+        request = pb.ClosePositionRequest(request_id=request_id or str(uuid.uuid4()), market=market, venue=venue)
+        if size is not None:
+            request.size = _text(size)
+        if limit_price is not None:
+            request.limit_price = _text(limit_price)
+        if max_slippage_bps is not None:
+            request.max_slippage_bps = max_slippage_bps
+        answer = await self._call(
+            lambda stub, about: stub.ClosePosition(request, metadata=about, timeout=CALL_TIMEOUT_S)
+        )
+        return list(answer.orders)
 
     async def cancel(self, order_id: str) -> order_pb2.Order:
         """Ask for an order to be canceled; one that has ended is returned as it is."""
@@ -293,7 +363,7 @@ class Orders:
 
 def _unanswered(error: PerpmeshError) -> bool:
     """Say whether it is unknown what became of a call, so that only the same call again can tell."""
-    return error.code == "UNAVAILABLE" or (error.code == "DEADLINE_EXCEEDED" and error.from_transport)
+    return error.code == "UNAVAILABLE" or error.from_transport
 
 
 def _check(message: pb.WatchOrdersResponse | pb.WatchFillsResponse) -> None:
