@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from decimal import Decimal
 
 import pytest
 from perpmesh.execution.v1 import fill_pb2, order_pb2
-from perpmesh.type.v1 import order_type_pb2, side_pb2, time_in_force_pb2
-from perpmesh_client.cli import orders
+from perpmesh.type.v1 import cost_pb2, order_type_pb2, side_pb2, time_in_force_pb2
+from perpmesh_client import Perpmesh, PerpmeshError
+from perpmesh_client.cli import demo_page, orders
 from perpmesh_client.cli.arguments import parse
 from perpmesh_client.orders import ENDED, wish
 
@@ -27,6 +29,8 @@ def test_an_order_is_typed_with_all_its_wishes() -> None:
         ["order", "btc", "buy", "1", "--tif", "day"],
         ["orders", "--count", "0"],
         ["fills", "--count", "1001"],
+        ["close"],
+        ["demo", "--json"],
     ],
 )
 def test_what_makes_no_order_is_refused_with_the_usage(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +44,30 @@ def test_lists_take_a_market_in_short() -> None:
     assert parse(["orders", "--market", "eth", "--open"]).markets == ("ETH-PERP",)
     assert parse(["fills", "--order", "x"]).markets == ()
     assert parse(["cancel", "a", "b"]).typed.ids == ["a", "b"]
+
+
+def test_a_close_is_of_a_market_and_a_demo_takes_an_address() -> None:
+    typed = parse(["close", "btc", "--venue", "lighter", "--size", "0.5"])
+    assert (typed.markets, typed.typed.venue, typed.typed.size) == (("BTC-PERP",), "lighter", "0.5")
+    assert parse(["demo", "--address", "127.0.0.1:1"]).address == "127.0.0.1:1"
+
+
+def test_who_is_not_signed_in_is_told_how_before_anything_is_asked() -> None:
+    mesh = Perpmesh("127.0.0.1:1")
+    assert mesh.quotes.address == "127.0.0.1:1", "quotes are for everyone"
+    for part in ("orders", "vault", "portfolio"):
+        with pytest.raises(PerpmeshError, match=r"make a Login .* Perpmesh\(token=") as caught:
+            getattr(mesh, part)
+        assert caught.value.reason == "TOKEN_MISSING"
+
+
+def test_money_is_shown_to_the_cent_and_a_price_to_seven_digits() -> None:
+    shown = [demo_page.usd("1234567.005"), demo_page.usd("-0.004"), demo_page.usd("")]
+    assert shown == ["1,234,567.00", "0.00", "-"]
+    assert [demo_page.price("2.1441234567"), demo_page.price("84039.100"), demo_page.price("")] == [
+        "2.144123", "84,039.1", "-",
+    ]  # fmt: skip
+    assert demo_page.plain(Decimal("-23.326016")) == "-23.326016"
 
 
 def test_a_price_makes_a_limit_order_and_every_wish_has_an_id_of_its_own() -> None:
@@ -73,6 +101,14 @@ def test_orders_and_fills_are_shown_as_lines() -> None:
     )  # fmt: skip
     assert orders.order_line(one) == "o1 buy 2 BTC-PERP: done, filled 2 at 100.5"
     fill = fill_pb2.Fill(
-        venue="lighter", side=side_pb2.SIDE_SELL, size="1", market="BTC-PERP", price="99", total_cost="0.02"
+        venue="lighter",
+        side=side_pb2.SIDE_SELL,
+        size="1",
+        market="BTC-PERP",
+        price="99",
+        costs=[
+            cost_pb2.Cost(kind=cost_pb2.COST_KIND_VENUE_FEE, amount="0.02"),
+            cost_pb2.Cost(kind=cost_pb2.COST_KIND_PLATFORM_FEE, amount="0"),
+        ],
     )
-    assert orders.fill_line(fill) == "lighter sell 1 BTC-PERP at 99, cost 0.02 USD"
+    assert orders.fill_line(fill) == "lighter sell 1 BTC-PERP at 99, venue fee 0.02, platform fee 0"

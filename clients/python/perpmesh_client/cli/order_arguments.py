@@ -8,7 +8,7 @@ from typing import Any
 
 Add = Callable[[Any, str, str], argparse.ArgumentParser]
 
-NAMES = ("order", "orders", "cancel", "fills")
+NAMES = ("order", "orders", "cancel", "close", "fills")
 
 
 def add_orders(commands: Any, add: Add) -> None:
@@ -33,9 +33,24 @@ def add_orders(commands: Any, add: Add) -> None:
     cancel.add_argument("--all", action="store_true", help="every open order, of --market and --venue where given")
     cancel.add_argument("--market", default="", metavar="MARKET", help="with --all: only this one, such as btc")
     cancel.add_argument("--venue", default="", help="with --all: only orders at this venue alone")
+    close = add(commands, "close", "close the position in a market, at every venue or at one; it never opens one")
+    close.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
+    close.add_argument("--size", metavar="SIZE", help="how much, in units of the base asset (default: all)")
+    close.add_argument("--limit", metavar="PRICE", help="the worst price in USD (default: at market)")
+    close.add_argument("--venue", default="", help="only at this venue, such as lighter")
+    close.add_argument("--slippage", type=int, metavar="BPS", help="the most slippage, in basis points")
+    close.add_argument("--request-id", default="", metavar="UUID", help="that of a call left unanswered: sent again")
     fills = add(commands, "fills", "your fills, the newest first, with every fee")
     fills.add_argument("--order", default="", metavar="ID", help="only those of this order")
     _add_filters(fills)
+
+
+def add_demo(commands: Any) -> None:
+    """Add the demo, which is for the eye: without JSON."""
+    told = "a throwaway wallet trades at both simulated venues: from its first signature to its last balance"
+    demo = commands.add_parser("demo", help=told, description=f"{told[0].upper()}{told[1:]}.")
+    told = "a simulated mesh to trade on; where none answers, the demo starts one of its own and ends it"
+    demo.add_argument("--address", default=argparse.SUPPRESS, metavar="HOST:PORT", help=told)
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:

@@ -1,14 +1,16 @@
-"""`perpmesh order`, `orders`, `cancel` and `fills`: trading from a terminal."""
+"""`perpmesh order`, `orders`, `cancel`, `close` and `fills`: trading from a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC
 from typing import TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from perpmesh.execution.v1 import fill_pb2, order_pb2
+from perpmesh.type.v1 import cost_pb2
 from rich.table import Table
 
 from perpmesh_client.cli.account import kept_login
@@ -18,6 +20,7 @@ from perpmesh_client.errors import PerpmeshError
 from perpmesh_client.orders import ENDED, Orders, wish
 
 Shown = TypeVar("Shown", bound=Message)
+Answer = TypeVar("Answer")
 State = order_pb2.Order.State
 _REFUSED = (order_pb2.Order.STATE_DENIED, order_pb2.Order.STATE_REJECTED, order_pb2.Order.STATE_FAILED)
 
@@ -44,21 +47,10 @@ async def order(mine: Orders, arguments: Arguments, output: Output) -> None:
         client_order_id=typed.client_id,
         request_id=typed.request_id,
     )
-    try:
-        placed = await mine.submit(request)
-    except PerpmeshError as error:
-        if not error.from_transport:
-            raise
-        again = f"the mesh did not answer; the order may exist. Type the same with --request-id {request.request_id}"
-        raise PerpmeshError(f"{again}: it is then placed once at most", code="UNKNOWN") from None
+    placed = await _surely(mine.submit(request), request.request_id)
     if typed.limit is None or typed.tif == "ioc":
-        try:
-            placed = await mine.ended(placed.order_id)
-        except TimeoutError:
-            placed = await mine.get(placed.order_id)
-    _print([placed], output, orders_table)
-    if placed.state in _REFUSED:
-        raise PerpmeshError(placed.explanation or placed.refusal.message, code="FAILED_PRECONDITION")
+        placed = await _ended(mine, placed)
+    _show(placed.state not in _REFUSED, [placed], output)
 
 
 async def orders(mine: Orders, arguments: Arguments, output: Output) -> None:
@@ -83,6 +75,28 @@ async def cancel(mine: Orders, arguments: Arguments, output: Output) -> None:
     _print(found, output, orders_table)
 
 
+async def close(mine: Orders, arguments: Arguments, output: Output) -> None:
+    """Close the position in a market, and follow what does it to its end."""
+    typed, (market,) = arguments.typed, arguments.markets
+    request_id = typed.request_id or str(uuid.uuid4())
+    placed = await _surely(
+        mine.close_position(
+            market,
+            venue=typed.venue,
+            size=typed.size,
+            limit_price=typed.limit,
+            max_slippage_bps=typed.slippage,
+            request_id=request_id,
+        ),
+        request_id,
+    )
+    if not placed and not output.as_json:
+        output.line(f"You hold no {market}{f' at {typed.venue}' if typed.venue else ''}: there is nothing to close.")
+        return
+    closing = [await _ended(mine, one) for one in placed]
+    _show(all(one.state not in _REFUSED for one in closing), closing, output)
+
+
 async def fills(mine: Orders, arguments: Arguments, output: Output) -> None:
     """Show fills, or follow them."""
     typed = arguments.typed
@@ -98,8 +112,38 @@ COMMANDS: dict[str, Callable[[Orders, Arguments, Output], Awaitable[None]]] = {
     "order": order,
     "orders": orders,
     "cancel": cancel,
+    "close": close,
     "fills": fills,
 }
+
+
+async def _surely(call: Awaitable[Answer], request_id: str) -> Answer:
+    """Return what a call answers; where it does not, say how the same is asked again and not a second time done."""
+    try:
+        return await call
+    except PerpmeshError as error:
+        if not error.from_transport:
+            raise
+        again = f"the mesh did not answer; the order may exist. Type the same with --request-id {request_id}"
+        raise PerpmeshError(f"{again}: it is then placed once at most", code="UNKNOWN") from None
+
+
+async def _ended(mine: Orders, one: order_pb2.Order) -> order_pb2.Order:
+    """Return an order once it has ended, or as it stands after a while."""
+    try:
+        return await mine.ended(one.order_id)
+    except TimeoutError:
+        return await mine.get(one.order_id)
+
+
+def _show(passed: bool, found: Sequence[order_pb2.Order], output: Output) -> None:
+    """Show orders; of one that was refused, say why and what would pass."""
+    if passed or output.as_json:
+        _print(found, output, orders_table)
+    refused = [one for one in found if one.state in _REFUSED]
+    for one in refused:
+        told = f"{one.explanation or one.refusal.message} {one.refusal.advice}".strip()
+        raise PerpmeshError(told, code="FAILED_PRECONDITION")
 
 
 def state_name(state: State.ValueType) -> str:
@@ -117,7 +161,17 @@ def order_line(one: order_pb2.Order) -> str:
 
 def fill_line(one: fill_pb2.Fill) -> str:
     """Return a fill as one line."""
-    return f"{one.venue} {_side(one.side)} {one.size} {one.market} at {one.price}, cost {one.total_cost} USD"
+    return f"{one.venue} {_side(one.side)} {one.size} {one.market} at {one.price}, {fees(one.costs)}"
+
+
+def fees(costs: Iterable[cost_pb2.Cost]) -> str:
+    """Return every line of cost in short, ours of zero too."""
+    return ", ".join(f"{cost_name(cost.kind)} {cost.amount}" for cost in costs)
+
+
+def cost_name(kind: cost_pb2.CostKind.ValueType) -> str:
+    """Return a kind of cost as words."""
+    return cost_pb2.CostKind.Name(kind).removeprefix("COST_KIND_").replace("_", " ").lower()
 
 
 def orders_table(found: Sequence[order_pb2.Order]) -> Table:
@@ -134,11 +188,11 @@ def orders_table(found: Sequence[order_pb2.Order]) -> Table:
 
 def fills_table(found: Sequence[fill_pb2.Fill]) -> Table:
     """Return fills as a person reads them."""
-    table = _table("TIME", "VENUE", "MARKET", "SIDE", "SIZE", "PRICE", "COST", "REALIZED", "ORDER")
+    table = _table("TIME", "VENUE", "MARKET", "SIDE", "SIZE", "PRICE", "FEES", "REALIZED", "ORDER")
     for one in found:
         table.add_row(
             f"{one.fill_time.ToDatetime(UTC):%m-%d %H:%M:%S}", one.venue, one.market, _side(one.side), one.size,
-            one.price, one.total_cost, one.realized_pnl, one.order_id,
+            one.price, fees(one.costs), one.realized_pnl, one.order_id,
         )  # fmt: skip
     return table
 

@@ -10,6 +10,8 @@ from perpmesh_client.cli.arguments import ADDRESS_VARIABLE, Arguments
 
 # gRPC's own log lines would be written across the views; what matters of them comes back as an error.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# The demo starts a mesh as a process, which gRPC's handlers of a fork have nothing to do with.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from perpmesh_client.cli.commands import COMMANDS
 from perpmesh_client.cli.order_arguments import NAMES as ORDERS
@@ -68,6 +70,9 @@ async def _run(arguments: Arguments) -> None:
     if arguments.command in ORDERS:
         await _run_orders(arguments)
         return
+    if arguments.command == "demo":
+        await _run_demo(arguments)
+        return
     try:
         mesh = Perpmesh(arguments.address, tuning=_TUNING, on_gap=lambda gap: None)
     except ValueError as error:
@@ -93,6 +98,16 @@ async def _run_orders(arguments: Arguments) -> None:
 
     try:
         await run_orders(arguments, Output.of_process(arguments.json))
+    except ValueError as error:
+        raise _UsageError(str(error)) from None
+
+
+async def _run_demo(arguments: Arguments) -> None:
+    from perpmesh_client.cli.demo import run_demo
+    from perpmesh_client.cli.demo_page import Page
+
+    try:
+        await run_demo(arguments, Page(Output.of_process(as_json=False).console()))
     except ValueError as error:
         raise _UsageError(str(error)) from None
 
