@@ -56,7 +56,8 @@ _ADD_FILL: Final = """
 
 
 HOLD_S: Final = 30.0
-"""A look this far ahead keeps the lease: the worker goes on with the leg."""
+"""A look exactly this far ahead keeps the lease: the worker goes on with the leg. Any other gives it back, so that a
+leg which rests for long is at once there for whoever cancels it."""
 
 
 class PostgresOrders:
@@ -121,13 +122,13 @@ class PostgresOrders:
             if fence != work.fence:
                 return None
             order, leg = await self._apply(connection, order, work.leg.leg_id, change, now)
-            wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and due_s < HOLD_S else due_s
+            wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and due_s != HOLD_S else due_s
             due = None if leg.is_final and leg.is_settled else now + timedelta(seconds=wait_s)
             await connection.execute(
                 "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1",
                 leg.leg_id,
                 due,
-                due if due_s >= HOLD_S else None,
+                due if due_s == HOLD_S else None,
             )
         self._wake()
         return Work(order=order, leg=leg, fence=work.fence)
