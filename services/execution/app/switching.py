@@ -18,7 +18,7 @@ from services.execution.model.switch import RULES, Switch
 from services.execution.ports import Accounts, Clock, Orders, Switches, TradingAccount, Wake
 from services.venues.actions import ScheduleCancel
 
-LOOK_S: Final = 0.5
+LOOK_S: Final = 1.0
 DUE_MAX: Final = 100
 
 
