@@ -210,14 +210,7 @@ async def _care(
 ) -> _Care:
     """Make what goes on by itself, knowing what is halted and what failed before."""
     live: set[uuid.UUID] = set()
-    attempts = Attempts(
-        troubles=PostgresTroubles(database),
-        clock=clock,
-        chance=ids.seeded_random().random,
-        table=config.retries.table(),
-        show_stuck=METRICS.gauge("perpmesh_execution_stuck_works", "Works whose attempts are used up.").set,
-        tell_fault=_tell_record,
-    )
+    attempts = _attempts(config, database, clock)
     due = asyncio.Event()
     halts = Halts(
         store=PostgresHalts(database),
@@ -275,6 +268,17 @@ async def _care(
         tell_fault=_tell_record,
     )
     return _Care(worker=worker, watcher=watcher, halts=halts, attempts=attempts, deeds=deeds, switching=switching)
+
+
+def _attempts(config: Config, database: Database, clock: Clock) -> Attempts:
+    return Attempts(
+        troubles=PostgresTroubles(database),
+        clock=clock,
+        chance=ids.seeded_random().random,
+        table=config.retries.table(),
+        show_stuck=METRICS.gauge("perpmesh_execution_stuck_works", "Works whose attempts are used up.").set,
+        tell_fault=_tell_record,
+    )
 
 
 def _tell_deed(deed: Deed, error: Exception) -> None:
