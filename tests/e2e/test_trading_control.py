@@ -234,17 +234,17 @@ async def test_leverage_is_what_the_venue_then_holds(trader: Trader, mesh: Mesh,
     assert (told["state"], told["leverage"], told["venue"]) == ("STATE_CONFIRMED", 7, venue)
 
 
-@pytest.mark.parametrize("venue", VENUES)
 async def test_a_leverage_whose_answer_was_lost_is_found_out_by_a_room_that_was_killed(
-    trader: Trader, mesh: Mesh, venue: str
+    trader: Trader, mesh: Mesh
 ) -> None:
+    venue = "lighter"  # where a nonce that is not settled would hold up all others
     control = f"http://{mesh.address('simulator.control')}/control/faults"
     async with aiohttp.ClientSession() as http:
         async with http.post(control, json={"kind": "ack_lost", "venue": venue, "count": 1}) as answer:
             assert answer.status < 300
         request = leverage(trader, venue, leverage=9, request_id=str(uuid.uuid4()))
         calling = asyncio.create_task(set_leverage(trader, request))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while not await injected(http, control, venue):
                 await asyncio.sleep(0.02)
         killed = mesh.kill("execution")
@@ -409,7 +409,7 @@ async def test_budgets_and_usage_say_what_is_left(trader: Trader, mesh: Mesh) ->
         } <= found.keys()  # fmt: skip
         assert list(found) == sorted(found, key=lambda key: (key[0], key[1] == "SCOPE_ACCOUNT", key[2]))
         assert 0 < int(found[actions]["remaining"]) < int(found[actions]["limit"])
-        assert found[actions]["accountId"] == trader.owners["hyperliquid"].account_id
+        assert found[actions]["account_id"] == trader.owners["hyperliquid"].account_id
         async with http.get(f"{mesh.url}/v1/usage", headers=dict(trader.metadata)) as answer:
             usages = {one["name"]: one for one in (await answer.json())["usages"]}
     assert list(usages) == ["open_orders", "orders"]
