@@ -71,19 +71,16 @@ async def own(owner: Owner) -> list[Step]:
         Step(
             "SetLeverage",
             pb.SetLeverageRequest(account_id=mine.account_id, market=vault.MARKET, leverage=5),
-            shows=(mine.account_id,),
             hides=(mine.account_id,),
         ),
         Step(
             "ArmCancelAll",
             pb.ArmCancelAllRequest(account_ids=[mine.account_id], disarm=True),
-            shows=(mine.account_id,),
             hides=(mine.account_id,),
         ),
         Step(
             "GetVenueBudget",
             pb.GetVenueBudgetRequest(account_id=mine.account_id),
-            shows=(mine.account_id,),
             hides=(mine.account_id,),
         ),
         Step("GetUsage", pb.GetUsageRequest()),
