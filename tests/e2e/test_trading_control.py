@@ -309,7 +309,11 @@ async def test_an_order_is_replaced_by_a_leg_that_follows_and_never_fills_more_t
 async def test_a_cancel_ends_a_replacement_and_a_smaller_size_than_is_filled_ends_the_order(
     trader: Trader, edge: grpc.aio.Channel
 ) -> None:
-    order = await rests(trader, edge, "lighter")
+    placed = await trader.place_surely(side=BUY, size="0.01", type=LIMIT, limit_price=await low(edge), venue="lighter")
+    at_once = new_terms(placed, limit_price=await low(edge, 93))
+    await trader.execution.ReplaceOrder(at_once, metadata=trader.metadata)  # it may not even be sent yet
+    order = await until(trader, placed.order_id, lambda one: len(one.legs) == 2 and len(live(one)) == 1)
+    assert order.limit_price == at_once.limit_price
     request = new_terms(order, size="0.02", limit_price=await low(edge, 94))
     await trader.execution.ReplaceOrder(request, metadata=trader.metadata)
     await trader.execution.CancelOrder(pb.CancelOrderRequest(order_id=order.order_id), metadata=trader.metadata)

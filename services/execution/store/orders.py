@@ -62,6 +62,10 @@ HOLD_S: Final = 30.0
 """A look exactly this far ahead keeps the lease: the worker goes on with the leg. Any other time gives it back."""
 
 
+FOLLOW_S: Final = 0.3
+"""How soon a leg that has ended is looked at where another is to follow it."""
+
+
 class PostgresOrders:
     """The port `Orders`."""
 
@@ -126,8 +130,11 @@ class PostgresOrders:
             order, leg = await self._apply(connection, order, work.leg.leg_id, change, now)
             is_held = due_s == HOLD_S  # the worker goes on; a longer wait is a leg at rest, which anyone may take up
             wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and not is_held else due_s
-            ended = leg.is_final and leg.is_settled and not order.is_replacing(leg)
-            due = None if ended else now + timedelta(seconds=wait_s)
+            follows = leg.is_final and order.is_replacing(leg)
+            ended = leg.is_final and leg.is_settled and not follows
+            due = (
+                None if ended else now + timedelta(seconds=min(wait_s, FOLLOW_S) if follows and not is_held else wait_s)
+            )
             await connection.execute(
                 "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1",
                 leg.leg_id,
