@@ -151,7 +151,7 @@ async def _splitting(mesh: Perpmesh, part_min: Decimal) -> quote_pb2.Quote | Non
         try:
             quote = await mesh.quotes.ask(route(market, "buy", str(worth), in_usd=True))
         except PerpmeshError as error:
-            if error.code not in {"FAILED_PRECONDITION", "UNAVAILABLE"}:
+            if error.code not in {"FAILED_PRECONDITION", "UNAVAILABLE"} and not error.from_transport:
                 raise
             continue  # its books are not there yet
         sizes = [Decimal(leg.size) for leg in quote.legs]
