@@ -29,8 +29,17 @@ BPS_DECIMALS: Final = 6
 
 def make_plan(inputs: Inputs) -> Plan:
     """Return the cheapest plan for prepared inputs, or why there is none."""
+    return plan_over(inputs, *reaches_of(inputs))
+
+
+def reaches_of(inputs: Inputs) -> tuple[Scale, Sequence[Reach]]:
+    """Return the scale and each venue's curve: what plans of any size on these books are made over."""
     scale = scale_of(inputs)
-    reaches = [reach_of(inputs, venue, scale) for venue in inputs.venues]
+    return scale, [reach_of(inputs, venue, scale) for venue in inputs.venues]
+
+
+def plan_over(inputs: Inputs, scale: Scale, reaches: Sequence[Reach]) -> Plan:
+    """Return the cheapest plan for a size over curves, which may hold more levels than the inputs keep."""
     curves = [reach.curve for reach in reaches]
     size = size_in_units(inputs, reaches)
     off_grid = not inputs.size_in_usd and Decimal(size).scaleb(-inputs.size_decimals) != inputs.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
 
@@ -42,6 +42,11 @@ class Wish:
     holding_s: Decimal = ZERO
     priority_fee_bps: int = 0
     charge_latency: bool = False
+
+    @property
+    def shape(self) -> Wish:
+        """The wish without its size."""
+        return replace(self, size=ZERO, size_in_usd=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +188,7 @@ def _venue(
         funding_rate_hourly=context.funding_rate_hourly,
         mark_price=context.mark_price,
         latency_s=LATENCY_S.get(rules.venue, ZERO),
-        book_age_s=Decimal(max(0, now_ns - book.confirmed_ns) if book.confirmed_ns else 0).scaleb(-9),
+        book_age_s=age_s(book.confirmed_ns, now_ns),
         fee_decimals=FEE_DECIMALS.get(rules.venue, 6),
         closing_cost_rate=_closing_rate(book, taker, mid, books.price_decimals) if wish.holding_s else ZERO,
         fee_table_version=f"tier:{own.fee_tier}" if own is not None and own.fee_tier else "public",
@@ -192,6 +197,11 @@ def _venue(
         max_leverage=(own.leverage if own is not None and own.leverage else rules.max_leverage),
         sells_priority=sells_priority,
     )
+
+
+def age_s(confirmed_ns: int, now_ns: int) -> Decimal:
+    """Return how long ago a book was confirmed, in seconds; zero before the first time."""
+    return Decimal(max(0, now_ns - confirmed_ns) if confirmed_ns else 0).scaleb(-9)
 
 
 def _caps(wish: Wish, own: VenueStanding | None, mid: Decimal) -> tuple[Cap, ...]:

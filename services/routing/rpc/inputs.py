@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -20,8 +21,8 @@ _CAPS: Final = {kind: pb.QuoteInputs.Cap.Kind.Value(f"KIND_{kind.value}") for ki
 _CAPS_BACK: Final = {value: key for key, value in _CAPS.items()}
 
 
-def inputs_message(inputs: Inputs) -> pb.QuoteInputs:
-    """Return prepared inputs as a message."""
+def inputs_message(inputs: Inputs, same: Sequence[pb.QuoteInputs.VenueInputs] = ()) -> pb.QuoteInputs:
+    """Return prepared inputs as a message; `same` are the venues' messages without what each quote has of its own."""
     message = pb.QuoteInputs(
         side=SIDES[inputs.side],
         size=plain_text(inputs.size),
@@ -38,15 +39,25 @@ def inputs_message(inputs: Inputs) -> pb.QuoteInputs:
     )
     set_duration(message.holding_time, inputs.holding_s)
     set_time(message.as_of_time, inputs.time_ns)
-    for venue in inputs.venues:
-        _add_venue(message, inputs, venue)
+    prices, sizes = inputs.price_decimals, inputs.size_decimals
+    for venue, known in zip(inputs.venues, same or venue_messages(inputs), strict=True):
+        one = message.venues.add()
+        one.CopyFrom(known)
+        for price, size in venue.levels:
+            one.levels.add(price=units_text(price, prices), size=units_text(size, sizes))
+        set_duration(one.book_age, venue.book_age_s)
     return message
 
 
-def _add_venue(message: pb.QuoteInputs, inputs: Inputs, venue: VenueInputs) -> None:
-    prices, sizes = inputs.price_decimals, inputs.size_decimals
+def venue_messages(inputs: Inputs) -> list[pb.QuoteInputs.VenueInputs]:
+    """Return the venues' messages without their levels and ages."""
+    return [_venue_message(inputs, venue) for venue in inputs.venues]
+
+
+def _venue_message(inputs: Inputs, venue: VenueInputs) -> pb.QuoteInputs.VenueInputs:
+    sizes = inputs.size_decimals
     largest = min((cap.size for cap in venue.caps), default=Decimal(0))
-    one = message.venues.add(
+    one = pb.QuoteInputs.VenueInputs(
         venue=venue.venue,
         book_version=venue.book_version,
         tick=plain_text(venue.tick),
@@ -71,12 +82,10 @@ def _add_venue(message: pb.QuoteInputs, inputs: Inputs, venue: VenueInputs) -> N
         max_leverage=venue.max_leverage,
         sells_priority=venue.sells_priority,
     )
-    for price, size in venue.levels:
-        one.levels.add(price=units_text(price, prices), size=units_text(size, sizes))
     for cap in venue.caps:
         one.caps.add(kind=_CAPS[cap.kind], size=plain_text(cap.size))
     set_duration(one.latency, venue.latency_s)
-    set_duration(one.book_age, venue.book_age_s)
+    return one
 
 
 def inputs_value(message: pb.QuoteInputs) -> Inputs:

@@ -23,7 +23,7 @@ from services.routing.model.wish import Wish
 from services.routing.ports import Clock, KeptQuote, Quotes, Routes
 from services.routing.rpc.inputs import inputs_value
 from services.routing.rpc.quotes import refusals
-from services.routing.rpc.record import field, serves, written
+from services.routing.rpc.record import Scribe, field, serves
 from services.routing.rpc.replay import replay
 from services.routing.rpc.requests import forecast_of, wish_of
 
@@ -45,6 +45,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         self._desk = desk
         self._quotes = quotes
         self._routes = routes
+        self._scribe = Scribe()
         self._clock = clock
         self._streams = 0
         self._draining = asyncio.Event()
@@ -59,7 +60,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         kept = await self._shared(wish) if user is None and not request.account_ids else None
         if kept is None:
             quoted = await self._desk.quote(user, wish, tuple(request.account_ids))
-            kept = written(quoted, user)
+            kept = self._scribe.write(quoted, user)
             if user is None and quoted.stamp is not None:
                 self._routes.remember(wish, quoted.stamp, kept, share=True)
         self._quotes.keep(kept)
@@ -98,7 +99,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         kept = self._routes.known(wish, stamp) if stamp is not None else None
         if kept is None:
             quoted = await self._desk.quote(user, wish, tuple(request.route.account_ids))
-            kept = written(quoted, user)
+            kept = self._scribe.write(quoted, user)
             if user is None and quoted.stamp is not None:
                 self._routes.remember(wish, quoted.stamp, kept, share=False)
         self._routes.note_frame(kept)
@@ -203,7 +204,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
                 await self._quotes.keep_now(replace(cited, order_id=UUID(request.order_id)))
                 return planner_service_pb2.PlanRouteResponse(quote=quote_pb2.Quote.FromString(cited.quote))
         quoted = await self._desk.plan(wish_of(request.route, "route."), tuple(request.account_ids))
-        kept = replace(written(quoted, user), order_id=UUID(request.order_id))
+        kept = replace(self._scribe.write(quoted, user), order_id=UUID(request.order_id))
         await self._quotes.keep_now(kept)
         return planner_service_pb2.PlanRouteResponse(
             quote=quote_pb2.Quote.FromString(kept.quote), quote_replaced=request.HasField("quote_id")
