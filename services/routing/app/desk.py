@@ -48,6 +48,8 @@ class Quoted:
     left_out: tuple[Refusal, ...]
     is_public: bool
     expire_ns: int
+    number: int = 0
+    """The number of the books it was made from."""
     stamp: Stamp | None = None
     """The books it was made from; None where it depends on more than them and the wish."""
     ground: Ground | None = None
@@ -101,6 +103,10 @@ class Desk:
         """Return what a quote for the public would be made from now; None where that is more than books and wish."""
         return _stamp(wish, await self._books.market(wish.market))
 
+    async def number(self, market: str) -> int:
+        """Return the number of a market's books as they stand."""
+        return (await self._books.market(market)).number
+
     async def stands(self, inputs: Inputs) -> bool:
         """Return whether the books that a plan was made from still stand: each LIVE, and unchanged as far as it went.
 
@@ -138,6 +144,7 @@ class Desk:
             left_out=ground.left_out,
             is_public=standing.is_public,
             expire_ns=now_ns + self._life_ns(books.volatility),
+            number=books.number,
             stamp=_stamp(wish, books) if standing.is_public else None,
             ground=ground,
         )
