@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
@@ -76,7 +76,7 @@ class Desk:
         self._chance = chance
         self._life_min_ns = life_min_ns
         self._life_max_ns = life_max_ns
-        self._grounds: dict[str, tuple[MarketBooks, dict[Wish, Ground]]] = {}
+        self._grounds: dict[str, tuple[MarketBooks, dict[Hashable, Ground]]] = {}
         """By market, over the books of its last quote."""
 
     async def quote(self, user: str | None, wish: Wish, account_ids: tuple[str, ...] = ()) -> Quoted:

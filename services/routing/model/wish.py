@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -44,9 +44,12 @@ class Wish:
     charge_latency: bool = False
 
     @property
-    def shape(self) -> Wish:
-        """The wish without its size."""
-        return replace(self, size=ZERO, size_in_usd=False)
+    def shape(self) -> Hashable:
+        """All of the wish but its size and what needs no plan."""
+        return (
+            self.side, self.limit_price, self.max_slippage_bps, self.venues, self.excluded, self.reduce_only,
+            self.holding_s, self.priority_fee_bps,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
