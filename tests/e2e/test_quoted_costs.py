@@ -365,3 +365,32 @@ async def test_a_venue_that_goes_stale_between_quote_and_use_ends_the_quote_and_
         assert [leg.venue for leg in order.legs] == ["hyperliquid"]
     finally:
         await desk.control("DELETE", "faults")
+
+
+async def test_an_order_that_waits_is_placed_by_the_rule_and_a_cited_split_at_both_venues(desk: Desk) -> None:
+    await desk.script("BTC", WHOLE_FEES, "84000")
+    rests = time_in_force_pb2.TIME_IN_FORCE_GOOD_TILL_CANCELED
+    wish = {"market": "BTC-PERP", "side": side_pb2.SIDE_BUY, "type": order_type_pb2.ORDER_TYPE_LIMIT,
+            "limit_price": "83500", "time_in_force": rests}  # fmt: skip
+    alone = await desk.place(size="0.02", **wish)
+    assert [leg.venue for leg in alone.legs] == ["lighter"], "a maker pays nothing there, and nobody stands before it"
+    asked = route("BTC-PERP", "buy", "0.02", limit_price="83500")
+    asked.time_in_force, asked.split_resting = rests, True
+    orders = [alone.order_id]
+    for _ in range(5):
+        quote = (await desk.routing.QuoteRoute(routing_request(asked))).quote
+        assert check_quote(quote) == []
+        both = await desk.place(size="0.02", quote_id=quote.quote_id, **wish)
+        if both.state != State.STATE_DENIED:
+            break
+    assert {leg.venue: leg.size for leg in both.legs} == {"hyperliquid": "0.01", "lighter": "0.01"}, story(both)
+    orders.append(both.order_id)
+    for order_id in orders:
+        await until(
+            lambda order_id=order_id: desk.get(order_id),  # type: ignore[misc]
+            lambda order: all(leg.state == leg_pb2.Leg.STATE_OPEN for leg in order.legs),
+            timeout_s=WAIT_S,
+            why="every leg waits at its venue",
+        )
+        await desk.execution.CancelOrder(pb.CancelOrderRequest(order_id=order_id), metadata=desk.metadata)
+        assert (await desk.ended(order_id)).state == State.STATE_CANCELED

@@ -18,6 +18,7 @@ from services.routing.model.money import Scale
 from services.routing.model.plan import Plan
 from services.routing.model.planner import SOLVER_VERSION, plan_over, reaches_of
 from services.routing.model.reach import Reach, clipped, prepare, units_down
+from services.routing.model.resting import crosses, prepare_resting, rest
 from services.routing.model.wish import Standing, Wish, age_s, assemble
 from services.routing.ports import Books, Chance, Clock, Standings
 
@@ -134,16 +135,46 @@ class Desk:
     async def _quote(self, wish: Wish, standing: Standing) -> Quoted:
         books = await self._books.market(wish.market)
         now_ns = self._clock.time_ns()
+        return self._resting(wish, books, standing, now_ns) or self._taking(wish, books, standing, now_ns)
+
+    def _resting(self, wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) -> Quoted | None:
+        """Return the plan of an order that waits; None for one that takes, as one does whose whole is within reach."""
+        if not wish.resting:
+            return None
+        inputs, left_out = assemble(wish, books, standing, now_ns)
+        prepared = prepare_resting(inputs)
+        if not wish.post_only and crosses(prepared):
+            taking = self._taking(wish, books, standing, now_ns)
+            if taking.plan.is_feasible:
+                return taking
+        return self._quoted(prepared, rest(prepared), left_out, standing, books, wish)
+
+    def _taking(self, wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) -> Quoted:
+        """Return the plan of an order that trades at once."""
+        wish = replace(wish, resting=False, split_resting=False) if wish.resting else wish
         ground = self._ground(wish, books, standing, now_ns)
         inputs = replace(ground.inputs, size=wish.size, size_in_usd=wish.size_in_usd, time_ns=now_ns)
         plan = plan_over(inputs, ground.scale, ground.reaches)
+        kept = _kept(inputs, plan, books, now_ns)
+        return self._quoted(kept, plan, ground.left_out, standing, books, wish, ground)
+
+    def _quoted(
+        self,
+        inputs: Inputs,
+        plan: Plan,
+        left_out: tuple[Refusal, ...],
+        standing: Standing,
+        books: MarketBooks,
+        wish: Wish,
+        ground: Ground | None = None,
+    ) -> Quoted:
         return Quoted(
             quote_id=self._chance.uuid(),
-            inputs=_kept(inputs, plan, books, now_ns),
+            inputs=inputs,
             plan=plan,
-            left_out=ground.left_out,
+            left_out=left_out,
             is_public=standing.is_public,
-            expire_ns=now_ns + self._life_ns(books.volatility),
+            expire_ns=inputs.time_ns + self._life_ns(books.volatility),
             number=books.number,
             stamp=_stamp(wish, books) if standing.is_public else None,
             ground=ground,

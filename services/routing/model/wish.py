@@ -42,6 +42,10 @@ class Wish:
     holding_s: Decimal = ZERO
     priority_fee_bps: int = 0
     charge_latency: bool = False
+    resting: bool = False
+    """Whether what does not trade at once waits at the limit price, which is then stated."""
+    post_only: bool = False
+    split_resting: bool = False
 
     @property
     def shape(self) -> Hashable:
@@ -99,6 +103,7 @@ def assemble(wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) ->
         raise DomainError(Reason.NO_LIVE_VENUE, f"The books of {wish.market} are empty.", retry_after_s=1.0)
     mid = (Decimal(first + second) / 2).scaleb(-books.price_decimals)
     venues = tuple(_venue(wish, books, standing, now_ns, mid, *one) for one in chosen)
+    charged = wish.charge_latency and not wish.resting  # what waits has no moment to be late for
     return Inputs(
         market=wish.market,
         side=wish.side,
@@ -107,10 +112,13 @@ def assemble(wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) ->
         limit_price=wish.limit_price,
         max_slippage_bps=SLIPPAGE_BPS_DEFAULT if wish.max_slippage_bps is None else wish.max_slippage_bps,
         reduce_only=wish.reduce_only,
+        resting=wish.resting,
+        post_only=wish.post_only,
+        split_resting=wish.split_resting,
         holding_s=wish.holding_s,
         arrival_mid_price=mid,
-        volatility=books.volatility if wish.charge_latency else ZERO,
-        risk_factor=Decimal(1) if wish.charge_latency else ZERO,
+        volatility=books.volatility if charged else ZERO,
+        risk_factor=Decimal(1) if charged else ZERO,
         time_ns=now_ns,
         price_decimals=books.price_decimals,
         size_decimals=books.size_decimals,
@@ -177,6 +185,7 @@ def _venue(
         venue=rules.venue,
         book_version=book.version,
         levels=book.asks if wish.side is Side.BUY else book.bids,
+        own_levels=() if not wish.resting else book.bids if wish.side is Side.BUY else book.asks,
         lot=int(rules.lot.scaleb(books.size_decimals)),
         tick=rules.tick,
         price_significant_figures=rules.price_significant_figures,

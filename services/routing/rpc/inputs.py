@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -36,6 +36,9 @@ def inputs_message(inputs: Inputs, same: Sequence[pb.QuoteInputs.VenueInputs] = 
         market=inputs.market,
         price_decimals=inputs.price_decimals,
         size_decimals=inputs.size_decimals,
+        resting=inputs.resting,
+        post_only=inputs.post_only,
+        split_resting=inputs.split_resting,
     )
     set_duration(message.holding_time, inputs.holding_s)
     set_time(message.as_of_time, inputs.time_ns)
@@ -45,6 +48,8 @@ def inputs_message(inputs: Inputs, same: Sequence[pb.QuoteInputs.VenueInputs] = 
         one.CopyFrom(known)
         for price, size in venue.levels:
             one.levels.add(price=units_text(price, prices), size=units_text(size, sizes))
+        for price, size in venue.own_levels:
+            one.own_levels.add(price=units_text(price, prices), size=units_text(size, sizes))
         set_duration(one.book_age, venue.book_age_s)
     return message
 
@@ -56,7 +61,8 @@ def venue_messages(inputs: Inputs) -> list[pb.QuoteInputs.VenueInputs]:
 
 def _venue_message(inputs: Inputs, venue: VenueInputs) -> pb.QuoteInputs.VenueInputs:
     sizes = inputs.size_decimals
-    largest = min((cap.size for cap in venue.caps), default=Decimal(0))
+    largest = min((cap.size for cap in venue.caps), default=None)
+    most = "" if largest is None else units_text(units_down(largest, sizes) // venue.lot * venue.lot, sizes)
     one = pb.QuoteInputs.VenueInputs(
         venue=venue.venue,
         book_version=venue.book_version,
@@ -65,7 +71,7 @@ def _venue_message(inputs: Inputs, venue: VenueInputs) -> pb.QuoteInputs.VenueIn
         price_decimals=venue.price_decimals,
         lot=units_text(venue.lot, sizes),
         min_size=plain_text(venue.min_size),
-        max_size=units_text(units_down(largest, sizes) // venue.lot * venue.lot, sizes),
+        max_size=most,
         taker_fee_rate=plain_text(venue.taker_fee_rate),
         maker_fee_rate=plain_text(venue.maker_fee_rate),
         interface_fee_rate=plain_text(venue.interface_fee_rate),
@@ -106,6 +112,9 @@ def inputs_value(message: pb.QuoteInputs) -> Inputs:
         time_ns=message.as_of_time.ToNanoseconds(),
         price_decimals=prices,
         size_decimals=sizes,
+        resting=message.resting,
+        post_only=message.post_only,
+        split_resting=message.split_resting,
         venues=tuple(_venue_value(one, prices, sizes) for one in message.venues),
     )
 
@@ -114,7 +123,8 @@ def _venue_value(one: pb.QuoteInputs.VenueInputs, prices: int, sizes: int) -> Ve
     return VenueInputs(
         venue=one.venue,
         book_version=one.book_version,
-        levels=tuple((to_units(level.price, prices), to_units(level.size, sizes)) for level in one.levels),
+        levels=_levels(one.levels, prices, sizes),
+        own_levels=_levels(one.own_levels, prices, sizes),
         lot=to_units(one.lot, sizes),
         tick=Decimal(one.tick),
         price_significant_figures=one.price_significant_figures,
@@ -139,6 +149,10 @@ def _venue_value(one: pb.QuoteInputs.VenueInputs, prices: int, sizes: int) -> Ve
         max_leverage=one.max_leverage,
         sells_priority=one.sells_priority,
     )
+
+
+def _levels(levels: Iterable[pb.QuoteInputs.Level], prices: int, sizes: int) -> tuple[tuple[int, int], ...]:
+    return tuple((to_units(level.price, prices), to_units(level.size, sizes)) for level in levels)
 
 
 def set_duration(message: Duration, span_s: Decimal) -> None:

@@ -73,8 +73,12 @@ def serves(inputs: Inputs, quote: quote_pb2.Quote, wish: Wish, account_ids: Coll
     asked = (wish.market, wish.side, wish.size, wish.size_in_usd, wish.reduce_only)
     if asked != (inputs.market, inputs.side, inputs.size, inputs.size_in_usd, inputs.reduce_only):
         return False
-    if wish.max_slippage_bps is not None and (
-        inputs.max_slippage_bps is None or inputs.max_slippage_bps > wish.max_slippage_bps
+    if wish.post_only != inputs.post_only or (inputs.resting and not wish.resting):
+        return False
+    if (
+        wish.max_slippage_bps is not None
+        and not inputs.resting
+        and (inputs.max_slippage_bps is None or inputs.max_slippage_bps > wish.max_slippage_bps)
     ):
         return False
     for leg in quote.legs:
