@@ -157,9 +157,7 @@ async def test_users_are_counted_by_auth_for_every_edge_and_nobody_else_may_ask_
         spent.descriptors.add().entries.add(key="user", value=user)
         async with mesh.channel("auth", part="edge") as inner, asyncio.timeout(60):
             ask, told = inner.unary_unary(limits.PATH), grpc.StatusCode.OK
-            while (
-                told is grpc.StatusCode.OK
-            ):  # what other edges let in counts at this one
+            while told is grpc.StatusCode.OK:  # what other edges let in counts at this one
                 await asyncio.gather(*(ask(spent.SerializeToString()) for _ in range(320)))
                 told = await stub.GetUser(pb.GetUserRequest(), metadata=metadata).code()
         assert told is grpc.StatusCode.RESOURCE_EXHAUSTED
