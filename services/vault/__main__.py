@@ -22,6 +22,7 @@ from services.chassis.migrate import require_current
 from services.chassis.postgres import Database
 from services.chassis.room import run_room, start_probes
 from services.chassis.server import Server
+from services.chassis.shield import shield
 from services.chassis.tasks import Supervisor
 from services.chassis.tls import check_listening
 from services.chassis.valkey_bus import ValkeyBus
@@ -35,7 +36,6 @@ from services.vault.config import Config
 from services.vault.model.account import Environment
 from services.vault.peers.hyperliquid.venue import HyperliquidVenue
 from services.vault.peers.lighter.venue import LighterVenue
-from services.vault.peers.shield import shield
 from services.vault.peers.venues import ConfiguredVenues, OneVenue, SimulatorFaucet
 from services.vault.rpc.signer import SignerRpc
 from services.vault.rpc.vault import VaultRpc

@@ -110,15 +110,17 @@ export type QuoteRouteRequest = Message<"perpmesh.routing.v1.QuoteRouteRequest">
   excludedVenues: string[];
 
   /**
-   * How long the order would wait for its price. Good-till-canceled with a limit price plans a resting order at the
-   * venue where queue, fee and funding are best.
+   * How long the order would wait for its price. Good-till-canceled and post-only need a limit price, and what does not
+   * trade at once is placed at the venue where its total cost and a queue's worth, tick * size * ahead / (ahead + size),
+   * come to the least: `ahead` is what the venue's own side shows at the limit price or better. Good-till-canceled whose
+   * whole size is within reach of its limit is planned as an order that takes.
    *
    * @generated from field: perpmesh.type.v1.TimeInForce time_in_force = 11;
    */
   timeInForce: TimeInForce;
 
   /**
-   * Whether a resting order is split over the venues instead of placed at one.
+   * Whether a resting order is split evenly over the venues that can carry their part, instead of placed at one.
    *
    * @generated from field: bool split_resting = 12;
    */
