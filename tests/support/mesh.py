@@ -28,6 +28,7 @@ import grpc
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 150.0
 STOP_S = 20.0
+UNLIMITED: dict[str, object] = {"simulator_hyperliquid_weight_max": 0, "simulator_lighter_requests_max": 0}
 MARK = "MESH_OF_TEST"
 """Set in the environment of all that a mesh starts, so that leftovers are found wherever they hang."""
 
@@ -91,7 +92,7 @@ class Mesh:
         os.kill(pid, number)
         return pid
 
-    async def restarted(self, name: str, *, than: int, timeout_s: float = 20.0) -> int:
+    async def restarted(self, name: str, *, than: int, timeout_s: float = 60.0) -> int:
         """Wait until `name` runs and is ready under another process id `than` it had; return the new id."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -158,12 +159,14 @@ async def running_mesh(
 ) -> AsyncIterator[Mesh]:
     """Start a mesh from `checkout`, wait until it is ready, and end it.
 
-    `command` replaces the start of the command line, `python` that is; `state` is a folder to use and to keep. Raises
+    `command` replaces the start of the command line, `python` that is; `state` is a folder to use and to keep. The
+    venues' limits for one address are off, unless given: a test makes more users in a minute than they allow. Raises
     `AssertionError` with what was printed when it does not start, does not stop, or leaves something running.
     """
     with contextlib.ExitStack() as held:
         folder = held.enter_context(state_folder()) if state is None else state
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        settings = (UNLIMITED if checkout == ROOT else {}) | settings
         mesh = await _start(folder, checkout, tuple(command) or (sys.executable,), settings)
         try:
             await _ready(mesh)

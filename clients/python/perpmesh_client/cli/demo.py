@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal, localcontext
 
@@ -39,6 +39,8 @@ WAIT_S = 60.0
 """How long what is awaited may take: far longer than it does."""
 REPORT_WAIT_S = 20.0
 POLL_S = 0.1
+Balances = dict[str, Decimal]
+"""USDC by venue."""
 _TUNING = Tuning(connect_timeout_s=1.5, call_attempts_max=2)
 
 
@@ -149,7 +151,7 @@ async def _splitting(mesh: Perpmesh, part_min: Decimal) -> quote_pb2.Quote | Non
         try:
             quote = await mesh.quotes.ask(route(market, "buy", str(worth), in_usd=True))
         except PerpmeshError as error:
-            if error.code not in {"FAILED_PRECONDITION", "UNAVAILABLE"}:
+            if error.code not in {"FAILED_PRECONDITION", "UNAVAILABLE"} and not error.from_transport:
                 raise
             continue  # its books are not there yet
         sizes = [Decimal(leg.size) for leg in quote.legs]
@@ -239,13 +241,14 @@ async def _settle(mesh: Perpmesh, before: dict[str, Decimal], fills: Sequence[fi
         traded[fill.venue] += Decimal(fill.size) * Decimal(fill.price) * (-1 if fill.side == side_pb2.SIDE_BUY else 1)
         charged[fill.venue] -= Decimal(fill.total_cost)
     expected = {venue: before[venue] + traded[venue] + charged[venue] for venue in VENUES}
-    with page.waiting("Waiting for what the venues report"):
-        computed, reported = await _settled(mesh, expected)
+    computed, reported = await _balances(mesh, lambda computed, _: computed == expected)
     table = rows(
         ("venue", "before", "traded", "fees", "after, USDC"),
         [(one, *(plain(column[one]) for column in (before, traded, charged, computed))) for one in VENUES],
     )
     page.part("balances", table, apart=True)
+    with page.waiting("Waiting for what the venues report"):
+        computed, reported = await _balances(mesh, lambda computed, reported: computed == reported)
     late = [one for one in VENUES if reported[one] != computed[one]]
     for venue in late:
         page.more(f"{venue} has not reported since; it said {plain(reported[venue])}")
@@ -253,14 +256,13 @@ async def _settle(mesh: Perpmesh, before: dict[str, Decimal], fills: Sequence[fi
         page.proven("each venue reports the same, to the last digit")
 
 
-async def _settled(mesh: Perpmesh, expected: dict[str, Decimal]) -> tuple[dict[str, Decimal], dict[str, Decimal]]:
-    """Return the balances as computed from the log and as the venues report them; wait a while until both agree."""
+async def _balances(mesh: Perpmesh, enough: Callable[[Balances, Balances], bool]) -> tuple[Balances, Balances]:
+    """Return the balances as counted from the log and as the venues report them; wait a while until it is enough."""
     deadline = time.monotonic() + REPORT_WAIT_S
     while True:
         found = [one for one in (await mesh.portfolio.balances())[0] if one.asset == "USDC"]
         computed = {one.venue: Decimal(one.computed_total) for one in found}
         reported = {one.venue: Decimal(one.total) for one in found}
-        late = time.monotonic() > deadline and computed.keys() == expected.keys()
-        if late or computed == reported == expected:
+        if len(found) == len(VENUES) and (enough(computed, reported) or time.monotonic() > deadline):
             return computed, reported
         await asyncio.sleep(POLL_S)

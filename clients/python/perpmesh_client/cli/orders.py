@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC
@@ -22,6 +23,7 @@ from perpmesh_client.orders import ENDED, Orders, wish
 Shown = TypeVar("Shown", bound=Message)
 Answer = TypeVar("Answer")
 State = order_pb2.Order.State
+CANCEL_WAIT_S = 5.0
 _REFUSED = (order_pb2.Order.STATE_DENIED, order_pb2.Order.STATE_REJECTED, order_pb2.Order.STATE_FAILED)
 
 
@@ -71,8 +73,9 @@ async def cancel(mine: Orders, arguments: Arguments, output: Output) -> None:
     if bool(typed.ids) == typed.all:
         raise ValueError("name the orders to cancel, or --all, and not both; perpmesh orders --open shows their ids")
     ids = typed.ids or await mine.cancel_all(market="".join(arguments.markets), venue=typed.venue)
-    found = [await (mine.get(one) if typed.all else mine.cancel(one)) for one in ids]
-    _print(found, output, orders_table)
+    asked = [await (mine.get(one) if typed.all else mine.cancel(one)) for one in ids]
+    # The venues take a moment; what stays open longer is shown as it stands.
+    _print(await asyncio.gather(*(_ended(mine, one, CANCEL_WAIT_S) for one in asked)), output, orders_table)
 
 
 async def close(mine: Orders, arguments: Arguments, output: Output) -> None:
@@ -128,10 +131,10 @@ async def _surely(call: Awaitable[Answer], request_id: str) -> Answer:
         raise PerpmeshError(f"{again}: it is then placed once at most", code="UNKNOWN") from None
 
 
-async def _ended(mine: Orders, one: order_pb2.Order) -> order_pb2.Order:
+async def _ended(mine: Orders, one: order_pb2.Order, wait_s: float = 60.0) -> order_pb2.Order:
     """Return an order once it has ended, or as it stands after a while."""
     try:
-        return await mine.ended(one.order_id)
+        return await mine.ended(one.order_id, timeout_s=wait_s)
     except TimeoutError:
         return await mine.get(one.order_id)
 
