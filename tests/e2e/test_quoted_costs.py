@@ -258,16 +258,34 @@ async def desk() -> AsyncIterator[Desk]:
         yield await new_desk(mesh, edge, http)
 
 
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def other(desk: Desk) -> AsyncIterator[Desk]:
+    """Somebody else, who makes markets."""
+    async with grpc.aio.insecure_channel(desk.mesh.edge) as edge:
+        yield await new_desk(desk.mesh, edge, desk.http)
+
+
 async def new_desk(mesh: Mesh, edge: grpc.aio.Channel, http: aiohttp.ClientSession) -> Desk:
     wallet = Wallet()
     token = (await sign_in(AuthServiceStub(edge), wallet)).access_token
     owners = {}
     for venue in VENUES:
         owner = await own(VaultServiceStub(edge), wallet, token, venue, default=True)
-        await owner.ready()
+        await until(lambda owner=owner: ready(owner), bool, timeout_s=WAIT_S, why="the account can trade")  # type: ignore[misc]
         owner.account = (await owner.get()).account
         owners[venue] = owner
     return Desk(mesh, ExecutionServiceStub(edge), RoutingServiceStub(edge), bearer(token), owners, http)
+
+
+async def ready(owner: Owner) -> bool:
+    """Fund an account and set up its key; False while its venue does not know it yet, or does not answer."""
+    try:
+        await owner.ready()
+    except grpc.aio.AioRpcError as error:
+        if error.code() not in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE):
+            raise
+        return False
+    return True
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
@@ -303,45 +321,38 @@ async def test_an_executed_plan_costs_its_quote_to_the_last_unit(
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
-async def test_with_several_makers_behind_a_level_the_cost_is_within_the_bound(desk: Desk, side: str) -> None:
+async def test_with_several_makers_behind_a_level_the_cost_is_within_the_bound(
+    desk: Desk, other: Desk, side: str
+) -> None:
     await desk.script("BTC", CUT_FEES, "84000")
-    async with grpc.aio.insecure_channel(desk.mesh.edge) as edge:
-        other = await new_desk(desk.mesh, edge, desk.http)
-        at = 1 if side == "buy" else 0
-        resting = []
-        for venue in VENUES:
-            for price, _ in CUT_FEES[venue][at][:2]:
-                order = await other.place(
-                    market="BTC-PERP", side=side_pb2.SIDE_SELL if at else side_pb2.SIDE_BUY, size="0.00333",
-                    type=order_type_pb2.ORDER_TYPE_LIMIT, limit_price=price, venue=venue,
-                    time_in_force=time_in_force_pb2.TIME_IN_FORCE_POST_ONLY,
-                )  # fmt: skip
-                resting.append(order.order_id)
-        wanted = {
-            venue: [
-                (price, size + (Decimal("0.00333") if place < 2 else 0))
-                for place, (price, size) in enumerate(numbers(CUT_FEES[venue][at]))
-            ]
-            for venue in VENUES
-        }
-        await until(
-            lambda: desk.seen("BTC", side),
-            lambda seen: seen == wanted,
-            timeout_s=WAIT_S,
-            why="the makers are in the book",
-        )
-        quote, order = await desk.traded("BTC", side, "0.41013")
-        assert order.state == State.STATE_DONE, (
-            f"{order.explanation} {[(one.venue, one.filled_size, one.size, one.refusal.message) for one in order.legs]}"
-        )
-        fills = await desk.fills(order.order_id)
-        assert len(fills) > sum(leg.level_count for leg in quote.legs), "two makers stand behind a level"
-        saved = Decimal(quote.total_cost) - cost_of(quote, fills)
-        assert 0 < saved <= Decimal(quote.fee_truncation_bound)
-        for order_id in resting:
-            await other.execution.CancelOrder(pb.CancelOrderRequest(order_id=order_id), metadata=other.metadata)
-        for order_id in resting:
-            await other.ended(order_id)
+    at, more = (1 if side == "buy" else 0), Decimal("0.00333")
+    resting = []
+    for venue in VENUES:
+        for price, _ in CUT_FEES[venue][at][:2]:
+            order = await other.place(
+                market="BTC-PERP", side=side_pb2.SIDE_SELL if at else side_pb2.SIDE_BUY, size=str(more),
+                type=order_type_pb2.ORDER_TYPE_LIMIT, limit_price=price, venue=venue,
+                time_in_force=time_in_force_pb2.TIME_IN_FORCE_POST_ONLY,
+            )  # fmt: skip
+            resting.append(order.order_id)
+    books = {venue: numbers(CUT_FEES[venue][at]) for venue in VENUES}
+    wanted = {
+        venue: [(price, size + (more if place < 2 else 0)) for place, (price, size) in enumerate(levels)]
+        for venue, levels in books.items()
+    }
+    await until(
+        lambda: desk.seen("BTC", side), lambda seen: seen == wanted, timeout_s=WAIT_S, why="the makers are in the book"
+    )
+    quote, order = await desk.traded("BTC", side, "0.41013")
+    assert order.state == State.STATE_DONE, story(order)
+    fills = await desk.fills(order.order_id)
+    assert len(fills) > sum(leg.level_count for leg in quote.legs), "two makers stand behind a level"
+    saved = Decimal(quote.total_cost) - cost_of(quote, fills)
+    assert 0 < saved <= Decimal(quote.fee_truncation_bound)
+    for order_id in resting:
+        await other.execution.CancelOrder(pb.CancelOrderRequest(order_id=order_id), metadata=other.metadata)
+    for order_id in resting:
+        await other.ended(order_id)
 
 
 async def test_a_venue_that_goes_stale_between_quote_and_use_ends_the_quote_and_is_left_out(desk: Desk) -> None:
@@ -394,3 +405,39 @@ async def test_an_order_that_waits_is_placed_by_the_rule_and_a_cited_split_at_bo
         )
         await desk.execution.CancelOrder(pb.CancelOrderRequest(order_id=order_id), metadata=desk.metadata)
         assert (await desk.ended(order_id)).state == State.STATE_CANCELED
+
+
+async def test_a_signed_in_quote_counts_with_the_own_accounts_and_never_reduces_more_than_is_held(desk: Desk) -> None:
+    await desk.script("BTC", WHOLE_FEES, "84000")
+    bought = await desk.place(
+        market="BTC-PERP", side=side_pb2.SIDE_BUY, size="0.25", type=order_type_pb2.ORDER_TYPE_MARKET, venue="lighter"
+    )
+    assert (await desk.ended(bought.order_id)).state == State.STATE_DONE
+    wish = routing_request(route("BTC-PERP", "sell", "50", max_slippage_bps=5_000))
+    wish.reduce_only = True
+
+    async def asked() -> quote_pb2.Quote:
+        quote = (await desk.routing.QuoteRoute(wish, metadata=desk.metadata)).quote
+        assert check_quote(quote) == []
+        return quote  # type: ignore[no-any-return]
+
+    quote = await until(
+        asked,
+        lambda seen: seen.basis == quote_pb2.Quote.BASIS_ACCOUNT and bool(seen.nearest_sizes),
+        timeout_s=WAIT_S,
+        why="the position has reached the router",
+    )
+    assert quote.outcome == quote_pb2.Quote.OUTCOME_INFEASIBLE
+    assert {one.reason for one in quote.refusals} == {refusal_pb2.REFUSAL_REASON_REDUCE_ONLY}
+    (held,) = quote.nearest_sizes
+    own = {one.venue: Decimal(one.position_size) for one in quote.inputs.venues}
+    assert Decimal(held) == sum(size for size in own.values() if size > 0)
+    wish.size = held
+    quote = await asked()
+    assert quote.outcome == quote_pb2.Quote.OUTCOME_FEASIBLE
+    assert {leg.account_id for leg in quote.legs} <= {owner.account_id for owner in desk.owners.values()}
+    wish.size = str(Decimal(held) + Decimal("0.00001"))
+    assert (await asked()).outcome == quote_pb2.Quote.OUTCOME_INFEASIBLE
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await desk.routing.QuoteRoute(wish)
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
