@@ -51,6 +51,7 @@ from services.vault.store.upkeep import Upkeep
 from services.venues.budget import Allowance, Budget
 from services.venues.circuit import REST, Circuit
 from services.venues.hyperliquid import venue as hyperliquid
+from services.venues.hyperliquid.budgets import KEYS_WEIGHT
 from services.venues.lighter import venue as lighter
 from services.venues.rest import Rest, RestConfig
 
@@ -65,7 +66,7 @@ _CHAINS: Final = {Environment.TESTNET: 300}
 """Lighter's chain ids; 304 where nothing else is said."""
 FIRST_LOOK_S: Final = 3.0
 """How long the start waits for the venues; without them nothing is signed, and all else works."""
-_WEIGHT: Final = {"hyperliquid": 300, "lighter": 30}
+_WEIGHT: Final = {"hyperliquid": KEYS_WEIGHT, "lighter": 30}
 """What the vault may ask of a venue in a minute: a part of the address's budget, the rest is the other rooms'."""
 
 

@@ -141,7 +141,7 @@ class Intake:
         return mesh_says_no(RefusalReason.NO_ACCOUNT, why, "Add an account and set up a key.", field="account_ids")
 
     async def _planned(self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount]) -> Order:
-        if wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL:
+        if wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL or len(accounts) > 1:
             route = await self._planner.plan(wanted, accounts, order.order_id)
             if route.refusal is not None:
                 return denied(order, route.refusal)
@@ -149,16 +149,7 @@ class Intake:
             price = self._price(wanted, route)
             parts = [(by_venue[leg.venue], leg.size, price) for leg in route.legs if leg.venue in by_venue]
             order = replace(order, size=route.size, quote_id=route.quote_id)
-        elif len(accounts) > 1:
-            at = " and ".join(sorted(one.venue for one in accounts))
-            refusal = mesh_says_no(
-                RefusalReason.NOT_SUPPORTED,
-                f"An order that rests is placed at one venue, and it could go to {at}.",
-                "Name one of them in venue.",
-                field="venue",
-            )
-            return denied(order, refusal)
-        else:
+        else:  # one venue is all there is: it waits there whether or not routing can be asked
             assert wanted.limit_price is not None, "the contract demands it of orders that rest"
             parts = [(accounts[0], wanted.size, wanted.limit_price)]
         try:
