@@ -17,7 +17,7 @@ FILLED_S = 60.0
 NOT_SERVED = "of the contract and not served yet: 501 with CALL_NOT_SERVED"
 LEFT_OUT = dict.fromkeys(
     (
-        "ArmCancelAll", "GetExecutionReport", "GetUsage", "GetVenueBudget", "PauseOrder",
+        "GetExecutionReport", "PauseOrder",
         "PlaceHedgedOrder", "PrepareOrder", "PreviewOrder", "ResumeOrder", "SubmitOrder",
     ),
     NOT_SERVED,
@@ -71,9 +71,19 @@ async def own(owner: Owner) -> list[Step]:
         Step(
             "SetLeverage",
             pb.SetLeverageRequest(account_id=mine.account_id, market=vault.MARKET, leverage=5),
-            shows=(mine.account_id,),
             hides=(mine.account_id,),
         ),
+        Step(
+            "ArmCancelAll",
+            pb.ArmCancelAllRequest(account_ids=[mine.account_id], disarm=True),
+            hides=(mine.account_id,),
+        ),
+        Step(
+            "GetVenueBudget",
+            pb.GetVenueBudgetRequest(account_id=mine.account_id),
+            hides=(mine.account_id,),
+        ),
+        Step("GetUsage", pb.GetUsageRequest()),
         Step("ClosePosition", pb.ClosePositionRequest(request_id=owner.new_id(), market=vault.MARKET)),
         Step("CancelAllOrders", pb.CancelAllOrdersRequest()),
     ]
