@@ -20,9 +20,11 @@ from services.chassis.valkey_bus import ValkeyBus
 from services.domain.pages import Pager
 from services.execution.app.closing import Closer
 from services.execution.app.intake import Intake
+from services.execution.app.standing import LastSeen
 from services.execution.app.watcher import Watcher
 from services.execution.app.worker import Worker
 from services.execution.config import Config
+from services.execution.peers.books import FollowedBooks
 from services.execution.peers.routing import RoutingPeer
 from services.execution.peers.vault import VaultPeer
 from services.execution.peers.venues import ConfiguredVenues
@@ -33,6 +35,7 @@ from services.execution.rpc.service import ExecutionRpc
 from services.execution.store.lists import PostgresLists
 from services.execution.store.log import LogReader, Relay
 from services.execution.store.orders import PostgresOrders
+from services.execution.store.reports import PostgresReports, Reporter
 from services.venues.hyperliquid import venue as hyperliquid
 from services.venues.lighter import venue as lighter
 
@@ -59,60 +62,58 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     database = await Database.open(ROOM, config.postgres)
     vault = Peer(config.signer_address, tls=tls, part="vault")
     routing = Peer(config.routing_address, tls=tls, part="routing")
+    address = config.market_data_address
+    market_data = Peer(address, tls=tls, part="market_data") if address else None
     try:
         async with database.acquire() as connection:
             await require_current(connection, ROOM)
         async with ValkeyBus(config.bus) as bus:
-            await _serve(config, stop, database=database, vault=vault, routing=routing, bus=bus)
+            books = FollowedBooks(market_data, SYSTEM)
+            await _serve(config, stop, database=database, vault=vault, routing=routing, bus=bus, books=books)
     finally:
         await vault.close()
         await routing.close()
+        if market_data is not None:
+            await market_data.close()
         await database.close()
 
 
 async def _serve(
-    config: Config, stop: asyncio.Event, *, database: Database, vault: Peer, routing: Peer, bus: ValkeyBus
+    config: Config,
+    stop: asyncio.Event,
+    *,
+    database: Database,
+    vault: Peer,
+    routing: Peer,
+    bus: ValkeyBus,
+    books: FollowedBooks,
 ) -> None:
-    clock, scribe = SYSTEM, ProtoScribe()
+    clock, scribe, seen = SYSTEM, ProtoScribe(config.venues.upper()), LastSeen()
     keys = VaultPeer(vault, clock)
     venues = ConfiguredVenues(config.places(_URLS), clock, keys.token)
     relay = Relay(database, config.bus, scribe, clock)
-    orders = PostgresOrders(database, scribe, clock, wake=relay.wake)
+    reporter = Reporter(books, scribe, clock)
+    orders = PostgresOrders(database, scribe, clock, wake=relay.wake, reporter=reporter)
     live: set[uuid.UUID] = set()
     worker = Worker(
-        orders=orders,
-        accounts=keys,
-        signer=keys,
-        venues=venues,
-        clock=clock,
-        tell_fault=_tell,
-        hears=live.__contains__,
-        parallel=config.parallel,
-    )
+        orders=orders, accounts=keys, signer=keys, venues=venues, clock=clock, tell_fault=_tell,
+        hears=live.__contains__, parallel=config.parallel,
+    )  # fmt: skip
     watcher = Watcher(
-        orders=orders,
-        accounts=keys,
-        venues=venues,
-        clock=clock,
-        live=live,
-        wake=worker.wake,
+        orders=orders, accounts=keys, venues=venues, clock=clock, live=live, seen=seen, wake=worker.wake,
         tell_fault=_tell_watch,
-    )
+    )  # fmt: skip
     intake = Intake(
-        orders=orders,
-        accounts=keys,
-        planner=RoutingPeer(routing),
-        venues=venues,
-        clock=clock,
-        chance=_Chance(),
-        wake=worker.wake,
-    )
+        orders=orders, accounts=keys, planner=RoutingPeer(routing), venues=venues, clock=clock, chance=_Chance(),
+        wake=worker.wake, books=books, standings=seen,
+    )  # fmt: skip
     reader = LogReader(database)
     pager = Pager((config.page_secret or ids.token()).encode())
     service = ExecutionRpc(  # type: ignore[abstract]  # what is not defined is not served
         intake=intake,
         closer=Closer(intake=intake, orders=orders, accounts=keys, venues=venues),
         lists=PostgresLists(database),
+        reports=PostgresReports(database, reporter, scribe, orders.get),
         log=reader,
         bell=relay,
         pager=pager,
@@ -132,6 +133,7 @@ async def _serve(
             start_feed(feed, tasks, bus)
             tasks.start("venues", venues.run)
             tasks.start("relay", relay.run)
+            tasks.start("books", books.run)
             tasks.start("worker", worker.run)
             tasks.start("watcher", watcher.run)
             await server.start()

@@ -14,9 +14,11 @@ from services.domain.refusal import Refusal
 from services.execution.model.fate import Fate
 from services.execution.model.leg import Leg, Trade
 from services.execution.model.order import NewOrder, Order
+from services.execution.model.quoted import Levels, Quoted, Rates
+from services.execution.model.reported import Report
 from services.execution.model.wanted import Wanted
 from services.venues.account import AccountState, Fees, FundingPaid
-from services.venues.actions import Action
+from services.venues.actions import Action, Side
 from services.venues.trading import AccountRef, SignedBytes, TradingVenue
 
 
@@ -51,6 +53,8 @@ class Route:
     size: Decimal
     arrival_mid_price: Decimal
     refusal: Refusal | None = None
+    quoted: Quoted | None = None
+    """What it is expected to cost; None where it is infeasible."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +109,42 @@ class Planner(Protocol):
         ...
 
 
+class Books(Protocol):
+    """The books of markets that are traded in, now and a moment ago; a view that may not know."""
+
+    async def ready(self, market: str) -> None:
+        """Begin to follow a market, waiting a moment the first time."""
+        ...
+
+    def now(self, market: str, venue: str, side: Side) -> Levels | None:
+        """Return the side that an order of `side` takes from as it stands; None where it is not known."""
+        ...
+
+    def since(self, market: str, venue: str, side: Side, moment: datetime) -> tuple[Sequence[Levels], bool]:
+        """Return what it was from a moment on, the oldest first, and whether nothing of it is missing."""
+        ...
+
+    def mid(self, market: str) -> Decimal | None:
+        """Return the mid price over the venues; None where it is not known."""
+        ...
+
+    def rates(self, market: str, venue: str) -> Rates:
+        """Return what a venue charges the public."""
+        ...
+
+
+class Standings(Protocol):
+    """What venues last said of accounts; a view that may not know."""
+
+    def fees(self, account_id: UUID) -> Fees | None:
+        """Return the fee rates of an account."""
+        ...
+
+    def state(self, account_id: UUID) -> AccountState | None:
+        """Return an account as its venue last said."""
+        ...
+
+
 class Venues(Protocol):
     """The venues to trade at."""
 
@@ -126,6 +166,10 @@ class Scribe(Protocol):
 
     def observed(self, observed: Observed) -> bytes:
         """Return a log event of what a venue said, without its number."""
+        ...
+
+    def report(self, report: Report) -> bytes:
+        """Return a log event of what an order came to, without its number."""
         ...
 
     def numbered(self, event: bytes, sequence: int, write_time: datetime) -> bytes:
@@ -187,6 +231,14 @@ class Orders(Protocol):
 
     async def last_fill_ms(self, account_id: UUID) -> int:
         """Return when the last counted trade of an account happened; 0 where there is none."""
+        ...
+
+
+class Reports(Protocol):
+    """What orders came to."""
+
+    async def report(self, user_id: UUID, order_id: UUID) -> bytes | None:
+        """Return the log event of an order's report: as it was written at its end, or of what it is so far."""
         ...
 
 

@@ -117,7 +117,11 @@ ROOMS = (
     Room(
         name="execution",
         services=("perpmesh.execution.v1.ExecutionService",),
-        peers={"vault.signer": "PERPMESH_SIGNER_ADDRESS", "routing": "PERPMESH_ROUTING_ADDRESS"},
+        peers={
+            "vault.signer": "PERPMESH_SIGNER_ADDRESS",
+            "routing": "PERPMESH_ROUTING_ADDRESS",
+            "market_data": "PERPMESH_MARKET_DATA_ADDRESS",
+        },
         uses_venues=True,
         uses_valkey=True,
         needs_postgres=True,

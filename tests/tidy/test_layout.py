@@ -119,7 +119,7 @@ CALLS = {
     "stream": {"market_data"},
     "routing": {"market_data", "portfolio"},
     "portfolio": {"market_data", "execution"},
-    "execution": {"vault", "routing"},
+    "execution": {"vault", "routing", "market_data"},
 }
 """Who may call whom (docs/ARCHITECTURE.md); the stub packages a room imports say whom it calls."""
 PACKAGE_ROOMS = {"marketdata": "market_data"}

@@ -11,9 +11,22 @@ from uuid import UUID
 from services.domain.decimals import Price, Size, plain_text, rounding
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
+from services.execution.app.quoting import with_quoted
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
-from services.execution.ports import Accounts, Chance, Clock, Orders, Planner, Route, TradingAccount, Venues, Wake
+from services.execution.ports import (
+    Accounts,
+    Books,
+    Chance,
+    Clock,
+    Orders,
+    Planner,
+    Route,
+    Standings,
+    TradingAccount,
+    Venues,
+    Wake,
+)
 from services.venues.actions import ActionError, OrderTerms, OrderType, TimeInForce
 
 SLIPPAGE_BPS_DEFAULT: Final = 100
@@ -34,8 +47,12 @@ class Intake:
         clock: Clock,
         chance: Chance,
         wake: Wake,
+        books: Books,
+        standings: Standings,
     ) -> None:
         self._orders = orders
+        self._books = books
+        self._standings = standings
         self._accounts = accounts
         self._planner = planner
         self._venues = venues
@@ -59,7 +76,9 @@ class Intake:
 
     async def keep(self, order: Order, wanted: NewOrder) -> Order:
         """Make an order durable and have it sent; of two twins the winner is returned."""
-        kept = await self._orders.add(order)
+        if order.legs:
+            await self._books.ready(order.market)
+        kept = await self._orders.add(with_quoted(order, self._books, self._standings, self._clock.now()))
         self._wake()
         return kept.answer_to(wanted)
 
@@ -142,7 +161,7 @@ class Intake:
             by_venue = {one.venue: one for one in accounts}
             price = self._price(wanted, route)
             parts = [(by_venue[leg.venue], leg.size, price) for leg in route.legs if leg.venue in by_venue]
-            order = replace(order, size=route.size, quote_id=route.quote_id)
+            order = replace(order, size=route.size, quote_id=route.quote_id, quoted=route.quoted)
         elif len(accounts) > 1:
             at = " and ".join(sorted(one.venue for one in accounts))
             refusal = mesh_says_no(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Final, cast
 from uuid import UUID
 
 from perpmesh.routing.v1 import planner_service_pb2 as pb
-from perpmesh.routing.v1 import quote_pb2, routing_service_pb2
+from perpmesh.routing.v1 import quote_inputs_pb2, quote_pb2, routing_service_pb2
 from perpmesh.routing.v1.planner_service_pb2_grpc import PlannerServiceStub
-from perpmesh.type.v1 import side_pb2, size_unit_pb2, time_in_force_pb2
+from perpmesh.type.v1 import cost_pb2, side_pb2, size_unit_pb2, time_in_force_pb2
 
 from services.chassis.client import Peer
 from services.domain.decimals import plain_text
 from services.domain.refusal import RefusalReason
 from services.execution.model.order import NewOrder, mesh_says_no
+from services.execution.model.quoted import CostKind, Quoted, QuotedLeg, Rates, enough
 from services.execution.peers.vault import refusal_value
 from services.execution.ports import PlannedLeg, Route, TradingAccount
 
@@ -38,6 +39,7 @@ class RoutingPeer:
             venues=sorted({one.venue for one in accounts}),
             reduce_only=wanted.reduce_only,
             time_in_force=time_in_force_pb2.TIME_IN_FORCE_IMMEDIATE_OR_CANCEL,
+            include_inputs=True,
         )
         if wanted.limit_price is not None:
             route.limit_price = plain_text(wanted.limit_price)
@@ -67,4 +69,45 @@ class RoutingPeer:
             size=Decimal(quote.size),
             arrival_mid_price=Decimal(quote.arrival_mid_price),
             refusal=refusal,
+            quoted=_quoted(quote) if refusal is None else None,
         )
+
+
+def _quoted(quote: quote_pb2.Quote) -> Quoted:
+    """Return what a plan is expected to cost."""
+    inputs = {one.venue: one for one in quote.inputs.venues}
+    return Quoted(
+        quote_id=UUID(quote.quote_id),
+        arrival_mid_price=Decimal(quote.arrival_mid_price),
+        size=Decimal(quote.size),
+        legs=tuple(_quoted_leg(leg, inputs[leg.venue]) for leg in quote.legs),
+        single_venue_costs=tuple(
+            (one.venue, _cost(one.legs))
+            for one in quote.alternatives
+            if one.kind == quote_pb2.QuoteAlternative.KIND_SINGLE_VENUE and one.feasible
+        ),
+    )
+
+
+def _quoted_leg(leg: quote_pb2.QuoteLeg, given: quote_inputs_pb2.QuoteInputs.VenueInputs) -> QuotedLeg:
+    size = Decimal(leg.size)
+    return QuotedLeg(
+        venue=leg.venue,
+        size=size,
+        rates=Rates(
+            taker=Decimal(given.taker_fee_rate),
+            maker=Decimal(given.maker_fee_rate),
+            interface=Decimal(given.interface_fee_rate),
+            priority=Decimal(given.priority_fee_rate),
+        ),
+        levels=enough(((Decimal(one.price), Decimal(one.size)) for one in given.levels), size),
+        rest_at=Decimal(leg.worst_price),
+    )
+
+
+def _cost(legs: Iterable[quote_pb2.QuoteLeg]) -> Decimal:
+    """Return what an execution costs; what a quote expects of the time after it is left out."""
+    return sum((Decimal(cost.amount) for leg in legs for cost in leg.costs if cost.kind in _KINDS), Decimal(0))
+
+
+_KINDS: Final = {cost_pb2.CostKind.Value(f"COST_KIND_{kind.value}") for kind in CostKind}

@@ -18,6 +18,7 @@ from services.chassis.postgres import Connection, Database
 from services.execution.model.leg import Leg, Trade, fill
 from services.execution.model.order import Order, with_leg
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
+from services.execution.store.reports import Reporter
 from services.execution.store.rows import LEG, LEG_CHANGES, ORDER, leg_row, marks, order_of, order_row
 from services.venues.actions import Side
 
@@ -62,8 +63,11 @@ HOLD_S: Final = 30.0
 class PostgresOrders:
     """The port `Orders`."""
 
-    def __init__(self, database: Database, scribe: Scribe, clock: Clock, *, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, scribe: Scribe, clock: Clock, *, wake: Callable[[], None], reporter: Reporter
+    ) -> None:
         """Prepare; `wake` is called when the relay has something to number."""
+        self._reporter = reporter
         self._database = database
         self._scribe = scribe
         self._clock = clock
@@ -86,7 +90,10 @@ class PostgresOrders:
             if added is not None:
                 for leg in order.legs:
                     await connection.execute(_ADD_LEG, *leg_row(leg, order), order.create_time)
+                await self._reporter.begin(connection, order)
                 await self._say(connection, order.user_id, "order", self._scribe.order(order))
+                if order.state.is_final:
+                    await self._reporter.end(connection, order)
         if added is None:
             twin = await self.by_request(order.user_id, order.request_id)
             assert twin is not None, "the twin that won is durable"
@@ -222,8 +229,13 @@ class PostgresOrders:
         if leg.venue_order_id and not before.venue_order_id:
             leg = await self._adopted(connection, order, leg, now)
         await connection.execute(_CHANGE_LEG, leg_id, *leg_row(leg, order, LEG_CHANGES))
+        if leg.submit_time is not None and leg.submit_time != before.submit_time:
+            await self._reporter.sent(connection, leg)
+        was_final, was_filled = order.state.is_final, order.filled
         order = with_leg(order, leg, now)
         await self._keep_order(connection, order)
+        if order.state.is_final and (not was_final or order.filled != was_filled):
+            await self._reporter.end(connection, order)  # again where a fill is told after the end
         return order, leg
 
     async def _adopted(self, connection: Connection, order: Order, leg: Leg, now: datetime) -> Leg:

@@ -171,11 +171,17 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         if request.HasField("quote_id"):
             cited = await self._quotes.get(UUID(request.quote_id))
             if cited is not None and await self._still_stands(cited, request.route):
-                return planner_service_pb2.PlanRouteResponse(quote=quote_pb2.Quote.FromString(cited.quote))
+                message = quote_pb2.Quote.FromString(cited.quote)
+                if request.route.include_inputs:
+                    message.inputs.ParseFromString(cited.inputs)
+                return planner_service_pb2.PlanRouteResponse(quote=message)
             replaced = True
         quoted = await self._desk.plan(wish_of(request.route, "route."), tuple(request.account_ids))
         message, kept = _written(quoted, None, order_id=UUID(request.order_id))
-        await self._quotes.keep_now(kept)
+        if not request.preview:
+            await self._quotes.keep_now(kept)
+        if request.route.include_inputs:
+            message.inputs.ParseFromString(kept.inputs)
         return planner_service_pb2.PlanRouteResponse(quote=message, quote_replaced=replaced)
 
     async def _still_stands(self, cited: KeptQuote, route: pb.QuoteRouteRequest) -> bool:

@@ -17,7 +17,7 @@ FILLED_S = 60.0
 NOT_SERVED = "of the contract and not served yet: 501 with CALL_NOT_SERVED"
 LEFT_OUT = dict.fromkeys(
     (
-        "ArmCancelAll", "GetExecutionReport", "GetUsage", "GetVenueBudget", "PauseOrder",
+        "ArmCancelAll", "GetUsage", "GetVenueBudget", "PauseOrder",
         "PlaceHedgedOrder", "PrepareOrder", "PreviewOrder", "ReplaceOrder", "ResumeOrder", "SetLeverage", "SubmitOrder",
     ),
     NOT_SERVED,
@@ -58,6 +58,7 @@ async def own(owner: Owner) -> list[Step]:
         Step("PlaceOrder", request, shows=(one,), hides=(mine.account_id,)),
         Step("BatchPlaceOrders", batch),
         Step("GetOrder", pb.GetOrderRequest(order_id=one), shows=(one,), hides=(one,)),
+        Step("GetExecutionReport", pb.GetExecutionReportRequest(order_id=one), shows=(one,), hides=(one,)),
         Step("ListOrders", pb.ListOrdersRequest(), shows=(one,)),
         Step("WatchOrders", pb.WatchOrdersRequest()),
         Step("ListFills", pb.ListFillsRequest(), shows=(one,)),

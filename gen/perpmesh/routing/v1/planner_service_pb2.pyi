@@ -30,12 +30,15 @@ class PlanRouteRequest(_message.Message):
     ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
     QUOTE_ID_FIELD_NUMBER: _builtins.int
     ORDER_ID_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     quote_id: _builtins.str
     """The quote that the order cites. Where its books still stand it is answered as it is; else a new one is made, and
     `quote_replaced` says so. Absent: none is cited.
     """
     order_id: _builtins.str
     """The order the plan is for, a UUID, so that the audit finds both."""
+    preview: _builtins.bool
+    """Whether the plan is only looked at: nothing is kept, and the quote cannot be cited."""
     @_builtins.property
     def route(self) -> _routing_service_pb2.QuoteRouteRequest:
         """The wish, as for QuoteRoute; its account_ids are ignored."""
@@ -51,10 +54,11 @@ class PlanRouteRequest(_message.Message):
         account_ids: _abc.Iterable[_builtins.str] | None = ...,
         quote_id: _builtins.str | None = ...,
         order_id: _builtins.str = ...,
+        preview: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "quote_id", b"quote_id", "route", b"route"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "account_ids", b"account_ids", "order_id", b"order_id", "quote_id", b"quote_id", "route", b"route"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "account_ids", b"account_ids", "order_id", b"order_id", "preview", b"preview", "quote_id", b"quote_id", "route", b"route"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quote_id: _TypeAlias = _typing.Literal["quote_id"]  # noqa: Y015
     _WhichOneofArgType__quote_id: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id"]  # noqa: Y015
@@ -74,7 +78,7 @@ class PlanRouteResponse(_message.Message):
     """Whether a quote was cited and could not be used because it had expired or its books no longer stand."""
     @_builtins.property
     def quote(self) -> _quote_pb2.Quote:
-        """The quote, with its inputs left out."""
+        """The quote; with its inputs where the wish asks for them."""
 
     def __init__(
         self,

@@ -1,0 +1,17 @@
+-- What an order was expected to cost when it arrived, never changed.
+CREATE TABLE order_quotes (
+    order_id uuid PRIMARY KEY REFERENCES orders,
+    quoted jsonb NOT NULL
+);
+-- The side of the book that a leg takes from, as it stood when the leg was sent; null where nobody knew it.
+CREATE TABLE leg_books (
+    leg_id uuid PRIMARY KEY REFERENCES legs,
+    levels jsonb
+);
+-- What an order came to, as the log was told when it ended.
+CREATE TABLE reports (
+    order_id uuid PRIMARY KEY REFERENCES orders,
+    event bytea NOT NULL
+);
+ALTER TABLE outbox DROP CONSTRAINT outbox_kind_check;
+ALTER TABLE outbox ADD CONSTRAINT outbox_kind_check CHECK (kind IN ('order', 'fill', 'account', 'report'));
