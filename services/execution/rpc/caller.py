@@ -1,4 +1,4 @@
-"""Who is calling."""
+"""Who calls: the user that the access token names."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from uuid import UUID
 from services.chassis import call
 
 
-def caller() -> UUID:
-    """Return the caller's user; the contract sees to it that there is one."""
+def user() -> UUID:
+    """Return the caller."""
     serving = call.CURRENT.get()
     principal = serving.principal if serving is not None else None
     assert principal is not None, "the contract asks for a login"

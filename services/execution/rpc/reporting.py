@@ -10,7 +10,7 @@ from perpmesh.execution.v1 import log_event_pb2
 
 from services.execution.app.intake import unknown_order
 from services.execution.ports import Reports
-from services.execution.rpc.caller import caller
+from services.execution.rpc.caller import user
 
 
 class ReportingRpc:
@@ -24,7 +24,7 @@ class ReportingRpc:
     ) -> pb.GetExecutionReportResponse:
         """Return what an order came to against its quote."""
         order_id = UUID(request.order_id)
-        event = await self._reports.report(caller(), order_id)
+        event = await self._reports.report(user(), order_id)
         if event is None:
             raise unknown_order(order_id)
         told = log_event_pb2.LogEvent.FromString(event).execution_reported

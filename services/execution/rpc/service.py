@@ -22,7 +22,7 @@ from services.execution.app.intake import Intake
 from services.execution.model.wanted import Wanted
 from services.execution.ports import Bell, Lists, Log, Reports
 from services.execution.rpc import decode, encode
-from services.execution.rpc.caller import caller
+from services.execution.rpc.caller import user as _user
 from services.execution.rpc.reporting import ReportingRpc
 
 PAGE_DEFAULT, PAGE_MAX = 50, 500
@@ -65,12 +65,12 @@ class ExecutionRpc(ReportingRpc, ExecutionServiceServicer):
 
     async def PlaceOrder(self, request: pb.PlaceOrderRequest, context: Any) -> pb.PlaceOrderResponse:
         """Accept an order."""
-        placed = await self._intake.place(caller(), decode.new_order(request))
+        placed = await self._intake.place(_user(), decode.new_order(request))
         return pb.PlaceOrderResponse(order=encode.order(placed))
 
     async def BatchPlaceOrders(self, request: pb.BatchPlaceOrdersRequest, context: Any) -> pb.BatchPlaceOrdersResponse:
         """Accept several orders, each for itself."""
-        user, answer = caller(), pb.BatchPlaceOrdersResponse()
+        user, answer = _user(), pb.BatchPlaceOrdersResponse()
         for one in request.requests:
             result = answer.results.add(request_id=one.request_id)
             try:
@@ -81,17 +81,17 @@ class ExecutionRpc(ReportingRpc, ExecutionServiceServicer):
 
     async def GetOrder(self, request: pb.GetOrderRequest, context: Any) -> pb.GetOrderResponse:
         """Return one order."""
-        return pb.GetOrderResponse(order=encode.order(await self._intake.get(caller(), UUID(request.order_id))))
+        return pb.GetOrderResponse(order=encode.order(await self._intake.get(_user(), UUID(request.order_id))))
 
     async def CancelOrder(self, request: pb.CancelOrderRequest, context: Any) -> pb.CancelOrderResponse:
         """Ask for what is open of an order to be canceled."""
-        return pb.CancelOrderResponse(order=encode.order(await self._intake.cancel(caller(), UUID(request.order_id))))
+        return pb.CancelOrderResponse(order=encode.order(await self._intake.cancel(_user(), UUID(request.order_id))))
 
     async def BatchCancelOrders(
         self, request: pb.BatchCancelOrdersRequest, context: Any
     ) -> pb.BatchCancelOrdersResponse:
         """Ask for several orders to be canceled, each for itself."""
-        user, answer = caller(), pb.BatchCancelOrdersResponse()
+        user, answer = _user(), pb.BatchCancelOrdersResponse()
         for order_id in request.order_ids:
             result = answer.results.add(order_id=order_id)
             try:
@@ -102,7 +102,7 @@ class ExecutionRpc(ReportingRpc, ExecutionServiceServicer):
 
     async def CancelAllOrders(self, request: pb.CancelAllOrdersRequest, context: Any) -> pb.CancelAllOrdersResponse:
         """Ask for every open order that the filters take in to be canceled."""
-        user, answer = caller(), pb.CancelAllOrdersResponse()
+        user, answer = _user(), pb.CancelAllOrdersResponse()
         wanted = Wanted(
             market=request.market,
             venue=request.venue,
@@ -118,12 +118,12 @@ class ExecutionRpc(ReportingRpc, ExecutionServiceServicer):
 
     async def ClosePosition(self, request: pb.ClosePositionRequest, context: Any) -> pb.ClosePositionResponse:
         """Close positions of one market."""
-        orders = await self._closer.close(caller(), decode.close(request))
+        orders = await self._closer.close(_user(), decode.close(request))
         return pb.ClosePositionResponse(orders=[encode.order(one) for one in orders])
 
     async def ListOrders(self, request: pb.ListOrdersRequest, context: Any) -> pb.ListOrdersResponse:
         """Return a page of orders, the newest first."""
-        user, arguments = caller(), _arguments(request)
+        user, arguments = _user(), _arguments(request)
         count = page_size(request.page_size, default=PAGE_DEFAULT, largest=PAGE_MAX)
         wanted = Wanted(
             market=request.market,
@@ -148,7 +148,7 @@ class ExecutionRpc(ReportingRpc, ExecutionServiceServicer):
 
     async def ListFills(self, request: pb.ListFillsRequest, context: Any) -> pb.ListFillsResponse:
         """Return a page of fills, the newest first."""
-        user, arguments = caller(), _arguments(request)
+        user, arguments = _user(), _arguments(request)
         count = page_size(request.page_size, default=PAGE_DEFAULT, largest=PAGE_MAX)
         wanted = Wanted(
             market=request.market,
@@ -170,7 +170,7 @@ class ExecutionRpc(ReportingRpc, ExecutionServiceServicer):
 
     async def WatchOrders(self, request: pb.WatchOrdersRequest, context: Any) -> AsyncIterator[pb.WatchOrdersResponse]:
         """Stream orders: first those that have not ended, then every change."""
-        user, after = caller(), await self._after(request.cursor)
+        user, after = _user(), await self._after(request.cursor)
         markets = set(request.markets)
         first: list[order_pb2.Order] = []
         if not request.cursor:
@@ -187,7 +187,7 @@ class ExecutionRpc(ReportingRpc, ExecutionServiceServicer):
 
     async def WatchFills(self, request: pb.WatchFillsRequest, context: Any) -> AsyncIterator[pb.WatchFillsResponse]:
         """Stream fills: the recent ones, the oldest first, then every new one."""
-        user, after = caller(), await self._after(request.cursor)
+        user, after = _user(), await self._after(request.cursor)
         markets = set(request.markets)
         first = []
         if not request.cursor:
@@ -291,4 +291,4 @@ def _arguments(request: Any) -> str:
     other.CopyFrom(request)
     other.ClearField("page_token")
     other.ClearField("page_size")
-    return f"{caller()} {other.SerializeToString(deterministic=True).hex()}"
+    return f"{_user()} {other.SerializeToString(deterministic=True).hex()}"
