@@ -20,6 +20,7 @@ from services.chassis.valkey_bus import ValkeyBus
 from services.domain.pages import Pager
 from services.execution.app.closing import Closer
 from services.execution.app.intake import Intake
+from services.execution.app.previewing import Previewer
 from services.execution.app.standing import LastSeen
 from services.execution.app.watcher import Watcher
 from services.execution.app.worker import Worker
@@ -103,9 +104,10 @@ async def _serve(
         orders=orders, accounts=keys, venues=venues, clock=clock, live=live, seen=seen, wake=worker.wake,
         tell_fault=_tell_watch,
     )  # fmt: skip
+    planner = RoutingPeer(routing)
     intake = Intake(
-        orders=orders, accounts=keys, planner=RoutingPeer(routing), venues=venues, clock=clock, chance=_Chance(),
-        wake=worker.wake, books=books, standings=seen,
+        orders=orders, accounts=keys, planner=planner, venues=venues, clock=clock, chance=_Chance(), wake=worker.wake,
+        books=books, standings=seen,
     )  # fmt: skip
     reader = LogReader(database)
     pager = Pager((config.page_secret or ids.token()).encode())
@@ -114,6 +116,7 @@ async def _serve(
         closer=Closer(intake=intake, orders=orders, accounts=keys, venues=venues),
         lists=PostgresLists(database),
         reports=PostgresReports(database, reporter, scribe, orders.get),
+        previewer=Previewer(intake=intake, planner=planner, books=books, standings=seen, clock=clock),
         log=reader,
         bell=relay,
         pager=pager,

@@ -13,8 +13,9 @@ from uuid import UUID
 from services.domain.refusal import Refusal
 from services.execution.model.fate import Fate
 from services.execution.model.leg import Leg, Trade
+from services.execution.model.listing import Listing
 from services.execution.model.order import NewOrder, Order
-from services.execution.model.quoted import Levels, Quoted, Rates
+from services.execution.model.quoted import Levels, Quoted
 from services.execution.model.reported import Report
 from services.execution.model.wanted import Wanted
 from services.venues.account import AccountState, Fees, FundingPaid
@@ -55,6 +56,10 @@ class Route:
     refusal: Refusal | None = None
     quoted: Quoted | None = None
     """What it is expected to cost; None where it is infeasible."""
+    refusals: tuple[Refusal, ...] = ()
+    """Everything that stands in its way; `refusal` is the first."""
+    max_size: Decimal | None = None
+    """The largest size that the venues together would carry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +109,10 @@ class Signer(Protocol):
 class Planner(Protocol):
     """routing's planner."""
 
-    async def plan(self, wanted: NewOrder, accounts: Sequence[TradingAccount], order_id: UUID) -> Route:
-        """Return the cheapest route over the venues of `accounts`."""
+    async def plan(
+        self, wanted: NewOrder, accounts: Sequence[TradingAccount], order_id: UUID, *, preview: bool = False
+    ) -> Route:
+        """Return the cheapest route over the venues of `accounts`; a preview is kept nowhere."""
         ...
 
 
@@ -128,8 +135,8 @@ class Books(Protocol):
         """Return the mid price over the venues; None where it is not known."""
         ...
 
-    def rates(self, market: str, venue: str) -> Rates:
-        """Return what a venue charges the public."""
+    def listing(self, market: str, venue: str) -> Listing | None:
+        """Return what a venue demands of orders; None where it is not known."""
         ...
 
 

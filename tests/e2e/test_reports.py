@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,11 +18,11 @@ import pytest_asyncio
 from perpmesh.execution.v1 import execution_service_pb2 as pb
 from perpmesh.execution.v1 import operator_service_pb2, order_pb2, report_pb2
 from perpmesh.execution.v1.operator_service_pb2_grpc import OperatorServiceStub
-from perpmesh.portfolio.v1 import analytics_service_pb2
+from perpmesh.portfolio.v1 import analytics_service_pb2, performance_pb2
 from perpmesh.portfolio.v1.analytics_service_pb2_grpc import AnalyticsServiceStub
 from perpmesh.routing.v1 import routing_service_pb2
 from perpmesh.routing.v1.routing_service_pb2_grpc import RoutingServiceStub
-from perpmesh.type.v1 import cost_pb2, environment_pb2, order_type_pb2, side_pb2
+from perpmesh.type.v1 import cost_pb2, environment_pb2, order_type_pb2, refusal_pb2, side_pb2
 
 from tests.e2e.test_trading import Trader, edge, mesh, new_trader, trader
 from tests.support.mesh import Mesh
@@ -62,19 +63,19 @@ class Street:
         """Set the books and wait until plans are made from them."""
         await self.set(**asks)
         async with asyncio.timeout(30):
-            while await self.best() != {venue: levels[0][0] for venue, levels in asks.items()}:
+            while await self.best() != {venue: tuple(levels[:2]) for venue, levels in asks.items()}:
                 await asyncio.sleep(0.05)
 
-    async def best(self) -> dict[str, str]:
-        """Return the first level of each venue that a quote is made from."""
+    async def best(self) -> dict[str, Levels]:
+        """Return the first levels of each venue that a quote is made from."""
         request = routing_service_pb2.QuoteRouteRequest(
-            market=ETH, side=side_pb2.SIDE_BUY, size="0.5", include_inputs=True
+            market=ETH, side=side_pb2.SIDE_BUY, size="1.5", include_inputs=True
         )
         try:
             quote = (await self.routing.QuoteRoute(request)).quote
         except grpc.aio.AioRpcError:
             return {}
-        return {one.venue: one.levels[0].price for one in quote.inputs.venues if one.levels}
+        return {one.venue: tuple((each.price, each.size) for each in one.levels[:2]) for one in quote.inputs.venues}
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -208,6 +209,72 @@ async def test_an_order_that_was_denied_has_a_report_of_nothing(trader: Trader, 
     assert (report.complete, report.filled_size, report.difference) == (True, "0", "0")
 
 
+async def preview(trader: Trader, **fields: Any) -> pb.PreviewOrderResponse:
+    order = pb.PlaceOrderRequest(**{
+        "request_id": str(uuid.uuid4()), "market": ETH, "side": side_pb2.SIDE_BUY, "type": MARKET, **fields,
+    })  # fmt: skip
+    answer: pb.PreviewOrderResponse = await trader.execution.PreviewOrder(
+        pb.PreviewOrderRequest(order=order), metadata=trader.metadata
+    )
+    return answer
+
+
+async def test_a_preview_says_what_placing_does_and_keeps_nothing(trader: Trader, street: Street) -> None:
+    await street.shows(hyperliquid=ASKS, lighter=ASKS)
+    before = await trader.execution.ListOrders(pb.ListOrdersRequest(page_size=1), metadata=trader.metadata)
+    request_id = str(uuid.uuid4())
+    seen = await preview(trader, size="2", request_id=request_id)
+    assert seen.passes, seen
+    assert not seen.refusals
+    after = await trader.execution.ListOrders(pb.ListOrdersRequest(page_size=1), metadata=trader.metadata)
+    assert [one.order_id for one in after.orders] == [one.order_id for one in before.orders], "nothing is kept"
+    order = await bought(trader, "2", request_id=request_id)
+    assert [(leg.venue, leg.size, leg.limit_price) for leg in order.legs] == [
+        (leg.venue, leg.size, leg.limit_price) for leg in seen.legs
+    ]
+    assert seen.expected_cost == (await report_of(trader, order.order_id)).quoted_cost
+    assert D(seen.initial_margin) == sum(D(leg.initial_margin) for leg in seen.legs) > 0
+    assert all(D(leg.free_margin) > D(leg.initial_margin) for leg in seen.legs)
+    assert D(seen.max_size) > 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "fields"),
+    [
+        ("INSUFFICIENT_LIQUIDITY", {"size": "100000"}),
+        ("SIZE_TOO_SMALL", {"size": "0.00000001"}),
+        ("PRICE_OFF_TICK", {"size": "1", "type": 2, "limit_price": "1998.123456", "venue": "lighter"}),
+        ("POST_ONLY_CROSSED", {"size": "1", "type": 2, "time_in_force": 3, "limit_price": "2005", "venue": "lighter"}),
+        ("INSUFFICIENT_MARGIN", {"size": "99999", "type": 2, "limit_price": "1998", "venue": "lighter"}),
+        ("SIZE_TOO_SMALL", {"size": "0.0001", "type": 2, "limit_price": "1998", "venue": "lighter"}),
+    ],
+)
+async def test_what_would_not_pass_is_named_with_what_would(
+    trader: Trader, street: Street, reason: str, fields: dict[str, Any]
+) -> None:
+    await street.shows(hyperliquid=ASKS, lighter=ASKS)
+    seen = await preview(trader, **fields)
+    assert not seen.passes
+    assert not seen.expected_cost
+    named = {refusal_pb2.RefusalReason.Name(one.reason).removeprefix("REFUSAL_REASON_"): one for one in seen.refusals}
+    found = named.get(reason) or next(
+        (one for name, one in named.items() if name.startswith(("SIZE", "NOTIONAL"))), None
+    )
+    assert found is not None, seen
+    assert found.passing_value, found
+    mended = await preview(trader, **{**fields, found.field: found.passing_value})
+    assert mended.passes, mended
+
+
+async def test_every_denial_is_named_at_once(trader: Trader, street: Street) -> None:
+    await street.shows(hyperliquid=ASKS, lighter=ASKS)
+    seen = await preview(
+        trader, size="90000", side=side_pb2.SIDE_SELL, type=2, time_in_force=3, limit_price="1990", venue="hyperliquid"
+    )
+    names = {refusal_pb2.RefusalReason.Name(one.reason) for one in seen.refusals}
+    assert names == {"REFUSAL_REASON_POST_ONLY_CROSSED", "REFUSAL_REASON_INSUFFICIENT_MARGIN"}, seen
+
+
 async def test_a_report_is_its_owners(trader: Trader, mesh: Mesh, edge: grpc.aio.Channel) -> None:
     listed = await trader.execution.ListOrders(pb.ListOrdersRequest(page_size=1), metadata=trader.metadata)
     other = await new_trader(mesh, edge, ())
@@ -249,7 +316,7 @@ async def test_the_log_tells_every_end_once_and_portfolio_adds_them_up(
 
 
 async def quality(trader: Trader, edge: grpc.aio.Channel) -> Any:
-    request = analytics_service_pb2.GetExecutionQualityRequest(groupings=[1])
+    request = analytics_service_pb2.GetExecutionQualityRequest(groupings=[performance_pb2.GROUPING_VENUE])
     answer = await AnalyticsServiceStub(edge).GetExecutionQuality(request, metadata=trader.metadata)
     return answer.execution_quality
 

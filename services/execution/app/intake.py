@@ -67,11 +67,11 @@ class Intake:
             return known.answer_to(wanted)
         order_id = self.new_id()
         empty = self.draft(user_id, order_id, wanted)
-        accounts = await self._chosen(user_id, wanted)
+        accounts = await self.admitted(user_id, wanted)
         if isinstance(accounts, Refusal):
             order = denied(empty, accounts)
         else:
-            order = await self._planned(empty, wanted, accounts)
+            order = await self.planned(empty, wanted, accounts)
         return await self.keep(order, wanted)
 
     async def keep(self, order: Order, wanted: NewOrder) -> Order:
@@ -124,6 +124,10 @@ class Intake:
             update_time=now,
         )
 
+    async def admitted(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
+        """Return the accounts that an order may trade from, or why there is none."""
+        return await self._chosen(user_id, wanted)
+
     async def _chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
         """Return at most one account a venue, of one environment, or why there is none."""
         every = await self._accounts.of_user(user_id)
@@ -153,9 +157,12 @@ class Intake:
         why = chosen[0].why_not if chosen else "There is no account at a venue that is allowed."
         return mesh_says_no(RefusalReason.NO_ACCOUNT, why, "Add an account and set up a key.", field="account_ids")
 
-    async def _planned(self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount]) -> Order:
+    async def planned(
+        self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount], route: Route | None = None
+    ) -> Order:
+        """Return an order with its legs, or denied; `route` is the plan to follow where one was made already."""
         if wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL:
-            route = await self._planner.plan(wanted, accounts, order.order_id)
+            route = route or await self._planner.plan(wanted, accounts, order.order_id)
             if route.refusal is not None:
                 return denied(order, route.refusal)
             by_venue = {one.venue: one for one in accounts}

@@ -49,5 +49,7 @@ def _leg(leg: Leg, mid: Decimal, books: Books, standings: Standings) -> QuotedLe
 
 def rates_of(account_id: UUID, market: str, venue: str, books: Books, standings: Standings) -> Rates:
     """Return what a venue charges an account; what it charges the public where the account's tier is not known yet."""
-    fees = standings.fees(account_id)
-    return books.rates(market, venue) if fees is None else Rates(taker=fees.taker, maker=fees.maker)
+    fees, listing = standings.fees(account_id), books.listing(market, venue)
+    if fees is not None:
+        return Rates(taker=fees.taker, maker=fees.maker)
+    return listing.rates if listing is not None else Rates()

@@ -24,7 +24,7 @@ from services.chassis.ids import seeded_random
 from services.chassis.tasks import Backoff
 from services.chassis.telemetry import log
 from services.domain.errors import DomainError
-from services.execution.model.leg import ZERO
+from services.execution.model.listing import Listing
 from services.execution.model.quoted import Levels, Rates
 from services.venues.actions import Side
 
@@ -56,14 +56,21 @@ class BookHistory:
         self._whole_since: dict[str, datetime] = {}
         """Since when each venue's book has been live, with nothing lost."""
         self._sequence = 0
-        self.rates: dict[str, Rates] = {}
-        """What venues charge the public."""
+        self.listings: dict[str, Listing] = {}
 
     def learn(self, market: market_pb2.Market) -> None:
         """Take the market's listings."""
-        for one in market.listings:
-            taker, maker = Decimal(one.taker_fee or "0"), Decimal(one.maker_fee or "0")
-            self.rates[one.venue] = Rates(taker=taker, maker=maker)
+        self.listings = {
+            one.venue: Listing(
+                rates=Rates(taker=Decimal(one.taker_fee or "0"), maker=Decimal(one.maker_fee or "0")),
+                lot=Decimal(one.lot),
+                tick=Decimal(one.tick),
+                min_size=Decimal(one.min_size or "0"),
+                min_notional=Decimal(one.min_notional or "0"),
+                max_leverage=one.max_leverage,
+            )
+            for one in market.listings
+        }
 
     @property
     def is_live(self) -> bool:
@@ -196,10 +203,10 @@ class FollowedBooks:
         known = self._followed.get(market)
         return known.history.mid() if known is not None else None
 
-    def rates(self, market: str, venue: str) -> Rates:
-        """Return what a venue charges the public; nothing where it is not known."""
+    def listing(self, market: str, venue: str) -> Listing | None:
+        """Return what a venue demands of orders; None where it is not known."""
         known = self._followed.get(market)
-        return known.history.rates.get(venue, _NO_RATES) if known is not None else _NO_RATES
+        return known.history.listings.get(venue) if known is not None else None
 
     async def run(self) -> None:
         """Let go of markets in which nobody trades, until canceled; then of all."""
@@ -250,6 +257,3 @@ class FollowedBooks:
                     return
                 if history.is_live:
                     known.first.set()
-
-
-_NO_RATES: Final = Rates(taker=ZERO, maker=ZERO)

@@ -14,7 +14,7 @@ from perpmesh.type.v1 import cost_pb2, side_pb2, size_unit_pb2, time_in_force_pb
 
 from services.chassis.client import Peer
 from services.domain.decimals import plain_text
-from services.domain.refusal import RefusalReason
+from services.domain.refusal import Refusal, RefusalReason
 from services.execution.model.order import NewOrder, mesh_says_no
 from services.execution.model.quoted import CostKind, Quoted, QuotedLeg, Rates, enough
 from services.execution.peers.vault import refusal_value
@@ -29,8 +29,10 @@ class RoutingPeer:
     def __init__(self, peer: Peer) -> None:
         self._stub: Any = cast(Any, PlannerServiceStub)(peer)  # a peer has the channel's methods that stubs use
 
-    async def plan(self, wanted: NewOrder, accounts: Sequence[TradingAccount], order_id: UUID) -> Route:
-        """Return the cheapest route over the venues of `accounts`."""
+    async def plan(
+        self, wanted: NewOrder, accounts: Sequence[TradingAccount], order_id: UUID, *, preview: bool = False
+    ) -> Route:
+        """Return the cheapest route over the venues of `accounts`; a preview is kept nowhere."""
         route = routing_service_pb2.QuoteRouteRequest(
             market=wanted.market,
             side=side_pb2.Side.Value(f"SIDE_{wanted.side.value}"),
@@ -46,23 +48,25 @@ class RoutingPeer:
         if wanted.max_slippage_bps is not None:
             route.max_slippage_bps = wanted.max_slippage_bps
         request = pb.PlanRouteRequest(
-            route=route, account_ids=[str(one.account_id) for one in accounts], order_id=str(order_id)
+            route=route, account_ids=[str(one.account_id) for one in accounts], order_id=str(order_id), preview=preview
         )
         if wanted.quote_id is not None:
             request.quote_id = str(wanted.quote_id)
         answer = await self._stub.PlanRoute(request, timeout=PLAN_TIMEOUT_S)
         quote = answer.quote
-        refusal = None
+        refusals: list[Refusal] = []
         if answer.quote_replaced:
-            refusal = mesh_says_no(
+            stale = mesh_says_no(
                 RefusalReason.QUOTE_EXPIRED,
                 "The quote has expired, or the books it was made from have moved.",
                 "Ask for a new quote and cite that, or leave quote_id out.",
                 field="quote_id",
                 given=str(wanted.quote_id),
             )
-        elif quote.outcome != quote_pb2.Quote.OUTCOME_FEASIBLE:
-            refusal = refusal_value(quote.refusals[0])
+            refusals.append(stale)
+        if quote.outcome != quote_pb2.Quote.OUTCOME_FEASIBLE:
+            refusals += [refusal_value(one) for one in quote.refusals]
+        refusal = refusals[0] if refusals else None
         return Route(
             quote_id=UUID(quote.quote_id),
             legs=tuple(PlannedLeg(venue=leg.venue, size=Decimal(leg.size)) for leg in quote.legs),
@@ -70,7 +74,15 @@ class RoutingPeer:
             arrival_mid_price=Decimal(quote.arrival_mid_price),
             refusal=refusal,
             quoted=_quoted(quote) if refusal is None else None,
+            refusals=tuple(refusals),
+            max_size=sum((_most(one) for one in quote.inputs.venues), Decimal(0)),
         )
+
+
+def _most(given: quote_inputs_pb2.QuoteInputs.VenueInputs) -> Decimal:
+    """Return the largest size that a venue would carry; nothing where that is less than its smallest."""
+    most = Decimal(given.max_size)
+    return most if most >= Decimal(given.min_size) else Decimal(0)
 
 
 def _quoted(quote: quote_pb2.Quote) -> Quoted:

@@ -19,6 +19,7 @@ from services.domain.errors import DomainError, FieldViolation, Reason
 from services.domain.pages import Pager, page_size, split_position
 from services.execution.app.closing import Closer
 from services.execution.app.intake import Intake
+from services.execution.app.previewing import Previewer
 from services.execution.model.wanted import Wanted
 from services.execution.ports import Bell, Lists, Log, Reports
 from services.execution.rpc import decode, encode
@@ -42,12 +43,13 @@ class ExecutionRpc(ReportingRpc, ExecutionServiceServicer):
         closer: Closer,
         lists: Lists,
         reports: Reports,
+        previewer: Previewer,
         log: Log,
         bell: Bell,
         pager: Pager,
         clock: Clock,
     ) -> None:
-        super().__init__(reports)
+        super().__init__(reports, previewer)
         self._intake = intake
         self._closer = closer
         self._lists = lists

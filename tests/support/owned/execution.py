@@ -18,7 +18,7 @@ NOT_SERVED = "of the contract and not served yet: 501 with CALL_NOT_SERVED"
 LEFT_OUT = dict.fromkeys(
     (
         "ArmCancelAll", "GetUsage", "GetVenueBudget", "PauseOrder",
-        "PlaceHedgedOrder", "PrepareOrder", "PreviewOrder", "ReplaceOrder", "ResumeOrder", "SetLeverage", "SubmitOrder",
+        "PlaceHedgedOrder", "PrepareOrder", "ReplaceOrder", "ResumeOrder", "SetLeverage", "SubmitOrder",
     ),
     NOT_SERVED,
 )  # fmt: skip
@@ -55,6 +55,7 @@ async def own(owner: Owner) -> list[Step]:
     one = order.order_id
     batch = pb.BatchPlaceOrdersRequest(requests=[rests])
     return [
+        Step("PreviewOrder", pb.PreviewOrderRequest(order=rests), shows=(mine.account_id,), hides=(mine.account_id,)),
         Step("PlaceOrder", request, shows=(one,), hides=(mine.account_id,)),
         Step("BatchPlaceOrders", batch),
         Step("GetOrder", pb.GetOrderRequest(order_id=one), shows=(one,), hides=(one,)),
