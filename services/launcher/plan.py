@@ -89,7 +89,12 @@ ROOMS = (
         name="stream",
         web=True,
         uses_valkey=True,
-        peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"},
+        peers={
+            "market_data": "PERPMESH_MARKET_DATA_ADDRESS",
+            "execution": "PERPMESH_EXECUTION_ADDRESS",
+            "portfolio": "PERPMESH_PORTFOLIO_ADDRESS",
+        },
+        optional_peers=frozenset({"execution", "portfolio"}),
         scales=True,
         may_touch=("~connections:*", "&auth:ended"),
     ),

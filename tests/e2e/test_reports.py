@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from perpmesh.portfolio.v1.analytics_service_pb2_grpc import AnalyticsServiceStu
 from perpmesh.routing.v1 import routing_service_pb2
 from perpmesh.routing.v1.routing_service_pb2_grpc import RoutingServiceStub
 from perpmesh.type.v1 import cost_pb2, environment_pb2, order_type_pb2, refusal_pb2, side_pb2
+from websockets.asyncio.client import ClientConnection, connect
 
 from tests.e2e.test_trading import Trader, edge, mesh, new_trader, trader
 from tests.support.mesh import Mesh
@@ -273,6 +275,61 @@ async def test_every_denial_is_named_at_once(trader: Trader, street: Street) -> 
     )
     names = {refusal_pb2.RefusalReason.Name(one.reason) for one in seen.refusals}
     assert names == {"REFUSAL_REASON_POST_ONLY_CROSSED", "REFUSAL_REASON_INSUFFICIENT_MARGIN"}, seen
+
+
+async def test_the_socket_tells_its_caller_of_orders_fills_and_positions_and_nobody_else(
+    trader: Trader, street: Street, mesh: Mesh, edge: grpc.aio.Channel
+) -> None:
+    await street.shows(hyperliquid=ASKS, lighter=ASKS)
+    other = await new_trader(mesh, edge, ())
+    async with connect(f"ws://{mesh.edge}/v1/ws") as mine, connect(f"ws://{mesh.edge}/v1/ws") as theirs:
+        for socket, who in ((mine, trader), (theirs, other)):
+            await ask(socket, subscribe={"topics": ["orders"]})
+            assert (await heard(socket, "status"))["status"]["reason"] == "TOKEN_MISSING"
+            token = dict(who.metadata)["authorization"].removeprefix("Bearer ")
+            await ask(socket, authenticate={"access_token": token})
+            await heard(socket, "authenticated")
+            await ask(socket, subscribe={"topics": ["orders", "fills", "positions"]})
+            live = {(await heard(socket, "live"))["topic"] for _ in range(3)}
+            assert live == {"orders", "fills", "positions"}
+        order = await bought(trader, "0.5")
+        states, cursor = [], ""
+        while not states or states[-1] != "STATE_DONE":
+            frame = await heard(mine, "order")
+            if frame["order"]["order_id"] == order.order_id:
+                states.append(frame["order"]["state"])
+                cursor = cursor or frame["cursor"]
+        versions = len(states)
+        await ask(theirs, ping={})
+        await heard(theirs, "pong", never=("order", "fill", "position"))
+    async with connect(f"ws://{mesh.edge}/v1/ws") as again:
+        await ask(again, authenticate={"access_token": dict(trader.metadata)["authorization"].removeprefix("Bearer ")})
+        await ask(again, subscribe={"topics": ["orders"], "cursor": cursor})
+        resumed = [(await heard(again, "order"))["order"] for _ in range(versions - 1)]
+        assert [one["state"] for one in resumed if one["order_id"] == order.order_id] == states[1:], (
+            "none lost or twice"
+        )
+        await ask(again, subscribe={"topics": ["fills"]})
+        filled = D(0)
+        while filled < D("0.5"):
+            frame = await heard(again, "fill")
+            filled += D(frame["fill"]["size"]) if frame["fill"]["order_id"] == order.order_id else 0
+        await ask(again, subscribe={"topics": ["positions"]})
+        assert (await heard(again, "position"))["position"]["market"] == ETH
+
+
+async def ask(socket: ClientConnection, **frame: Any) -> None:
+    await socket.send(json.dumps(frame))
+
+
+async def heard(socket: ClientConnection, event: str, never: Sequence[str] = ()) -> dict[str, Any]:
+    """Read on until a frame carries `event`."""
+    async with asyncio.timeout(30):
+        while True:
+            frame: dict[str, Any] = json.loads(await socket.recv())
+            assert not set(never) & set(frame), frame
+            if event in frame:
+                return frame
 
 
 async def test_a_report_is_its_owners(trader: Trader, mesh: Mesh, edge: grpc.aio.Channel) -> None:

@@ -116,7 +116,7 @@ def test_no_tracked_file_names_a_registry() -> None:
 
 
 CALLS = {
-    "stream": {"market_data"},
+    "stream": {"market_data", "execution", "portfolio"},
     "routing": {"market_data", "portfolio"},
     "portfolio": {"market_data", "execution"},
     "execution": {"vault", "routing", "market_data"},
