@@ -86,6 +86,8 @@ def scalar(field: Any, chance: random.Random) -> Any:
         return chance.random() < 0.5
     if field.cpp_type == field.CPPTYPE_INT32:
         return chance.choice((0, 1, -1, 2**31 - 1, -(2**31)))
+    if field.cpp_type == field.CPPTYPE_UINT32:
+        return chance.choice((0, 1, 2**32 - 1))
     if field.cpp_type == field.CPPTYPE_INT64:
         return chance.choice((0, 1, -(2**63), 2**63 - 1))
     return chance.choice((0, 1, 2**64 - 1, chance.randrange(2**53)))
