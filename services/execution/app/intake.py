@@ -11,6 +11,7 @@ from uuid import UUID
 from services.domain.decimals import Price, Size, plain_text, rounding
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
+from services.execution.app.gate import Gate
 from services.execution.app.quoting import with_quoted
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
@@ -47,6 +48,7 @@ class Intake:
         clock: Clock,
         chance: Chance,
         wake: Wake,
+        gate: Gate,
         books: Books,
         standings: Standings,
     ) -> None:
@@ -59,6 +61,7 @@ class Intake:
         self._clock = clock
         self._chance = chance
         self._wake = wake
+        self._gate = gate
 
     async def place(self, user_id: UUID, wanted: NewOrder) -> Order:
         """Accept an order, make it durable, then have it sent."""
@@ -125,10 +128,11 @@ class Intake:
         )
 
     async def admitted(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
-        """Return the accounts that an order may trade from, or why there is none."""
-        return await self._chosen(user_id, wanted)
+        """Return the accounts that an order may trade from now, or why there is none."""
+        accounts = await self.chosen(user_id, wanted)
+        return accounts if isinstance(accounts, Refusal) else await self._gate.admit(user_id, wanted, accounts)
 
-    async def _chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
+    async def chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
         """Return at most one account a venue, of one environment, or why there is none."""
         every = await self._accounts.of_user(user_id)
         if wanted.account_ids:

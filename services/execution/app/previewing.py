@@ -31,8 +31,12 @@ class Previewer:
         """Return what would come of an order. Raises as PlaceOrder does."""
         empty = self._intake.draft(user_id, self._intake.new_id(), wanted)
         accounts = await self._intake.admitted(user_id, wanted)
+        barred: list[Refusal] = []
+        if isinstance(accounts, Refusal):  # halted, perhaps: what else is to be mended is said all the same
+            barred.append(accounts)
+            accounts = await self._intake.chosen(user_id, wanted)
         if isinstance(accounts, Refusal):
-            return Preview(order=empty, refusals=(accounts,), legs=(), max_size=None)
+            return Preview(order=empty, refusals=distinct([*barred, accounts]), legs=(), max_size=None)
         await self._books.ready(wanted.market)
         route: Route | None = None
         if wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL:
@@ -41,6 +45,7 @@ class Previewer:
         order = with_quoted(order, self._books, self._standings, self._clock.now())
         legs = tuple(self._leg(order, leg) for leg in order.legs)
         found = [
+            *barred,
             *(route.refusals if route is not None else ()),
             *((self._with_least(order, wanted),) if order.refusal is not None and route_allows(route) else ()),
             *(refusal for leg in legs for refusal in leg.refusals),

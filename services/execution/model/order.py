@@ -73,6 +73,20 @@ class NewOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replacement:
+    """The terms that an order is to get when its present leg has ended."""
+
+    request_id: UUID
+    leg_id: UUID
+    """The leg that is being canceled."""
+    new_leg_id: UUID
+    """The id of the leg that follows it: known before, so that a crash changes nothing."""
+    size: Decimal
+    """Of the whole, what is filled included."""
+    limit_price: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """An order as it stands."""
 
@@ -95,6 +109,8 @@ class Order:
     """Why it was denied before it had legs."""
     quoted: Quoted | None = None
     """What it is expected to cost; there while the order is taken in, and kept beside it afterwards."""
+    replacement: Replacement | None = None
+    """What it is to become, while its present leg is being canceled."""
     version: int = 1
     create_time: datetime
     update_time: datetime
@@ -113,8 +129,13 @@ class Order:
 
     @property
     def state(self) -> OrderState:
-        """Where it stands, by its legs alone."""
-        return state_of(self.legs, self.size)
+        """Where it stands, by its legs alone; one that another leg is to follow has not ended."""
+        state = state_of(self.legs, self.size)
+        return OrderState.RUNNING if state.is_final and self.replacement is not None else state
+
+    def is_replacing(self, leg: Leg) -> bool:
+        """Whether another leg is to follow this one."""
+        return self.replacement is not None and self.replacement.leg_id == leg.leg_id
 
     def answer_to(self, wanted: NewOrder) -> Order:
         """Return itself as the answer to a request with its request_id. Raises REQUEST_ID_REUSED for other content."""

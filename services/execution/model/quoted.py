@@ -1,6 +1,7 @@
 """What an order was expected to cost when it arrived: the quote's plan, or the books of that moment where none is.
 
-Stored with the order and never changed, so that what it came to is measured against what was known then.
+Stored with the order, and changed only when its owner gives it new terms, so that what it came to is measured against
+what was known when it was wished.
 """
 
 from __future__ import annotations
@@ -142,6 +143,23 @@ def costs_of(
 def interface_kind(venue: str) -> CostKind:
     """Return what a venue calls the fee that it pays on to an interface."""
     return CostKind.BUILDER_FEE if venue == HYPERLIQUID else CostKind.INTEGRATOR_FEE
+
+
+def replaced(quoted: Quoted, old: Leg, fresh: Leg, levels: Levels | None) -> Quoted:
+    """Return the quote of an order whose owner gave it new terms: of the old leg what it filled, of the next all."""
+    kept = tuple(replace(one, size=old.filled) if one.leg_id == old.leg_id else one for one in quoted.legs)
+    rates = next((one.rates for one in quoted.legs if one.leg_id == old.leg_id), Rates())
+    added = QuotedLeg(
+        venue=fresh.venue,
+        size=fresh.size,
+        rates=rates,
+        levels=None if levels is None else enough(levels, fresh.size),
+        limit=fresh.limit_price,
+        rest_at=fresh.limit_price,
+        rests=fresh.may_rest,
+        leg_id=fresh.leg_id,
+    )
+    return replace(quoted, legs=(*kept, added), size=sum((one.size for one in (*kept, added)), ZERO))
 
 
 def carried(quoted: Quoted, legs: Sequence[Leg]) -> Quoted:

@@ -132,7 +132,7 @@ def _parts(
     def at_quote(size: Decimal) -> Decimal:
         return sum(_quoted_costs(quoted, size, mid, side).values(), ZERO)
 
-    begun, sized, part = at_quote(quoted.size), at_quote(leg.size), at_quote(filled)
+    begun, sized, part = at_quote(quoted.size), at_quote(min(quoted.size, leg.size)), at_quote(filled)
     paid = cost(_taken(fills))
     moved, acted, cause = _moves(part, paid, seen, at)
     tier, digits = _fees(fills, rates)

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from perpmesh.execution.v1 import execution_service_pb2 as pb
 from perpmesh.execution.v1 import log_event_pb2, order_pb2
-from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceServicer
 
 from services.chassis import call
 from services.chassis.clock import Clock
@@ -25,6 +24,7 @@ from services.execution.ports import Bell, Lists, Log, Reports
 from services.execution.rpc import decode, encode
 from services.execution.rpc.caller import user as _user
 from services.execution.rpc.reporting import ReportingRpc
+from services.execution.rpc.steering import Steering, SteeringRpc
 
 PAGE_DEFAULT, PAGE_MAX = 50, 500
 HEARTBEAT_S: Final = 15.0
@@ -33,12 +33,13 @@ STREAMS_MAX: Final = 2_000
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
-class ExecutionRpc(ReportingRpc, ExecutionServiceServicer):
-    """Serves the contract, as far as its methods are defined here and in `reporting`."""
+class ExecutionRpc(ReportingRpc, SteeringRpc):
+    """Serves the contract, as far as its methods are defined here, in `reporting` and in `steering`."""
 
     def __init__(
         self,
         *,
+        steering: Steering,
         intake: Intake,
         closer: Closer,
         lists: Lists,
@@ -49,7 +50,8 @@ class ExecutionRpc(ReportingRpc, ExecutionServiceServicer):
         pager: Pager,
         clock: Clock,
     ) -> None:
-        super().__init__(reports, previewer)
+        ReportingRpc.__init__(self, reports, previewer)
+        SteeringRpc.__init__(self, steering)
         self._intake = intake
         self._closer = closer
         self._lists = lists

@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 
 from services.chassis.postgres import Connection, Database
+from services.domain.errors import DomainError, Reason
 from services.execution.model.leg import Leg, Trade, fill
 from services.execution.model.order import Order, with_leg
+from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
 from services.execution.store.reports import Reporter
-from services.execution.store.rows import LEG, LEG_CHANGES, ORDER, leg_row, marks, order_of, order_row
+from services.execution.store.rows import LEG, LEG_CHANGES, ORDER, leg_row, marks, order_of, order_row, replacement_json
 from services.venues.actions import Side
 
 _ORDER_COLUMNS: Final = ", ".join(ORDER)
@@ -129,7 +132,8 @@ class PostgresOrders:
                 return None
             order, leg = await self._apply(connection, order, work.leg.leg_id, change, now)
             wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and due_s < HOLD_S else due_s
-            due = None if leg.is_final and leg.is_settled else now + timedelta(seconds=wait_s)
+            ended = leg.is_final and leg.is_settled and not order.is_replacing(leg)
+            due = None if ended else now + timedelta(seconds=wait_s)
             await connection.execute(
                 "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1",
                 leg.leg_id,
@@ -205,10 +209,65 @@ class PostgresOrders:
                 "UPDATE legs SET cancel_wanted = true, due_time = $2 WHERE leg_id = ANY($1)", open_ids, now
             )
             legs = tuple(replace(leg, cancel_wanted=True) if leg.leg_id in open_ids else leg for leg in order.legs)
-            order = replace(order, legs=legs, cancel_time=now, version=order.version + 1, update_time=now)
+            order = replace(
+                order, legs=legs, cancel_time=now, version=order.version + 1, update_time=now, replacement=None
+            )
+            await self._keep_order(connection, _finished(order, now))
+        self._wake()
+        return order
+
+    async def replace(self, order: Order, asked: ReplaceAsked, decide: Callable[[Order], Order]) -> Order:
+        """Have the live leg of an order canceled, and the order get new terms when it has ended."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            order = await _locked(connection, order.order_id)
+            known = await connection.fetchval(
+                "SELECT digest FROM replacements WHERE order_id = $1 AND request_id = $2",
+                order.order_id,
+                asked.request_id,
+            )
+            if known is not None:
+                if known != asked.digest:
+                    raise DomainError(
+                        Reason.REQUEST_ID_REUSED,
+                        f"request_id {asked.request_id} was used for other terms: choose a new UUID for each wish.",
+                        metadata={"field": "request_id", "order_id": str(order.order_id)},
+                    )
+                return order
+            after = decide(order)
+            await connection.execute(
+                "INSERT INTO replacements (order_id, request_id, digest, create_time) VALUES ($1, $2, $3, $4)",
+                order.order_id, asked.request_id, asked.digest, now,
+            )  # fmt: skip
+            if after is order or after.replacement is None:
+                return order
+            old = after.replacement.leg_id
+            await connection.execute("UPDATE legs SET cancel_wanted = true, due_time = $2 WHERE leg_id = $1", old, now)
+            legs = tuple(replace(leg, cancel_wanted=True) if leg.leg_id == old else leg for leg in after.legs)
+            order = replace(after, legs=legs, version=order.version + 1, update_time=now)
             await self._keep_order(connection, order)
         self._wake()
         return order
+
+    async def succeed(self, work: Work, consumed: Decimal) -> None:
+        """Have a leg that has ended followed by the next one, unless its holder was fenced off or nothing follows."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            order = await _locked(connection, work.order.order_id)
+            fence = await connection.fetchval("SELECT fence FROM legs WHERE leg_id = $1", work.leg.leg_id)
+            if fence != work.fence:
+                return
+            if order.is_replacing(work.leg):
+                order, fresh = succeed(order, consumed, now)
+                if fresh is not None:
+                    await connection.execute(_ADD_LEG, *leg_row(fresh, order), now)
+                    await self._reporter.replaced(connection, order, work.leg.leg_id, fresh)
+                order = replace(order, version=order.version + 1, update_time=now)
+                await self._keep_order(connection, _finished(order, now))
+            await connection.execute(
+                "UPDATE legs SET due_time = NULL, lease_time = NULL WHERE leg_id = $1", work.leg.leg_id
+            )
+        self._wake()
 
     async def last_fill_ms(self, account_id: UUID) -> int:
         """Return when the last counted trade of an account happened; 0 where there is none."""
@@ -231,11 +290,8 @@ class PostgresOrders:
         await connection.execute(_CHANGE_LEG, leg_id, *leg_row(leg, order, LEG_CHANGES))
         if leg.submit_time is not None and leg.submit_time != before.submit_time:
             await self._reporter.sent(connection, leg)
-        was_final, was_filled = order.state.is_final, order.filled
         order = with_leg(order, leg, now)
         await self._keep_order(connection, order)
-        if order.state.is_final and (not was_final or order.filled != was_filled):
-            await self._reporter.end(connection, order)  # again where a fill is told after the end
         return order, leg
 
     async def _adopted(self, connection: Connection, order: Order, leg: Leg, now: datetime) -> Leg:
@@ -247,19 +303,29 @@ class PostgresOrders:
 
     async def _keep_order(self, connection: Connection, order: Order) -> None:
         await connection.execute(
-            "UPDATE orders SET state = $2, version = $3, update_time = $4, cancel_time = $5, finish_time = $6 "
-            "WHERE order_id = $1",
+            "UPDATE orders SET state = $2, version = $3, update_time = $4, cancel_time = $5, finish_time = $6, "
+            "size = $7, limit_price = $8, replacement = $9 WHERE order_id = $1",
             order.order_id,
             order.state.value,
             order.version,
             order.update_time,
             order.cancel_time,
             order.finish_time,
+            order.size,
+            order.limit_price,
+            replacement_json(order.replacement),
         )
         await self._say(connection, order.user_id, "order", self._scribe.order(order))
+        if order.state.is_final:
+            await self._reporter.end(connection, order)
 
     async def _say(self, connection: Connection, user_id: UUID, kind: str, event: bytes) -> None:
         await connection.execute("INSERT INTO outbox (user_id, kind, event) VALUES ($1, $2, $3)", user_id, kind, event)
+
+
+def _finished(order: Order, now: datetime) -> Order:
+    """Return an order with the time of its end, where it has just ended."""
+    return replace(order, finish_time=now) if order.state.is_final and order.finish_time is None else order
 
 
 async def _order(connection: Connection, where: str, *arguments: object) -> Order | None:

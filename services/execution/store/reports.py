@@ -14,7 +14,7 @@ from services.chassis.telemetry import log
 from services.domain.decimals import plain_text
 from services.execution.model.leg import Leg
 from services.execution.model.order import Order
-from services.execution.model.quoted import Levels, Quoted, QuotedLeg, Rates, enough
+from services.execution.model.quoted import Levels, Quoted, QuotedLeg, Rates, enough, replaced
 from services.execution.model.report import report
 from services.execution.model.reported import Filled, Report, Seen
 from services.execution.ports import Books, Clock, Scribe
@@ -24,8 +24,8 @@ _KEEP_SENT: Final = """
     INSERT INTO leg_books (leg_id, levels) VALUES ($1, $2)
     ON CONFLICT (leg_id) DO UPDATE SET levels = excluded.levels"""
 _KEEP_REPORT: Final = """
-    INSERT INTO reports (order_id, event) VALUES ($1, $2)
-    ON CONFLICT (order_id) DO UPDATE SET event = excluded.event"""
+    INSERT INTO reports (order_id, filled, event) VALUES ($1, $2, $3)
+    ON CONFLICT (order_id) DO UPDATE SET filled = excluded.filled, event = excluded.event"""
 _FILLS: Final = "SELECT leg_id, price, size, liquidity, fee, interface_fee, receive_time FROM fills WHERE order_id = $1"
 _SENT: Final = "SELECT leg_id, levels FROM leg_books WHERE leg_id = ANY($1)"
 _SAY: Final = "INSERT INTO outbox (user_id, kind, event) VALUES ($1, 'report', $2)"
@@ -51,15 +51,30 @@ class Reporter:
         await connection.execute(_KEEP_SENT, leg.leg_id, json.dumps(kept))
 
     async def end(self, connection: Connection, order: Order) -> None:
-        """Write the report of an order that has ended, and say it."""
+        """Write the report of an order that has ended, and say it, unless that was done for all that is filled."""
+        reported = await connection.fetchval("SELECT filled FROM reports WHERE order_id = $1", order.order_id)
+        if reported is not None and reported == order.filled:
+            return
         try:
             event = self._scribe.report(await self.make(connection, order))
         except (ArithmeticError, AssertionError, LookupError, ValueError) as error:
             # A fault of the report's own must not keep what happened to an order from being written.
             log.error("report.failed", order_id=str(order.order_id), error=error)
             return
-        await connection.execute(_KEEP_REPORT, order.order_id, event)
+        await connection.execute(_KEEP_REPORT, order.order_id, order.filled, event)
         await connection.execute(_SAY, order.user_id, event)
+
+    async def replaced(self, connection: Connection, order: Order, old_id: UUID, fresh: Leg) -> None:
+        """Expect of an order whose owner gave it new terms what its next leg would do now."""
+        kept = await connection.fetchval("SELECT quoted FROM order_quotes WHERE order_id = $1", order.order_id)
+        if kept is None:
+            return
+        old = next(leg for leg in order.legs if leg.leg_id == old_id)
+        levels = self._books.now(fresh.market, fresh.venue, fresh.side)
+        quoted = replaced(quoted_of(kept), old, fresh, levels)
+        await connection.execute(
+            "UPDATE order_quotes SET quoted = $2 WHERE order_id = $1", order.order_id, quoted_json(quoted)
+        )
 
     async def make(self, connection: Connection, order: Order) -> Report:
         """Return what an order came to so far."""

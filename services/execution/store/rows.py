@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.execution.model.leg import Evidence, Leg, LegState
-from services.execution.model.order import Order
+from services.execution.model.order import Order, Replacement
 from services.venues.actions import OrderType, Side, TimeInForce
 
 ORDER: Final = (
     "order_id", "user_id", "request_id", "digest", "market", "side", "size", "type", "limit_price", "time_in_force",
     "reduce_only", "client_order_id", "quote_id", "max_slippage_bps", "refusal", "state", "version", "create_time",
-    "update_time", "cancel_time", "finish_time",
+    "update_time", "cancel_time", "finish_time", "replacement",
 )  # fmt: skip
 LEG: Final = (
     "leg_id", "order_id", "number", "venue", "account_id", "market", "venue_market_id", "side", "size", "limit_price",
@@ -42,6 +44,7 @@ def order_row(order: Order) -> list[object]:
         "time_in_force": order.time_in_force.value,
         "refusal": refusal_json(order.refusal),
         "state": order.state.value,
+        "replacement": replacement_json(order.replacement),
     }
     return [values[name] for name in ORDER]
 
@@ -69,6 +72,7 @@ def order_of(row: Any, legs: Sequence[Any]) -> Order:
         "type": OrderType(row["type"]),
         "time_in_force": TimeInForce(row["time_in_force"]),
         "refusal": refusal_of(row["refusal"]),
+        "replacement": replacement_of(row["replacement"]),
     }
     return Order(**values, legs=tuple(leg_of(one) for one in legs))
 
@@ -86,6 +90,25 @@ def leg_of(row: Any) -> Leg:
         "nonce": int(row["nonce"]),
     }
     return Leg(**values)
+
+
+def replacement_json(replacement: Replacement | None) -> str | None:
+    """Return the terms that an order is to get as JSON."""
+    return None if replacement is None else json.dumps({k: str(v) for k, v in asdict(replacement).items()})
+
+
+def replacement_of(text: str | None) -> Replacement | None:
+    """Return the terms that an order is to get."""
+    if text is None:
+        return None
+    values = json.loads(text)
+    return Replacement(
+        request_id=UUID(values["request_id"]),
+        leg_id=UUID(values["leg_id"]),
+        new_leg_id=UUID(values["new_leg_id"]),
+        size=Decimal(values["size"]),
+        limit_price=Decimal(values["limit_price"]),
+    )
 
 
 def refusal_json(refusal: Refusal | None) -> str | None:

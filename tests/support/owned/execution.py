@@ -18,7 +18,7 @@ NOT_SERVED = "of the contract and not served yet: 501 with CALL_NOT_SERVED"
 LEFT_OUT = dict.fromkeys(
     (
         "ArmCancelAll", "GetUsage", "GetVenueBudget", "PauseOrder",
-        "PlaceHedgedOrder", "PrepareOrder", "ReplaceOrder", "ResumeOrder", "SetLeverage", "SubmitOrder",
+        "PlaceHedgedOrder", "PrepareOrder", "ResumeOrder", "SubmitOrder",
     ),
     NOT_SERVED,
 )  # fmt: skip
@@ -53,6 +53,9 @@ async def own(owner: Owner) -> list[Step]:
         account_ids=[mine.account_id],
     )
     one = order.order_id
+    other = (await stub.PlaceOrder(rests, metadata=owner.metadata)).order.order_id
+    new_terms = pb.ReplaceOrderRequest(order_id=other, request_id=owner.new_id(), limit_price="49000")
+    rests.request_id = owner.new_id()
     batch = pb.BatchPlaceOrdersRequest(requests=[rests])
     return [
         Step("PreviewOrder", pb.PreviewOrderRequest(order=rests), shows=(mine.account_id,), hides=(mine.account_id,)),
@@ -66,6 +69,13 @@ async def own(owner: Owner) -> list[Step]:
         Step("WatchFills", pb.WatchFillsRequest(replay_count=5), shows=(one,)),
         Step("CancelOrder", pb.CancelOrderRequest(order_id=one), shows=(one,), hides=(one,)),
         Step("BatchCancelOrders", pb.BatchCancelOrdersRequest(order_ids=[one]), shows=(one,), hides=(one,)),
+        Step("ReplaceOrder", new_terms, shows=(other,), hides=(other,)),
+        Step(
+            "SetLeverage",
+            pb.SetLeverageRequest(account_id=mine.account_id, market=vault.MARKET, leverage=5),
+            shows=(mine.account_id,),
+            hides=(mine.account_id,),
+        ),
         Step("ClosePosition", pb.ClosePositionRequest(request_id=owner.new_id(), market=vault.MARKET)),
         Step("CancelAllOrders", pb.CancelAllOrdersRequest()),
     ]

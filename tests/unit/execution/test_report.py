@@ -15,7 +15,7 @@ from services.execution.model.charged import UNIT, charged_rate
 from services.execution.model.leg import Leg, LegState
 from services.execution.model.order import Order
 from services.execution.model.phases import PhaseKind
-from services.execution.model.quoted import Levels, Quoted, QuotedLeg, Rates, enough
+from services.execution.model.quoted import Levels, Quoted, QuotedLeg, Rates, enough, replaced
 from services.execution.model.report import report
 from services.execution.model.reported import Cause, Filled, Report, Seen
 from services.venues.actions import OrderType, Side, TimeInForce
@@ -168,6 +168,21 @@ def test_a_leg_beyond_the_plan_is_policy_and_a_planned_leg_that_was_never_made_i
     cost = D("1.5") + D("0.090675")
     assert found == {(Cause.PARTIAL_FILL, "hyperliquid"): -cost, (Cause.POLICY, "hyperliquid"): cost}
     assert made.difference == 0
+
+
+def test_new_terms_of_the_owner_are_measured_from_when_they_hold() -> None:
+    old = leg(
+        1, limit_price=D("99"), time_in_force=TimeInForce.GOOD_TILL_CANCELED, state=LegState.CANCELED, size=D(3),
+        filled=D(1), notional=D(99),
+    )  # fmt: skip
+    fresh = replace(old, leg_id=UUID(int=2), number=2, size=D(2), limit_price=D("99.5"), filled=D(2), notional=D(199))
+    quote = replaced(quoted(wanted(old)), old, fresh, ASKS)
+    assert quote.size == 3
+    fills = {
+        old.leg_id: taken(((D("99"), D(1)),), D(1), RATES.maker, maker=True),
+        fresh.leg_id: taken(((D("99.5"), D(2)),), D(2), RATES.maker, maker=True),
+    }
+    assert causes(report(order(old, fresh), quote, fills, {}, NOW)) == {Cause.UNEXPLAINED: 0}
 
 
 def test_steps_are_timed_by_our_own_clock() -> None:

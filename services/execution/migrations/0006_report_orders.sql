@@ -1,4 +1,4 @@
--- What an order was expected to cost when it arrived, never changed.
+-- What an order was expected to cost when it arrived, or when its owner gave it new terms.
 CREATE TABLE order_quotes (
     order_id uuid PRIMARY KEY REFERENCES orders,
     quoted jsonb NOT NULL
@@ -8,9 +8,10 @@ CREATE TABLE leg_books (
     leg_id uuid PRIMARY KEY REFERENCES legs,
     levels jsonb
 );
--- What an order came to, as the log was told when it ended.
+-- What an order came to, as the log was told when it ended: once for each sum of its fills.
 CREATE TABLE reports (
     order_id uuid PRIMARY KEY REFERENCES orders,
+    filled numeric NOT NULL,
     event bytea NOT NULL
 );
 ALTER TABLE outbox DROP CONSTRAINT outbox_kind_check;
