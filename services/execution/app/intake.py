@@ -158,7 +158,8 @@ class Intake:
         able = [one for one in chosen if one.can_trade]
         if able:
             return able
-        why = chosen[0].why_not if chosen else "There is no account at a venue that is allowed."
+        where = wanted.venue or "a venue that the order may go to"
+        why = chosen[0].why_not if chosen else f"You have no account at {where}."
         return mesh_says_no(RefusalReason.NO_ACCOUNT, why, "Add an account and set up a key.", field="account_ids")
 
     async def planned(

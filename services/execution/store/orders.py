@@ -60,7 +60,7 @@ _ADD_FILL: Final = """
 
 
 HOLD_S: Final = 30.0
-"""A look this far ahead keeps the lease: the worker goes on with the leg."""
+"""A look exactly this far ahead keeps the lease: the worker goes on with the leg. Any other time gives it back."""
 
 
 class PostgresOrders:
@@ -131,14 +131,15 @@ class PostgresOrders:
             if fence != work.fence:
                 return None
             order, leg = await self._apply(connection, order, work.leg.leg_id, change, now)
-            wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and due_s < HOLD_S else due_s
+            is_held = due_s == HOLD_S  # the worker goes on; a longer wait is a leg at rest, which anyone may take up
+            wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and not is_held else due_s
             ended = leg.is_final and leg.is_settled and not order.is_replacing(leg)
             due = None if ended else now + timedelta(seconds=wait_s)
             await connection.execute(
                 "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1",
                 leg.leg_id,
                 due,
-                due if due_s >= HOLD_S else None,
+                due if is_held else None,
             )
         self._wake()
         return Work(order=order, leg=leg, fence=work.fence)
