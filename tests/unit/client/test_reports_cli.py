@@ -13,10 +13,8 @@ from rich.table import Table
 
 
 def shown(table: Table) -> str:
-    console = Console(width=160, record=True, file=None, quiet=True)
-    console.print(table)
+    console = Console(width=160)
     with console.capture() as capture:
-        console.quiet = False
         console.print(table)
     return capture.get()
 

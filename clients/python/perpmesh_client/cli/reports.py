@@ -72,10 +72,9 @@ async def preview(mine: Orders, arguments: Arguments, output: Output) -> None:
 def report_lines(found: report_pb2.ExecutionReport) -> Iterator[str]:
     """Yield a report's head."""
     yield found.explanation if found.complete else f"So far: {found.explanation}"
-    yield (
-        f"arrival mid {found.arrival_mid_price or '-'}, quoted {found.quoted_size} at {found.quoted_price or '-'}, "
-        + (f"filled {found.filled_size} at {found.achieved_price or '-'} in {found.fill_count} fills")
-    )
+    quoted = f"quoted {found.quoted_size} at {found.quoted_price or '-'}"
+    filled = f"filled {found.filled_size} at {found.achieved_price or '-'} in {found.fill_count} fills"
+    yield f"arrival mid {found.arrival_mid_price or '-'}, {quoted}, {filled}"
 
 
 def lines_table(found: report_pb2.ExecutionReport) -> Table:
