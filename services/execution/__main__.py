@@ -136,7 +136,7 @@ async def _serve(
         closer=Closer(intake=intake, orders=orders, accounts=keys, venues=venues),
         lists=PostgresLists(database),
         reports=PostgresReports(database, reporter, scribe, orders.get),
-        previewer=Previewer(intake=intake, planner=planner, books=books, standings=seen, clock=clock),
+        previewer=Previewer(intake=intake, planner=planner, signer=keys, books=books, standings=seen, clock=clock),
         log=reader,
         bell=relay,
         pager=pager,

@@ -105,6 +105,10 @@ class Signer(Protocol):
         """Return the bytes of an action; the same ones again for the same leg and number."""
         ...
 
+    async def review(self, account_id: UUID, action: Action) -> Refusal | None:
+        """Say why an action would not be signed now; None where it would be."""
+        ...
+
     async def settle(self, work: Work, number: int, fate: Fate) -> None:
         """Say what became of an action. Raises OUTCOME_CONTRADICTED, RESOURCE_UNKNOWN, FENCED."""
         ...

@@ -24,6 +24,7 @@ from perpmesh.portfolio.v1.analytics_service_pb2_grpc import AnalyticsServiceStu
 from perpmesh.routing.v1 import routing_service_pb2
 from perpmesh.routing.v1.routing_service_pb2_grpc import RoutingServiceStub
 from perpmesh.type.v1 import cost_pb2, environment_pb2, order_type_pb2, refusal_pb2, side_pb2
+from perpmesh.vault.v1 import account_pb2, vault_service_pb2
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.e2e.test_trading import Trader, edge, mesh, new_trader, trader
@@ -293,7 +294,8 @@ async def test_the_socket_tells_its_caller_of_orders_fills_and_positions_and_nob
             live = {(await heard(socket, "live"))["topic"] for _ in range(3)}
             assert live == {"orders", "fills", "positions"}
         order = await bought(trader, "0.5")
-        states, cursor = [], ""
+        states: list[str] = []
+        cursor = ""
         while not states or states[-1] != "STATE_DONE":
             frame = await heard(mine, "order")
             if frame["order"]["order_id"] == order.order_id:
@@ -316,6 +318,25 @@ async def test_the_socket_tells_its_caller_of_orders_fills_and_positions_and_nob
             filled += D(frame["fill"]["size"]) if frame["fill"]["order_id"] == order.order_id else 0
         await ask(again, subscribe={"topics": ["positions"]})
         assert (await heard(again, "position"))["position"]["market"] == ETH
+
+
+async def test_what_the_vault_would_not_sign_is_named_and_nothing_is_counted(trader: Trader, street: Street) -> None:
+    await street.shows(hyperliquid=FAR, lighter=ASKS)
+    owner = trader.owners["lighter"]
+
+    async def limited(**limits: Any) -> None:
+        request = vault_service_pb2.SetTradingLimitsRequest(
+            account_id=owner.account_id, limits=account_pb2.TradingLimits(**limits)
+        )
+        await owner.vault.SetTradingLimits(request, metadata=trader.metadata)
+
+    await limited(max_order_notional="100")
+    seen = await preview(trader, size="1", venue="lighter")
+    names = [refusal_pb2.RefusalReason.Name(one.reason) for one in seen.refusals]
+    assert names == ["REFUSAL_REASON_TRADING_LIMIT"], seen
+    await limited(max_order_notional="10000", max_orders_per_minute=1_000)
+    assert [(await preview(trader, size="1", venue="lighter")).passes for _ in range(3)] == [True] * 3
+    await limited()
 
 
 async def ask(socket: ClientConnection, **frame: Any) -> None:

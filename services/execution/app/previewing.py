@@ -10,18 +10,22 @@ from services.domain.decimals import plain_text
 from services.domain.refusal import Refusal
 from services.execution.app.intake import Intake
 from services.execution.app.quoting import with_quoted
+from services.execution.app.worker import place_of
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order
 from services.execution.model.preview import Preview, PreviewLeg, distinct, preview_leg, standing_of
-from services.execution.ports import Books, Clock, Planner, Route, Standings
+from services.execution.ports import Books, Clock, Planner, Route, Signer, Standings
 from services.venues.actions import TimeInForce
 
 
 class Previewer:
     """Answers what PlaceOrder would do."""
 
-    def __init__(self, *, intake: Intake, planner: Planner, books: Books, standings: Standings, clock: Clock) -> None:
+    def __init__(
+        self, *, intake: Intake, planner: Planner, signer: Signer, books: Books, standings: Standings, clock: Clock
+    ) -> None:
         self._intake = intake
+        self._signer = signer
         self._planner = planner
         self._books = books
         self._standings = standings
@@ -43,7 +47,7 @@ class Previewer:
             route = await self._planner.plan(wanted, accounts, empty.order_id, preview=True)
         order = await self._intake.planned(empty, wanted, accounts, route)
         order = with_quoted(order, self._books, self._standings, self._clock.now())
-        legs = tuple(self._leg(order, leg) for leg in order.legs)
+        legs = tuple([await self._leg(order, leg) for leg in order.legs])
         found = [
             *barred,
             *(route.refusals if route is not None else ()),
@@ -52,12 +56,18 @@ class Previewer:
         ]
         return Preview(order=order, refusals=distinct(found), legs=legs, max_size=_most(route, legs))
 
-    def _leg(self, order: Order, leg: Leg) -> PreviewLeg:
+    async def _leg(self, order: Order, leg: Leg) -> PreviewLeg:
         assert order.quoted is not None, "an order with legs was quoted"
         quoted = next(one for one in order.quoted.legs if one.leg_id == leg.leg_id)
         listing = self._books.listing(leg.market, leg.venue)
         standing = standing_of(self._standings.state(leg.account_id), leg.market, listing)
-        return preview_leg(leg, quoted, order.quoted.arrival_mid_price, standing, listing)
+        seen = preview_leg(leg, quoted, order.quoted.arrival_mid_price, standing, listing)
+        unsigned = await self._signer.review(leg.account_id, place_of(leg))
+        if unsigned is None:
+            return seen
+        field = unsigned.field.removeprefix("action.place.orders[0].")
+        named = replace(unsigned, field=field, venue=unsigned.venue or leg.venue)
+        return replace(seen, refusals=(*seen.refusals, named))
 
     def _with_least(self, order: Order, wanted: NewOrder) -> Refusal:
         """Return why it is denied before it has legs; a size that is too small with the smallest that would pass."""
