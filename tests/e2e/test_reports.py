@@ -60,6 +60,7 @@ class Street:
             {"do": "set_book", "venue": venue, "market": "ETH", "bids": BIDS, "asks": levels}
             for venue, levels in asks.items()
         ]
+        steps += [{"do": "set_figures", "venue": venue, "market": "ETH", "mark": "2000"} for venue in asks]
         await self.call("source", {"kind": "script", "steps": steps})
 
     async def shows(self, **asks: Levels) -> None:

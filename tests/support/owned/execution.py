@@ -58,7 +58,7 @@ async def own(owner: Owner) -> list[Step]:
     rests.request_id = owner.new_id()
     batch = pb.BatchPlaceOrdersRequest(requests=[rests])
     return [
-        Step("PreviewOrder", pb.PreviewOrderRequest(order=rests), shows=(mine.account_id,), hides=(mine.account_id,)),
+        Step("PreviewOrder", pb.PreviewOrderRequest(order=rests), hides=(mine.account_id,)),
         Step("PlaceOrder", request, shows=(one,), hides=(mine.account_id,)),
         Step("BatchPlaceOrders", batch),
         Step("GetOrder", pb.GetOrderRequest(order_id=one), shows=(one,), hides=(one,)),
