@@ -166,7 +166,7 @@ class Intake:
         self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount], route: Route | None = None
     ) -> Order:
         """Return an order with its legs, or denied; `route` is the plan to follow where one was made already."""
-        if wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL:
+        if needs_route(wanted, accounts):
             route = route or await self._planner.plan(wanted, accounts, order.order_id)
             if route.refusal is not None:
                 return denied(order, route.refusal)
@@ -174,16 +174,7 @@ class Intake:
             price = self._price(wanted, route)
             parts = [(by_venue[leg.venue], leg.size, price) for leg in route.legs if leg.venue in by_venue]
             order = replace(order, size=route.size, quote_id=route.quote_id, quoted=route.quoted)
-        elif len(accounts) > 1:
-            at = " and ".join(sorted(one.venue for one in accounts))
-            refusal = mesh_says_no(
-                RefusalReason.NOT_SUPPORTED,
-                f"An order that rests is placed at one venue, and it could go to {at}.",
-                "Name one of them in venue.",
-                field="venue",
-            )
-            return denied(order, refusal)
-        else:
+        else:  # one venue is all there is: it waits there whether or not routing can be asked
             assert wanted.limit_price is not None, "the contract demands it of orders that rest"
             parts = [(accounts[0], wanted.size, wanted.limit_price)]
         try:
@@ -247,6 +238,11 @@ class Intake:
             create_time=order.create_time,
             update_time=order.create_time,
         )
+
+
+def needs_route(wanted: NewOrder, accounts: Sequence[TradingAccount]) -> bool:
+    """Whether routing is asked where an order goes: what takes, and what waits where several venues are allowed."""
+    return wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL or len(accounts) > 1
 
 
 def worst_price(near: Decimal, wanted: NewOrder) -> Decimal:

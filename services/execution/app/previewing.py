@@ -8,14 +8,13 @@ from uuid import UUID
 
 from services.domain.decimals import plain_text
 from services.domain.refusal import Refusal
-from services.execution.app.intake import Intake
+from services.execution.app.intake import Intake, needs_route
 from services.execution.app.quoting import with_quoted
 from services.execution.app.worker import place_of
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order
 from services.execution.model.preview import Preview, PreviewLeg, distinct, preview_leg, standing_of
 from services.execution.ports import Books, Clock, Planner, Route, Signer, Standings
-from services.venues.actions import TimeInForce
 
 
 class Previewer:
@@ -43,7 +42,7 @@ class Previewer:
             return Preview(order=empty, refusals=distinct([*barred, accounts]), legs=(), max_size=None)
         await self._books.ready(wanted.market)
         route: Route | None = None
-        if wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL:
+        if needs_route(wanted, accounts):
             route = await self._planner.plan(wanted, accounts, empty.order_id, preview=True)
         order = await self._intake.planned(empty, wanted, accounts, route)
         order = with_quoted(order, self._books, self._standings, self._clock.now())

@@ -19,6 +19,7 @@ from services.execution.model.order import NewOrder, mesh_says_no
 from services.execution.model.quoted import CostKind, Quoted, QuotedLeg, Rates, enough
 from services.execution.peers.vault import refusal_value
 from services.execution.ports import PlannedLeg, Route, TradingAccount
+from services.venues.actions import TimeInForce
 
 PLAN_TIMEOUT_S: Final = 5.0
 
@@ -40,7 +41,7 @@ class RoutingPeer:
             size_unit=size_unit_pb2.SIZE_UNIT_USD if wanted.size_in_usd else size_unit_pb2.SIZE_UNIT_BASE,
             venues=sorted({one.venue for one in accounts}),
             reduce_only=wanted.reduce_only,
-            time_in_force=time_in_force_pb2.TIME_IN_FORCE_IMMEDIATE_OR_CANCEL,
+            time_in_force=time_in_force_pb2.TimeInForce.Value(f"TIME_IN_FORCE_{wanted.time_in_force.value}"),
             include_inputs=True,
         )
         if wanted.limit_price is not None:
@@ -57,7 +58,7 @@ class RoutingPeer:
         if wanted.quote_id is not None:
             request.quote_id = str(wanted.quote_id)
         answer = await self._stub.PlanRoute(request, timeout=PLAN_TIMEOUT_S)
-        quote = answer.quote
+        quote, rests = answer.quote, wanted.time_in_force is not TimeInForce.IMMEDIATE_OR_CANCEL
         refusals: list[Refusal] = []
         if answer.quote_replaced:
             stale = mesh_says_no(
@@ -77,7 +78,7 @@ class RoutingPeer:
             size=Decimal(quote.size),
             arrival_mid_price=Decimal(quote.arrival_mid_price),
             refusal=refusal,
-            quoted=_quoted(quote) if refusal is None else None,
+            quoted=_quoted(quote, rests=rests) if refusal is None else None,
             refusals=tuple(refusals),
             max_size=sum((_most(one) for one in quote.inputs.venues), Decimal(0)),
         )
@@ -89,14 +90,14 @@ def _most(given: quote_inputs_pb2.QuoteInputs.VenueInputs) -> Decimal:
     return most if most >= Decimal(given.min_size) else Decimal(0)
 
 
-def _quoted(quote: quote_pb2.Quote) -> Quoted:
+def _quoted(quote: quote_pb2.Quote, *, rests: bool) -> Quoted:
     """Return what a plan is expected to cost."""
     inputs = {one.venue: one for one in quote.inputs.venues}
     return Quoted(
         quote_id=UUID(quote.quote_id),
         arrival_mid_price=Decimal(quote.arrival_mid_price),
         size=Decimal(quote.size),
-        legs=tuple(_quoted_leg(leg, inputs[leg.venue]) for leg in quote.legs),
+        legs=tuple(_quoted_leg(leg, inputs[leg.venue], quote.inputs.limit_price, rests=rests) for leg in quote.legs),
         single_venue_costs=tuple(
             (one.venue, _cost(one.legs))
             for one in quote.alternatives
@@ -105,7 +106,9 @@ def _quoted(quote: quote_pb2.Quote) -> Quoted:
     )
 
 
-def _quoted_leg(leg: quote_pb2.QuoteLeg, given: quote_inputs_pb2.QuoteInputs.VenueInputs) -> QuotedLeg:
+def _quoted_leg(
+    leg: quote_pb2.QuoteLeg, given: quote_inputs_pb2.QuoteInputs.VenueInputs, limit_price: str, *, rests: bool
+) -> QuotedLeg:
     size = Decimal(leg.size)
     return QuotedLeg(
         venue=leg.venue,
@@ -117,7 +120,9 @@ def _quoted_leg(leg: quote_pb2.QuoteLeg, given: quote_inputs_pb2.QuoteInputs.Ven
             priority=Decimal(given.priority_fee_rate),
         ),
         levels=enough(((Decimal(one.price), Decimal(one.size)) for one in given.levels), size),
-        rest_at=Decimal(leg.worst_price),
+        # What waits for its price counts at its limit, as a maker; the levels given are those that the limit reaches.
+        rest_at=Decimal(limit_price) if rests else Decimal(leg.worst_price),
+        rests=rests,
     )
 
 
