@@ -127,10 +127,14 @@ class Intake:
             update_time=now,
         )
 
-    async def admitted(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
-        """Return the accounts that an order may trade from now, or why there is none."""
+    async def admitted(
+        self, user_id: UUID, wanted: NewOrder, *, counts: bool = True
+    ) -> Sequence[TradingAccount] | Refusal:
+        """Return the accounts that an order may trade from now, or why there is none; a look counts nothing."""
         accounts = await self.chosen(user_id, wanted)
-        return accounts if isinstance(accounts, Refusal) else await self._gate.admit(user_id, wanted, accounts)
+        if isinstance(accounts, Refusal):
+            return accounts
+        return await self._gate.admit(user_id, wanted, accounts, counts=counts)
 
     async def chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
         """Return at most one account a venue, of one environment, or why there is none."""

@@ -33,7 +33,7 @@ class Previewer:
     async def preview(self, user_id: UUID, wanted: NewOrder) -> Preview:
         """Return what would come of an order. Raises as PlaceOrder does."""
         empty = self._intake.draft(user_id, self._intake.new_id(), wanted)
-        accounts = await self._intake.admitted(user_id, wanted)
+        accounts = await self._intake.admitted(user_id, wanted, counts=False)
         barred: list[Refusal] = []
         if isinstance(accounts, Refusal):  # halted, perhaps: what else is to be mended is said all the same
             barred.append(accounts)
