@@ -65,7 +65,8 @@ class Gate:
     ) -> Sequence[TradingAccount] | Refusal:
         """Return the accounts that an order may be routed to, or why there is none. What only reduces passes.
 
-        A look at an order (`counts` is false) takes nothing of the user's rate. Raises LIMIT_REACHED for orders that come too fast, REQUEST_ID_REUSED for a client_order_id that is in use.
+        A look at an order (`counts` is false) takes nothing of the user's rate. Raises LIMIT_REACHED for orders that
+        come too fast, REQUEST_ID_REUSED for a client_order_id that is in use.
         """
         if counts:
             self._count(user_id)

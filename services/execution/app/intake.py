@@ -15,19 +15,8 @@ from services.execution.app.gate import Gate
 from services.execution.app.quoting import with_quoted
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
-from services.execution.ports import (
-    Accounts,
-    Books,
-    Chance,
-    Clock,
-    Orders,
-    Planner,
-    Route,
-    Standings,
-    TradingAccount,
-    Venues,
-    Wake,
-)
+from services.execution.ports import Accounts, Chance, Clock, Orders, Planner, Route, TradingAccount, Venues, Wake
+from services.execution.ports.looking import Books, Standings
 from services.venues.actions import ActionError, OrderTerms, OrderType, TimeInForce
 
 SLIPPAGE_BPS_DEFAULT: Final = 100

@@ -14,7 +14,8 @@ from services.execution.app.worker import place_of
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order
 from services.execution.model.preview import Preview, PreviewLeg, distinct, preview_leg, standing_of
-from services.execution.ports import Books, Clock, Planner, Route, Signer, Standings
+from services.execution.ports import Clock, Planner, Route, Signer
+from services.execution.ports.looking import Books, Standings
 
 
 class Previewer:

@@ -10,7 +10,7 @@ from uuid import UUID
 from services.execution.model.leg import Leg
 from services.execution.model.order import Order
 from services.execution.model.quoted import Quoted, QuotedLeg, Rates, carried, enough
-from services.execution.ports import Books, Standings
+from services.execution.ports.looking import Books, Standings
 
 
 def with_quoted(order: Order, books: Books, standings: Standings, now: datetime) -> Order:

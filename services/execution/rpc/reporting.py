@@ -15,7 +15,7 @@ from services.execution.app.intake import unknown_order
 from services.execution.app.previewing import Previewer
 from services.execution.model.preview import Preview, PreviewLeg
 from services.execution.model.quoted import CostKind
-from services.execution.ports import Reports
+from services.execution.ports.looking import Reports
 from services.execution.rpc import decode, encode
 from services.execution.rpc.caller import user
 

@@ -17,7 +17,8 @@ from services.execution.model.order import Order
 from services.execution.model.quoted import Levels, Quoted, QuotedLeg, Rates, enough, replaced
 from services.execution.model.report import report
 from services.execution.model.reported import Filled, Report, Seen
-from services.execution.ports import Books, Clock, Scribe
+from services.execution.ports import Clock, Scribe
+from services.execution.ports.looking import Books
 
 _KEEP_QUOTED: Final = "INSERT INTO order_quotes (order_id, quoted) VALUES ($1, $2)"
 _KEEP_SENT: Final = """

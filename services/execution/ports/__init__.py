@@ -15,16 +15,15 @@ from services.execution.model.deed import Deed, DeedKind
 from services.execution.model.fate import Fate
 from services.execution.model.halt import Halt, Scope
 from services.execution.model.leg import Leg, Trade
-from services.execution.model.listing import Listing
 from services.execution.model.order import NewOrder, Order
-from services.execution.model.quoted import Levels, Quoted
+from services.execution.model.quoted import Quoted
 from services.execution.model.replacing import ReplaceAsked
 from services.execution.model.reported import Report
 from services.execution.model.switch import Switch
 from services.execution.model.trouble import Failing
 from services.execution.model.wanted import Wanted
 from services.venues.account import AccountState, Fees, FundingPaid
-from services.venues.actions import Action, Side
+from services.venues.actions import Action
 from services.venues.trading import AccountRef, SignedBytes, TradingVenue
 
 
@@ -137,42 +136,6 @@ class Planner(Protocol):
         ...
 
 
-class Books(Protocol):
-    """The books of markets that are traded in, now and a moment ago; a view that may not know."""
-
-    async def ready(self, market: str) -> None:
-        """Begin to follow a market, waiting a moment the first time."""
-        ...
-
-    def now(self, market: str, venue: str, side: Side) -> Levels | None:
-        """Return the side that an order of `side` takes from as it stands; None where it is not known."""
-        ...
-
-    def since(self, market: str, venue: str, side: Side, moment: datetime) -> tuple[Sequence[Levels], bool]:
-        """Return what it was from a moment on, the oldest first, and whether nothing of it is missing."""
-        ...
-
-    def mid(self, market: str) -> Decimal | None:
-        """Return the mid price over the venues; None where it is not known."""
-        ...
-
-    def listing(self, market: str, venue: str) -> Listing | None:
-        """Return what a venue demands of orders; None where it is not known."""
-        ...
-
-
-class Standings(Protocol):
-    """What venues last said of accounts; a view that may not know."""
-
-    def fees(self, account_id: UUID) -> Fees | None:
-        """Return the fee rates of an account."""
-        ...
-
-    def state(self, account_id: UUID) -> AccountState | None:
-        """Return an account as its venue last said."""
-        ...
-
-
 class Venues(Protocol):
     """The venues to trade at."""
 
@@ -270,14 +233,6 @@ class Orders(Protocol):
 
     async def last_fill_ms(self, account_id: UUID) -> int:
         """Return when the last counted trade of an account happened; 0 where there is none."""
-        ...
-
-
-class Reports(Protocol):
-    """What orders came to."""
-
-    async def report(self, user_id: UUID, order_id: UUID) -> bytes | None:
-        """Return the log event of an order's report: as it was written at its end, or of what it is so far."""
         ...
 
 
