@@ -1,12 +1,14 @@
-"""`perpmesh preview`: what an order would come to, and why it would not pass."""
+"""`perpmesh report` and `perpmesh preview`: what an order came to, and what one would come to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from perpmesh.execution.v1 import execution_service_pb2 as pb
+from perpmesh.execution.v1 import report_pb2
 from rich.table import Table
 
 from perpmesh_client.cli.account import kept_login
@@ -16,11 +18,29 @@ from perpmesh_client.cli.output import Output
 from perpmesh_client.errors import PerpmeshError
 from perpmesh_client.orders import Orders, wish
 
+Cause = report_pb2.Attribution.Cause
+Kind = report_pb2.Phase.Kind
 
-async def run_preview(arguments: Arguments, output: Output) -> None:
-    """Run the command for the user that is signed in. Raises `ValueError` for a wrong wish."""
+
+async def run_reports(arguments: Arguments, output: Output) -> None:
+    """Run one of the commands for the user that is signed in. Raises `ValueError` for a wrong wish."""
     async with kept_login(arguments) as login, Orders(arguments.address, token=login) as mine:
-        await preview(mine, arguments, output)
+        await (report if arguments.command == "report" else preview)(mine, arguments, output)
+
+
+async def report(mine: Orders, arguments: Arguments, output: Output) -> None:
+    """Show what an order came to."""
+    found = await mine.report(arguments.typed.id)
+    if output.as_json:
+        output.json_line(_json(found))
+        return
+    for line in report_lines(found):
+        output.line(line)
+    console = output.console()
+    console.print(lines_table(found))
+    console.print(causes_table(found))
+    if found.phases:
+        console.print(phases_table(found))
 
 
 async def preview(mine: Orders, arguments: Arguments, output: Output) -> None:
@@ -47,6 +67,43 @@ async def preview(mine: Orders, arguments: Arguments, output: Output) -> None:
         output.line(line)
     if not found.passes:
         raise PerpmeshError(found.explanation, code="FAILED_PRECONDITION")
+
+
+def report_lines(found: report_pb2.ExecutionReport) -> Iterator[str]:
+    """Yield a report's head."""
+    yield found.explanation if found.complete else f"So far: {found.explanation}"
+    quoted = f"quoted {found.quoted_size} at {found.quoted_price or '-'}"
+    filled = f"filled {found.filled_size} at {found.achieved_price or '-'} in {found.fill_count} fills"
+    yield f"arrival mid {found.arrival_mid_price or '-'}, {quoted}, {filled}"
+
+
+def lines_table(found: report_pb2.ExecutionReport) -> Table:
+    """Return the costs line by line, ours of zero too, with their sums."""
+    table = _table("COST", "QUOTED", "ACHIEVED", "DIFFERENCE")
+    for line in found.lines:
+        table.add_row(cost_name(line.kind), line.quoted_amount, line.achieved_amount, line.difference)
+    table.add_row("sum", found.quoted_cost, found.achieved_cost, found.difference, style="bold")
+    return table
+
+
+def causes_table(found: report_pb2.ExecutionReport) -> Table:
+    """Return where the difference comes from."""
+    table = _table("CAUSE", "AMOUNT", "VENUE", "WHAT HAPPENED")
+    for one in found.attributions:
+        cause = Cause.Name(one.cause).removeprefix("CAUSE_").replace("_", " ").lower()
+        table.add_row(cause, one.amount, one.venue, one.explanation)
+    return table
+
+
+def phases_table(found: report_pb2.ExecutionReport) -> Table:
+    """Return how long each step took, by leg."""
+    venues = {leg.leg_id: leg.venue for leg in found.legs}
+    table = _table("STEP", "VENUE", "TOOK")
+    for one in found.phases:
+        kind = Kind.Name(one.kind).removeprefix("KIND_").replace("_", " ").lower()
+        took: timedelta = one.duration.ToTimedelta()
+        table.add_row(kind, venues.get(one.leg_id, ""), f"{took / timedelta(milliseconds=1):,.1f} ms")
+    return table
 
 
 def legs_table(found: pb.PreviewOrderResponse) -> Table:

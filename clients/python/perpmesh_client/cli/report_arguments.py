@@ -1,4 +1,4 @@
-"""What may be typed to look at what an order would come to. Imports nothing slow."""
+"""What may be typed to look at what an order came to, or would come to. Imports nothing slow."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 Add = Callable[[Any, str, str], argparse.ArgumentParser]
 
-NAMES = ("preview",)
+NAMES = ("report", "preview")
 
 
-def add_preview(commands: Any, add: Add) -> None:
-    """Add the command."""
+def add_reports(commands: Any, add: Add) -> None:
+    """Add the commands."""
+    report = add(commands, "report", "what an order came to against its quote, line by line, and why")
+    report.add_argument("id", metavar="ID", help="the id of an order; perpmesh orders shows them")
     preview = add(commands, "preview", "what an order would do and cost, and why it would not pass; places nothing")
     preview.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
     preview.add_argument("side", choices=("buy", "sell"))
