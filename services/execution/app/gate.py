@@ -62,13 +62,15 @@ class Gate:
         self._placed: OrderedDict[UUID, Budget] = OrderedDict()
 
     async def admit(
-        self, user_id: UUID, wanted: NewOrder, accounts: Sequence[TradingAccount]
+        self, user_id: UUID, wanted: NewOrder, accounts: Sequence[TradingAccount], *, counts: bool = True
     ) -> Sequence[TradingAccount] | Refusal:
         """Return the accounts that an order may be routed to, or why there is none. What only reduces passes.
 
-        Raises LIMIT_REACHED for orders that come too fast, REQUEST_ID_REUSED for a client_order_id that is in use.
+        A look at an order (`counts` is false) takes nothing of the user's rate. Raises LIMIT_REACHED for orders that
+        come too fast, REQUEST_ID_REUSED for a client_order_id that is in use.
         """
-        self._count(user_id)
+        if counts:
+            self._count(user_id)
         refusal = await self._judged(user_id, wanted)
         if refusal is not None or wanted.reduce_only:
             return refusal or accounts

@@ -21,6 +21,7 @@ from services.execution.model.leg import Leg, Trade, fill
 from services.execution.model.order import Order, with_leg
 from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
+from services.execution.store.reports import Reporter
 from services.execution.store.rows import LEG, LEG_CHANGES, ORDER, leg_row, marks, order_of, order_row, replacement_json
 from services.venues.actions import Side
 
@@ -69,8 +70,11 @@ FOLLOW_S: Final = 0.3
 class PostgresOrders:
     """The port `Orders`."""
 
-    def __init__(self, database: Database, scribe: Scribe, clock: Clock, *, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, scribe: Scribe, clock: Clock, *, wake: Callable[[], None], reporter: Reporter
+    ) -> None:
         """Prepare; `wake` is called when the relay has something to number."""
+        self._reporter = reporter
         self._database = database
         self._scribe = scribe
         self._clock = clock
@@ -93,7 +97,10 @@ class PostgresOrders:
             if added is not None:
                 for leg in order.legs:
                     await connection.execute(_ADD_LEG, *leg_row(leg, order), order.create_time)
+                await self._reporter.begin(connection, order)
                 await self._say(connection, order.user_id, "order", self._scribe.order(order))
+                if order.state.is_final:
+                    await self._reporter.end(connection, order)
         if added is None:
             twin = await self.by_request(order.user_id, order.request_id)
             assert twin is not None, "the twin that won is durable"
@@ -262,6 +269,7 @@ class PostgresOrders:
                 order, fresh = succeed(order, consumed, now)
                 if fresh is not None:
                     await connection.execute(_ADD_LEG, *leg_row(fresh, order), now)
+                    await self._reporter.replaced(connection, order, work.leg.leg_id, fresh)
                 order = replace(order, version=order.version + 1, update_time=now)
                 await self._keep_order(connection, _finished(order, now))
             await connection.execute(
@@ -288,6 +296,8 @@ class PostgresOrders:
         if leg.venue_order_id and not before.venue_order_id:
             leg = await self._adopted(connection, order, leg, now)
         await connection.execute(_CHANGE_LEG, leg_id, *leg_row(leg, order, LEG_CHANGES))
+        if leg.submit_time is not None and leg.submit_time != before.submit_time:
+            await self._reporter.sent(connection, leg)
         order = with_leg(order, leg, now)
         await self._keep_order(connection, order)
         return order, leg
@@ -314,6 +324,8 @@ class PostgresOrders:
             replacement_json(order.replacement),
         )
         await self._say(connection, order.user_id, "order", self._scribe.order(order))
+        if order.state.is_final:
+            await self._reporter.end(connection, order)
 
     async def _say(self, connection: Connection, user_id: UUID, kind: str, event: bytes) -> None:
         await connection.execute("INSERT INTO outbox (user_id, kind, event) VALUES ($1, $2, $3)", user_id, kind, event)

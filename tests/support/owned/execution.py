@@ -17,8 +17,7 @@ FILLED_S = 60.0
 NOT_SERVED = "of the contract and not served yet: 501 with CALL_NOT_SERVED"
 LEFT_OUT = dict.fromkeys(
     (
-        "GetExecutionReport", "PauseOrder",
-        "PlaceHedgedOrder", "PrepareOrder", "PreviewOrder", "ResumeOrder", "SubmitOrder",
+        "PauseOrder", "PlaceHedgedOrder", "PrepareOrder", "ResumeOrder", "SubmitOrder",
     ),
     NOT_SERVED,
 )  # fmt: skip
@@ -58,9 +57,11 @@ async def own(owner: Owner) -> list[Step]:
     rests.request_id = owner.new_id()
     batch = pb.BatchPlaceOrdersRequest(requests=[rests])
     return [
+        Step("PreviewOrder", pb.PreviewOrderRequest(order=rests), hides=(mine.account_id,)),
         Step("PlaceOrder", request, shows=(one,), hides=(mine.account_id,)),
         Step("BatchPlaceOrders", batch),
         Step("GetOrder", pb.GetOrderRequest(order_id=one), shows=(one,), hides=(one,)),
+        Step("GetExecutionReport", pb.GetExecutionReportRequest(order_id=one), shows=(one,), hides=(one,)),
         Step("ListOrders", pb.ListOrdersRequest(), shows=(one,)),
         Step("WatchOrders", pb.WatchOrdersRequest()),
         Step("ListFills", pb.ListFillsRequest(), shows=(one,)),
