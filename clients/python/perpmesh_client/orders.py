@@ -201,14 +201,6 @@ class Orders:
                     return order
                 await asyncio.sleep(REPEAT_S)
 
-    async def report(self, order_id: str) -> report_pb2.ExecutionReport:
-        """Return what an order was quoted to cost, what it did cost, and where the difference comes from."""
-        request = pb.GetExecutionReportRequest(order_id=order_id)
-        answer = await self._call(
-            lambda stub, about: stub.GetExecutionReport(request, metadata=about, timeout=CALL_TIMEOUT_S)
-        )
-        return answer.report
-
     async def follow(self, order_id: str) -> AsyncGenerator[fill_pb2.Fill, None]:
         """Yield every fill of an order, each once and as it comes, until nothing can happen to the order anymore."""
         news: asyncio.Queue[fill_pb2.Fill | PerpmeshError | None] = asyncio.Queue()
