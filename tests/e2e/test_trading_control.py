@@ -228,9 +228,12 @@ async def test_leverage_is_what_the_venue_then_holds(trader: Trader, mesh: Mesh,
     assert odd.refusal.reason == refusal_pb2.REFUSAL_REASON_MARKET_NOT_LISTED
     url = f"{mesh.url}/v1/accounts/{trader.owners[venue].account_id}:setLeverage"
     async with aiohttp.ClientSession() as http:
-        body = {"market": BTC, "leverage": 7, "marginMode": "MARGIN_MODE_CROSS"}
-        async with http.post(url, json=body, headers=dict(trader.metadata)) as answer:
-            told = (await answer.json())["setting"]
+        body = {"market": BTC, "leverage": 7, "marginMode": "MARGIN_MODE_CROSS", "requestId": str(uuid.uuid4())}
+        told = {"state": "STATE_UNKNOWN"}
+        async with asyncio.timeout(60):
+            while told["state"] == "STATE_UNKNOWN":  # the venue was slow to answer; the same request asks again
+                async with http.post(url, json=body, headers=dict(trader.metadata)) as answer:
+                    told = (await answer.json())["setting"]
     assert (told["state"], told["leverage"], told["venue"]) == ("STATE_CONFIRMED", 7, venue)
 
 

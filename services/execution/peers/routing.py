@@ -85,8 +85,8 @@ class RoutingPeer:
 
 
 def _most(given: quote_inputs_pb2.QuoteInputs.VenueInputs) -> Decimal:
-    """Return the largest size that a venue would carry; nothing where that is less than its smallest."""
-    most = Decimal(given.max_size)
+    """Return the largest size that a venue would carry; nothing where that is less than its smallest, or not said."""
+    most = Decimal(given.max_size or 0)  # plans of orders that wait state none
     return most if most >= Decimal(given.min_size) else Decimal(0)
 
 
