@@ -26,6 +26,12 @@ from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
 from perpmesh_client.errors import PerpmeshError
 from perpmesh_client.quotes import Quotes
 
+from tests.e2e.conditional_orders import (
+    test_an_immediate_order_has_no_time,
+    test_an_order_at_rest_is_canceled_at_once_however_long_it_rested,
+    test_an_order_ends_when_its_time_has_come_and_says_so,
+    test_lighter_ends_its_orders_itself,
+)
 from tests.support.auth import bearer, sign_in
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.vault import Owner, own
@@ -33,6 +39,13 @@ from tests.support.wallet import Wallet
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BTC = "BTC-PERP"
+__all__ = [
+    "test_an_immediate_order_has_no_time",
+    "test_an_order_at_rest_is_canceled_at_once_however_long_it_rested",
+    "test_an_order_ends_when_its_time_has_come_and_says_so",
+    "test_lighter_ends_its_orders_itself",
+]
+"""Tests of other modules that share this one's mesh."""
 State = order_pb2.Order
 ENDED = (State.STATE_DONE, State.STATE_PARTIALLY_DONE, State.STATE_CANCELED, State.STATE_REJECTED, State.STATE_DENIED,
          State.STATE_FAILED, State.STATE_EXPIRED)  # fmt: skip
@@ -62,6 +75,9 @@ class Trader:
                     if error.code() is not grpc.StatusCode.UNAVAILABLE:
                         raise
                     await asyncio.sleep(0.2)
+
+    async def cancel(self, order_id: str) -> None:
+        await self.execution.CancelOrder(pb.CancelOrderRequest(order_id=order_id), metadata=self.metadata)
 
     async def get(self, order_id: str) -> order_pb2.Order:
         return (await self.execution.GetOrder(pb.GetOrderRequest(order_id=order_id), metadata=self.metadata)).order

@@ -11,6 +11,7 @@ from uuid import UUID
 from services.domain.decimals import Price, Size, plain_text, rounding
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
+from services.execution.model import expiry
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
 from services.execution.ports import Accounts, Chance, Clock, Orders, Planner, Route, TradingAccount, Venues, Wake
@@ -100,6 +101,7 @@ class Intake:
             client_order_id=wanted.client_order_id,
             quote_id=wanted.quote_id,
             max_slippage_bps=wanted.max_slippage_bps,
+            expire_time=wanted.expire_time,
             legs=(),
             create_time=now,
             update_time=now,
@@ -155,6 +157,9 @@ class Intake:
         else:
             assert wanted.limit_price is not None, "the contract demands it of orders that rest"
             parts = [(accounts[0], wanted.size, wanted.limit_price)]
+            late = expiry.judge(wanted.expire_time, parts[0][0].venue, order.create_time)
+            if late is not None:
+                return denied(order, late)
         try:
             legs = tuple(self.leg(order, number, *part) for number, part in enumerate(parts, 1))
         except ActionError as error:
@@ -215,6 +220,7 @@ class Intake:
             client_id=terms.client_id,
             create_time=order.create_time,
             update_time=order.create_time,
+            expire_time=order.expire_time,
         )
 
 

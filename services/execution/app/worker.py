@@ -28,6 +28,7 @@ from services.execution.model.evidence import apply_outcome, apply_record, trade
 from services.execution.model.fate import Fate, fate_of
 from services.execution.model.leg import Evidence, Leg, LegState, Told, tell
 from services.execution.ports import Accounts, Clock, Orders, Signer, TradingAccount, Venues, Work
+from services.venues.account import OrderRecord
 from services.venues.actions import OrderTerms, Place
 from services.venues.port import VenueError
 from services.venues.trading import NonceFate, SignedBytes, TradingVenue, Unknown
@@ -43,6 +44,8 @@ SOON_S, BLIND_S, CALM_S = 0.5, 10.0, 120.0
 rests and the stream tells. Look-ups cost of the venue's budget, and each reconciliation names what to look up."""
 RETRY_S: Final = 1.0
 """Pause before another attempt where nothing more is known."""
+SETTLE_MS: Final = 3_000
+"""How long after an order's end a venue may show it without all of its trades: look-ups lag by up to a second."""
 STREAM_S: Final = 1.0
 """How long the stream has to tell the end of an immediate order before it is looked up."""
 
@@ -141,9 +144,11 @@ class Worker:
 
     async def _send(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Sign and post a leg for the first time."""
-        if work.leg.cancel_wanted:
+        now = self._clock.now()
+        if work.leg.cancel_wanted or work.leg.is_over(now):
+            told = Told.CANCEL if work.leg.cancel_wanted else Told.EXPIRE
             await settle(self._signer, work, 0, Fate.NOT_SENT)  # it may have been signed; it was surely not sent
-            await self._orders.change(work, self._teller(Told.CANCEL, Evidence.NOT_SENT), due_s=CALM_S)
+            await self._orders.change(work, self._teller(told, Evidence.NOT_SENT), due_s=CALM_S)
             return
         async with self._lines[work.leg.account_id]:
             signed = await self._signer.sign(work, account, place_of(work.leg), 0)
@@ -202,7 +207,7 @@ class Worker:
             (outcome, *_) = await venue.trace(ref, bytes_of(leg))
             now = self._clock.now()
             if isinstance(outcome, Unknown):
-                alive = leg.expire_ms > self._clock.time_ns() // 1_000_000
+                alive = leg.expire_ms > self._clock.time_ns() // 1_000_000 and not leg.is_over(now)
                 if alive and leg.acknowledge_time is None and leg.send_count < RESEND_MAX:
                     signed = await self._signer.sign(work, account, place_of(leg), 0)
                     if not isinstance(signed, Refusal) and signed.body:  # none where it was settled before a crash
@@ -229,7 +234,12 @@ class Worker:
             if kept is None:
                 return
             work = kept
-        if work.leg.cancel_wanted and self._canceler.wait_s(work.leg) == 0.0:
+        if (down := work.leg.take_down_time) is not None and down <= self._clock.now():
+            kept = await self._orders.change(work, _expiring, due_s=LEASE_S)
+            if kept is None:
+                return
+            work = kept
+        if work.leg.wants_cancel and self._canceler.wait_s(work.leg) == 0.0:
             async with self._lines[work.leg.account_id]:
                 kept = await self._canceler.cancel(work, account, venue)
             if kept is None:
@@ -257,6 +267,7 @@ class Worker:
         """Ask the venue how an order stands, and for the trades that the stream did not tell."""
         leg = work.leg
         record = await venue.order(account.ref, reference_of(leg))
+        all_trades = record is not None and record.status.is_final and self._is_old(record)
         if record is not None and (record.filled is None or record.filled > leg.filled or record.status.is_final):
             since = (leg.submit_time or leg.create_time) - timedelta(seconds=5)
             fills = await venue.fills(account.ref, since_ms=int(since.timestamp() * 1_000))
@@ -265,11 +276,17 @@ class Worker:
         now = self._clock.now()
 
         def learned(current: Leg) -> Leg:
-            return current if record is None else apply_record(current, record, now, Evidence.LOOKUP)
+            if record is None:
+                return current
+            return apply_record(current, record, now, Evidence.LOOKUP, all_trades=all_trades)
 
         calm_s = STREAM_S if not leg.may_rest else CALM_S if self._hears(leg.account_id) else BLIND_S
-        due_s = min(calm_s, max(SOON_S, self._canceler.wait_s(leg))) if leg.cancel_wanted else calm_s
+        due_s = min(calm_s, max(SOON_S, self._canceler.wait_s(leg))) if leg.wants_cancel else calm_s
         await self._orders.change(work, learned, due_s=due_s)
+
+    def _is_old(self, record: OrderRecord) -> bool:
+        """Whether an order ended so long ago that the venue shows every trade of it."""
+        return self._clock.time_ns() // 1_000_000 >= record.update_time_ms + SETTLE_MS
 
     def _teller(self, told: Told, evidence: Evidence, *, refusal: Refusal | None = None) -> Callable[[Leg], Leg]:
         now = self._clock.now()
@@ -278,6 +295,11 @@ class Worker:
 
 def _same(leg: Leg) -> Leg:
     return leg
+
+
+def _expiring(leg: Leg) -> Leg:
+    """Return a leg that is taken down because its time ran out; what its owner asked for first stands."""
+    return leg if leg.wants_cancel else replace(leg, expiring=True)
 
 
 def _unsent(leg: Leg) -> Leg:
@@ -301,9 +323,14 @@ def place_of(leg: Leg) -> Place:
                 time_in_force=leg.time_in_force,
                 client_id=leg.client_id,
                 reduce_only=leg.reduce_only,
+                expire_time_ms=_milliseconds(leg.expire_time) if leg.venue_ends_it else None,
             ),
         )
     )
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def bytes_of(leg: Leg) -> SignedBytes:

@@ -58,6 +58,7 @@ class NewOrder:
     max_slippage_bps: int | None
     client_order_id: str
     allow_while_unknown: bool
+    expire_time: datetime | None = None
 
     @property
     def digest(self) -> bytes:
@@ -68,6 +69,8 @@ class NewOrder:
             str(self.reduce_only), self.venue, ",".join(self.venues), ",".join(self.excluded),
             ",".join(map(str, self.account_ids)), str(self.quote_id), str(self.max_slippage_bps), self.client_order_id,
         )  # fmt: skip
+        if self.expire_time is not None:
+            parts += (f"until {self.expire_time.isoformat()}",)
         return hashlib.sha256("\0".join(parts).encode()).digest()
 
 
@@ -89,6 +92,7 @@ class Order:
     client_order_id: str
     quote_id: UUID | None
     max_slippage_bps: int | None
+    expire_time: datetime | None = None
     legs: tuple[Leg, ...]
     refusal: Refusal | None = None
     """Why it was denied before it had legs."""
@@ -163,12 +167,14 @@ def denied(order: Order, refusal: Refusal) -> Order:
 
 
 def mesh_says_no(
-    reason: RefusalReason, message: str, advice: str = "", *, field: str = "", given: str = "", venue: str = ""
-) -> Refusal:
+    reason: RefusalReason, message: str, advice: str = "", *, field: str = "", given: str = "", venue: str = "",
+    passing: str = "",
+) -> Refusal:  # fmt: skip
     """Return a refusal of ours."""
     return Refusal(
-        reason=reason, origin=Origin.MESH, message=message, advice=advice, field=field, given_value=given, venue=venue
-    )
+        reason=reason, origin=Origin.MESH, message=message, advice=advice, field=field, given_value=given, venue=venue,
+        passing_value=passing,
+    )  # fmt: skip
 
 
 def venue_client_id(venue: str, leg_id: UUID) -> str:

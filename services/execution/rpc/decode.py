@@ -17,7 +17,7 @@ from services.execution.app.closing import Close
 from services.execution.model.order import NewOrder
 from services.venues.actions import OrderType, Side, TimeInForce
 
-_NOT_YET: Final = ("trigger_price", "take_profit", "stop_loss", "twap", "expire_time", "holding_time")
+_NOT_YET: Final = ("trigger_price", "take_profit", "stop_loss", "twap", "holding_time")
 
 
 def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
@@ -55,6 +55,7 @@ def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
         max_slippage_bps=request.max_slippage_bps if request.HasField("max_slippage_bps") else None,
         client_order_id=request.client_order_id,
         allow_while_unknown=request.allow_while_unknown,
+        expire_time=_until(request, tif),
     )
 
 
@@ -69,6 +70,16 @@ def close(request: pb.ClosePositionRequest) -> Close:
         limit_price=parse_decimal(request.limit_price) if request.HasField("limit_price") else None,
         max_slippage_bps=request.max_slippage_bps if request.HasField("max_slippage_bps") else None,
     )
+
+
+def _until(request: pb.PlaceOrderRequest, tif: str) -> datetime | None:
+    """Return when what rests is to end, in whole milliseconds as venues count them."""
+    until = moment(request, "expire_time")
+    if until is None:
+        return None
+    if tif == "IMMEDIATE_OR_CANCEL":
+        raise field_invalid("expire_time", "an immediate order never rests: leave it out")
+    return until.replace(microsecond=until.microsecond // 1_000 * 1_000)
 
 
 def _in_usd(request: pb.PlaceOrderRequest, tif: str) -> bool:

@@ -70,6 +70,7 @@ def order(value: Order) -> order_pb2.Order:
         (message.execute_time, max(executes, default=None)),
         (message.cancel_time, value.cancel_time),
         (message.finish_time, value.finish_time),
+        (message.expire_time, value.expire_time),
     ):
         if moment is not None:
             _stamp(field, moment)

@@ -56,7 +56,9 @@ _ADD_FILL: Final = """
 
 
 HOLD_S: Final = 30.0
-"""A look this far ahead keeps the lease: the worker goes on with the leg."""
+"""A look exactly this far ahead keeps the lease: the worker goes on with the leg."""
+LATE: Final = timedelta(seconds=1)
+"""How soon a leg is looked at again whose time ran out and that could not be taken down yet."""
 
 
 class PostgresOrders:
@@ -121,13 +123,16 @@ class PostgresOrders:
             if fence != work.fence:
                 return None
             order, leg = await self._apply(connection, order, work.leg.leg_id, change, now)
-            wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and due_s < HOLD_S else due_s
+            held = due_s == HOLD_S
+            wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and not held else due_s
             due = None if leg.is_final and leg.is_settled else now + timedelta(seconds=wait_s)
+            if due is not None and leg.take_down_time is not None and not held:
+                due = min(due, max(leg.take_down_time, now + LATE))
             await connection.execute(
                 "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1",
                 leg.leg_id,
                 due,
-                due if due_s >= HOLD_S else None,
+                due if held else None,
             )
         self._wake()
         return Work(order=order, leg=leg, fence=work.fence)

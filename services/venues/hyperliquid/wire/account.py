@@ -274,7 +274,7 @@ def order_record(
         trigger_price=Price(trigger) if trigger else None,
         size=Size(size),
         remaining=Size(remaining),
-        filled=Size(size) if standing is OrderStatus.FILLED else None,
+        filled=None,  # a filled order may have got less than its size, and the venue does not say how much
         reduce_only=bool(raw.reduceOnly),
         status=standing,
         venue_status=status,

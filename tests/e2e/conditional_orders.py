@@ -1,0 +1,104 @@
+"""Orders that wait for a time or a price, through the edge; collected by `test_trading`, whose mesh they share."""
+
+
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from perpmesh.execution.v1 import leg_pb2, order_pb2
+from perpmesh.marketdata.v1 import market_data_service_pb2
+from perpmesh.marketdata.v1.market_data_service_pb2_grpc import MarketDataServiceStub
+from perpmesh.type.v1 import order_type_pb2, refusal_pb2, side_pb2
+
+from tests.support import witness
+
+if TYPE_CHECKING:
+    from tests.e2e.test_trading import Trader
+
+ETH = "ETH-PERP"
+State = order_pb2.Order
+LegState = leg_pb2.Leg
+VENUES = ("hyperliquid", "lighter")
+
+
+async def middle(edge: grpc.aio.Channel, market: str = ETH) -> Decimal:
+    """Return the price between the best bid and ask of all venues, in whole dollars."""
+    answer = await MarketDataServiceStub(edge).GetPrice(market_data_service_pb2.GetPriceRequest(market=market))
+    return ((Decimal(answer.price.best_bid.price) + Decimal(answer.price.best_ask.price)) / 2).quantize(Decimal(1))
+
+
+def later(seconds: float) -> Timestamp:
+    """Return a time from now on."""
+    stamp = Timestamp()
+    stamp.FromMilliseconds(int((time.time() + seconds) * 1_000))
+    return stamp
+
+
+def resting(price: Decimal, venue: str, **fields: Any) -> dict[str, Any]:
+    """Return an order to buy far below the market."""
+    return {
+        "market": ETH, "side": side_pb2.SIDE_BUY, "size": "0.05", "type": order_type_pb2.ORDER_TYPE_LIMIT,
+        "limit_price": str((price * Decimal("0.8")).quantize(Decimal(1))), "venue": venue, **fields,
+    }  # fmt: skip
+
+
+async def test_an_order_ends_when_its_time_has_come_and_says_so(trader: Trader, edge: grpc.aio.Channel) -> None:
+    until = later(3)
+    placed = await trader.place(**resting(await middle(edge), "hyperliquid", expire_time=until))
+    assert placed.expire_time == until
+    await trader.until(placed.order_id, State.STATE_RUNNING)
+    order = await trader.ended(placed.order_id)
+    assert order.state == State.STATE_EXPIRED, order
+    assert order.legs[0].state == LegState.STATE_EXPIRED
+    assert order.legs[0].evidence != LegState.EVIDENCE_NOT_SENT, "it was there, and the venue told of its end"
+    assert order.finish_time.ToMilliseconds() >= until.ToMilliseconds()
+    assert not order.HasField("cancel_time"), "nobody asked for it"
+
+
+async def test_lighter_ends_its_orders_itself(trader: Trader, edge: grpc.aio.Channel) -> None:
+    price, until = await middle(edge), later(900)
+    soon = await trader.place(**resting(price, "lighter", expire_time=later(60)))
+    assert soon.state == State.STATE_DENIED
+    assert (soon.refusal.reason, soon.refusal.field) == (refusal_pb2.REFUSAL_REASON_EXPIRED, "expire_time")
+    passing = Timestamp()
+    passing.FromJsonString(soon.refusal.passing_value)
+    again = await trader.place(**resting(price, "lighter", expire_time=passing))
+    assert again.state != State.STATE_DENIED, "what is said to pass does"
+    placed = await trader.place(**resting(price, "lighter", expire_time=until))
+    order = await trader.until(placed.order_id, State.STATE_RUNNING)
+    (sent,) = await witness.received(trader.mesh, "lighter", f'"ClientOrderIndex":{order.legs[0].venue_client_id},')
+    assert json.loads(sent)["OrderExpiry"] == until.ToMilliseconds()
+    for one in (placed, again):
+        await trader.cancel(one.order_id)
+        assert (await trader.ended(one.order_id)).state == State.STATE_CANCELED
+
+
+async def test_an_order_at_rest_is_canceled_at_once_however_long_it_rested(
+    trader: Trader, edge: grpc.aio.Channel
+) -> None:
+    price = await middle(edge)
+    placed = [await trader.place(**resting(price, venue)) for venue in VENUES]
+    for one in placed:
+        await trader.until(one.order_id, State.STATE_RUNNING)
+    await asyncio.sleep(2.5)  # until a worker has looked and sees no need to look again soon
+    for one in placed:
+        await trader.cancel(one.order_id)
+    for one in placed:
+        assert (await trader.ended(one.order_id)).state == State.STATE_CANCELED
+
+
+async def test_an_immediate_order_has_no_time(trader: Trader) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await trader.place(
+            market=ETH, side=side_pb2.SIDE_BUY, size="0.05", type=order_type_pb2.ORDER_TYPE_MARKET,
+            expire_time=later(900),
+        )  # fmt: skip
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
