@@ -164,9 +164,18 @@ class Orders(Protocol):
         ...
 
     async def told(
-        self, account: TradingAccount, venue_order_id: str, client_id: str, change: Callable[[Leg], Leg]
+        self,
+        account: TradingAccount,
+        venue_order_id: str,
+        client_id: str,
+        change: Callable[[Leg], Leg],
+        *,
+        look_s: float | None = None,
     ) -> bool:
-        """Apply to a leg what its venue told of it, whoever holds it. False where it is no leg of ours."""
+        """Apply to a leg what its venue told of it, whoever holds it. False where it is no leg of ours.
+
+        One that has not ended by that is looked up in `look_s` seconds.
+        """
         ...
 
     async def doubt(self, account: TradingAccount, open_ids: Sequence[str], before: datetime) -> int:

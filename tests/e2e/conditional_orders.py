@@ -1,6 +1,6 @@
 """Orders that wait for a time or a price, through the edge; collected by `test_trading`, whose mesh they share."""
 
-
+# ruff: noqa: ASYNC110 - what is awaited is in other processes
 
 from __future__ import annotations
 
@@ -102,3 +102,93 @@ async def test_an_immediate_order_has_no_time(trader: Trader) -> None:
             expire_time=later(900),
         )  # fmt: skip
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def holds(trader: Trader, venue: str, size: str = "0.1") -> None:
+    """Buy at a venue."""
+    placed = await trader.place(
+        market=ETH, side=side_pb2.SIDE_BUY, size=size, type=order_type_pb2.ORDER_TYPE_MARKET, venue=venue
+    )
+    assert (await trader.ended(placed.order_id)).state == State.STATE_DONE
+
+
+def waiting(kind: str, trigger: Decimal, venue: str, **fields: Any) -> dict[str, Any]:
+    """Return an order that sells once the mark price has reached a trigger."""
+    return {
+        "market": ETH, "side": side_pb2.SIDE_SELL, "size": "0.1", "venue": venue, "reduce_only": True,
+        "type": order_type_pb2.OrderType.Value(f"ORDER_TYPE_{kind}"),
+        "trigger_price": str(trigger.quantize(Decimal(1))), **fields,
+    }  # fmt: skip
+
+
+async def triggered(trader: Trader, order_id: str) -> order_pb2.Order:
+    """Wait until a venue has told that an order's trigger was reached."""
+    async with asyncio.timeout(40):
+        while not (order := await trader.get(order_id)).legs[0].HasField("trigger_time"):
+            await asyncio.sleep(0.05)
+    return order
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_stop_waits_for_the_mark_price_and_trades_then(
+    trader: Trader, edge: grpc.aio.Channel, venue: str
+) -> None:
+    await holds(trader, venue)
+    price = await middle(edge)
+    stop = await trader.place(**waiting("STOP_MARKET", price * Decimal("0.95"), venue))
+    profit = await trader.place(**waiting("TAKE_PROFIT_MARKET", price * Decimal("1.05"), venue))
+    for one in (stop, profit):
+        order = await trader.until(one.order_id, State.STATE_RUNNING)
+        assert order.explanation.startswith("It waits for the mark price to reach"), order
+        assert not order.legs[0].HasField("trigger_time")
+    try:
+        await witness.set_mark(trader.mesh, "ETH", price * Decimal("0.94"), (venue,))
+        order = await trader.ended(stop.order_id)
+    finally:
+        await witness.let_go(trader.mesh, "ETH")
+    assert (order.state, order.filled_size) == (State.STATE_DONE, "0.1"), order
+    assert order.legs[0].HasField("trigger_time")
+    assert Decimal(order.average_price) > price * Decimal("0.9"), "it took what rested, whatever its worst price was"
+    await trader.cancel(profit.order_id)
+    assert (await trader.ended(profit.order_id)).state == State.STATE_CANCELED
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_stop_limit_rests_at_its_limit_once_triggered(
+    trader: Trader, edge: grpc.aio.Channel, venue: str
+) -> None:
+    await holds(trader, venue)
+    price = await middle(edge)
+    limit = str((price * Decimal("1.1")).quantize(Decimal(1)))
+    placed = await trader.place(**waiting("STOP_LIMIT", price * Decimal("0.95"), venue, limit_price=limit))
+    await trader.until(placed.order_id, State.STATE_RUNNING)
+    try:
+        await witness.set_mark(trader.mesh, "ETH", price * Decimal("0.94"), (venue,))
+        order = await triggered(trader, placed.order_id)
+    finally:
+        await witness.let_go(trader.mesh, "ETH")
+    assert order.state == State.STATE_RUNNING
+    assert not order.explanation.startswith("It waits")
+    await trader.cancel(placed.order_id)
+    assert (await trader.ended(placed.order_id)).state == State.STATE_CANCELED
+
+
+async def test_a_trigger_that_cannot_be_is_refused_with_what_would_pass(trader: Trader, edge: grpc.aio.Channel) -> None:
+    price = await middle(edge)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await trader.place(**waiting("STOP_MARKET", price * Decimal("0.95"), "lighter", reduce_only=False))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    anywhere = await trader.place(**waiting("STOP_MARKET", price * Decimal("0.95"), ""))
+    assert (anywhere.state, anywhere.refusal.field) == (State.STATE_DENIED, "venue")
+    off = waiting("STOP_MARKET", price, "hyperliquid")
+    off["trigger_price"] = f"{price}.123456"
+    denied = await trader.place(**off)
+    assert (denied.state, denied.refusal.field) == (State.STATE_DENIED, "trigger_price")
+    assert Decimal(denied.refusal.passing_value) >= price
+    fired = await trader.place(**waiting("STOP_MARKET", price * Decimal("1.05"), "hyperliquid"))
+    async with asyncio.timeout(40):
+        while not (order := await trader.get(fired.order_id)).refusal.passing_value:
+            await asyncio.sleep(0.05)
+    assert order.state == State.STATE_REJECTED, order
+    assert order.refusal.reason == refusal_pb2.REFUSAL_REASON_TRIGGER_WRONG_SIDE
+    assert Decimal(order.refusal.passing_value) < price * Decimal("1.05")

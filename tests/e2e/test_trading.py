@@ -27,6 +27,9 @@ from perpmesh_client.errors import PerpmeshError
 from perpmesh_client.quotes import Quotes
 
 from tests.e2e.conditional_orders import (
+    test_a_stop_limit_rests_at_its_limit_once_triggered,
+    test_a_stop_waits_for_the_mark_price_and_trades_then,
+    test_a_trigger_that_cannot_be_is_refused_with_what_would_pass,
     test_an_immediate_order_has_no_time,
     test_an_order_at_rest_is_canceled_at_once_however_long_it_rested,
     test_an_order_ends_when_its_time_has_come_and_says_so,
@@ -40,6 +43,9 @@ from tests.support.wallet import Wallet
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BTC = "BTC-PERP"
 __all__ = [
+    "test_a_stop_limit_rests_at_its_limit_once_triggered",
+    "test_a_stop_waits_for_the_mark_price_and_trades_then",
+    "test_a_trigger_that_cannot_be_is_refused_with_what_would_pass",
     "test_an_immediate_order_has_no_time",
     "test_an_order_at_rest_is_canceled_at_once_however_long_it_rested",
     "test_an_order_ends_when_its_time_has_come_and_says_so",

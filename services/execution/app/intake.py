@@ -19,6 +19,9 @@ from services.venues.actions import ActionError, OrderTerms, OrderType, TimeInFo
 
 SLIPPAGE_BPS_DEFAULT: Final = 100
 """What bounds a market order that states no limit."""
+TRIGGER_SLIPPAGE_BPS_DEFAULT: Final = 1_000
+"""What bounds a stop or take-profit market order that states no limit, counted from its trigger: as far as the venues'
+own pages set it, since a stop that finds no taker within its limit protects nothing."""
 BPS: Final = Decimal(10_000)
 
 
@@ -102,6 +105,7 @@ class Intake:
             quote_id=wanted.quote_id,
             max_slippage_bps=wanted.max_slippage_bps,
             expire_time=wanted.expire_time,
+            trigger_price=wanted.trigger_price,
             legs=(),
             create_time=now,
             update_time=now,
@@ -155,8 +159,7 @@ class Intake:
             )
             return denied(order, refusal)
         else:
-            assert wanted.limit_price is not None, "the contract demands it of orders that rest"
-            parts = [(accounts[0], wanted.size, wanted.limit_price)]
+            parts = [(accounts[0], wanted.size, resting_price(wanted))]
             late = expiry.judge(wanted.expire_time, parts[0][0].venue, order.create_time)
             if late is not None:
                 return denied(order, late)
@@ -167,18 +170,9 @@ class Intake:
             if error.field == "market":
                 reason = RefusalReason.MARKET_NOT_LISTED
             return denied(order, mesh_says_no(reason, error.problem, field=error.field))
-        off = next(
-            (leg for leg in legs if wanted.limit_price is not None and leg.limit_price != wanted.limit_price), None
-        )
-        if off is not None and wanted.type is OrderType.LIMIT:
-            refusal = mesh_says_no(
-                RefusalReason.PRICE_OFF_TICK,
-                f"The price {plain_text(wanted.limit_price or Decimal(0))} is not on the price grid of {off.venue}.",
-                f"{plain_text(off.limit_price)} would pass.",
-                field="limit_price",
-                venue=off.venue,
-            )
-            return denied(order, replace(refusal, passing_value=plain_text(off.limit_price)))
+        off = next((found for leg in legs if (found := _off_grid(leg, wanted)) is not None), None)
+        if off is not None:
+            return denied(order, off)
         size = sum((leg.size for leg in legs), Decimal(0))
         return replace(order, size=size, legs=legs)
 
@@ -202,6 +196,7 @@ class Intake:
                 time_in_force=order.time_in_force,
                 client_id=venue_client_id(account.venue, leg_id),
                 reduce_only=order.reduce_only,
+                trigger_price=None if order.trigger_price is None else Price(order.trigger_price),
             )
         )
         return Leg(
@@ -221,12 +216,40 @@ class Intake:
             create_time=order.create_time,
             update_time=order.create_time,
             expire_time=order.expire_time,
+            trigger_price=terms.trigger_price,
         )
 
 
-def worst_price(near: Decimal, wanted: NewOrder) -> Decimal:
+def _off_grid(leg: Leg, wanted: NewOrder) -> Refusal | None:
+    """Say which price of an order is not on its venue's grid, and which would pass; it is never moved silently."""
+    stated = [("trigger_price", wanted.trigger_price, leg.trigger_price)]
+    if wanted.type is not OrderType.MARKET:
+        stated.append(("limit_price", wanted.limit_price, leg.limit_price))
+    for field, given, passing in stated:
+        if given is not None and passing is not None and given != passing:
+            return mesh_says_no(
+                RefusalReason.PRICE_OFF_TICK,
+                f"The price {plain_text(given)} is not on the price grid of {leg.venue}.",
+                f"{plain_text(passing)} would pass.",
+                field=field,
+                given=plain_text(given),
+                venue=leg.venue,
+                passing=plain_text(passing),
+            )
+    return None
+
+
+def resting_price(wanted: NewOrder) -> Decimal:
+    """Return the worst price of an order that rests or waits: its limit, or its trigger and the slippage allowed."""
+    if wanted.limit_price is not None:
+        return wanted.limit_price
+    assert wanted.trigger_price is not None, "the contract demands a limit of what has no trigger"
+    return worst_price(wanted.trigger_price, wanted, TRIGGER_SLIPPAGE_BPS_DEFAULT)
+
+
+def worst_price(near: Decimal, wanted: NewOrder, default_bps: int = SLIPPAGE_BPS_DEFAULT) -> Decimal:
     """Return the worst price of an order that states none: a price near the market, and the slippage allowed."""
-    slippage = SLIPPAGE_BPS_DEFAULT if wanted.max_slippage_bps is None else wanted.max_slippage_bps
+    slippage = default_bps if wanted.max_slippage_bps is None else wanted.max_slippage_bps
     with rounding():
         return near * (1 + wanted.side.sign * slippage / BPS)
 

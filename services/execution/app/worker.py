@@ -323,6 +323,7 @@ def place_of(leg: Leg) -> Place:
                 time_in_force=leg.time_in_force,
                 client_id=leg.client_id,
                 reduce_only=leg.reduce_only,
+                trigger_price=None if leg.trigger_price is None else Price(leg.trigger_price),
                 expire_time_ms=_milliseconds(leg.expire_time) if leg.venue_ends_it else None,
             ),
         )

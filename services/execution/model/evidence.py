@@ -29,6 +29,9 @@ def apply_outcome(leg: Leg, outcome: Outcome, now: datetime, *, evidence: Eviden
     if isinstance(outcome, Refused):
         if outcome.refusal.reason is RefusalReason.NEVER_LANDED:
             return tell(leg, Told.NEVER_LAND, Evidence.EXPIRY, now, refusal=outcome.refusal)
+        if leg.state is LegState.REJECTED and leg.refusal is not None and not leg.refusal.passing_value:
+            # The stream told of it first, in a word; the answer says what would pass.
+            return replace(leg, refusal=outcome.refusal, update_time=now)
         return tell(leg, Told.REFUSE, evidence, now, refusal=outcome.refusal)
     return tell(leg, Told.LOSE, evidence, now)
 
@@ -42,6 +45,8 @@ def apply_record(leg: Leg, record: OrderRecord, now: datetime, evidence: Evidenc
     known = replace(
         leg, venue_order_id=record.order_id or leg.venue_order_id, acknowledge_time=leg.acknowledge_time or now
     )
+    if record.triggered and leg.trigger_price is not None and leg.trigger_time is None:
+        known = replace(known, trigger_time=_EPOCH + timedelta(milliseconds=record.update_time_ms), update_time=now)
     if not record.status.is_final:
         return tell(known, Told.ACCEPT, evidence, now) if known.state is not LegState.PARTIALLY_FILLED else known
     if all_trades and record.filled is None:

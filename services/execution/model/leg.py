@@ -174,6 +174,9 @@ class Leg:
     """By when an unknown outcome is proven at the latest."""
     expire_time: datetime | None = None
     """When what rests of it is to end."""
+    trigger_price: Decimal | None = None
+    trigger_time: datetime | None = None
+    """When the venue told that its trigger was reached."""
     expiring: bool = False
     """Whether it is being taken down because its time ran out; its owner asked for no cancel before."""
 
@@ -270,6 +273,7 @@ def fill(leg: Leg, trade: Trade, now: datetime) -> Leg:
         venue_order_id=leg.venue_order_id or trade.venue_order_id,
         execute_time=max(leg.execute_time or trade.fill_time, trade.fill_time),
         acknowledge_time=leg.acknowledge_time or now,
+        trigger_time=leg.trigger_time or (trade.fill_time if leg.trigger_price is not None else None),
         update_time=now,
     )
     return tell(counted, Told.FILL_ALL if filled >= leg.size else Told.FILL, Evidence.STREAM, now)

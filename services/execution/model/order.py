@@ -59,11 +59,12 @@ class NewOrder:
     client_order_id: str
     allow_while_unknown: bool
     expire_time: datetime | None = None
+    trigger_price: Decimal | None = None
 
     @property
     def digest(self) -> bytes:
         """What tells the same content under one request_id from other content."""
-        parts = (
+        parts: tuple[str, ...] = (
             self.market, self.side.value, plain_text(self.size), str(self.size_in_usd), self.type.value,
             "" if self.limit_price is None else plain_text(self.limit_price), self.time_in_force.value,
             str(self.reduce_only), self.venue, ",".join(self.venues), ",".join(self.excluded),
@@ -71,6 +72,8 @@ class NewOrder:
         )  # fmt: skip
         if self.expire_time is not None:
             parts += (f"until {self.expire_time.isoformat()}",)
+        if self.trigger_price is not None:
+            parts += (f"trigger {plain_text(self.trigger_price)}",)
         return hashlib.sha256("\0".join(parts).encode()).digest()
 
 
@@ -93,6 +96,7 @@ class Order:
     quote_id: UUID | None
     max_slippage_bps: int | None
     expire_time: datetime | None = None
+    trigger_price: Decimal | None = None
     legs: tuple[Leg, ...]
     refusal: Refusal | None = None
     """Why it was denied before it had legs."""

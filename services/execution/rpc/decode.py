@@ -17,7 +17,7 @@ from services.execution.app.closing import Close
 from services.execution.model.order import NewOrder
 from services.venues.actions import OrderType, Side, TimeInForce
 
-_NOT_YET: Final = ("trigger_price", "take_profit", "stop_loss", "twap", "holding_time")
+_NOT_YET: Final = ("take_profit", "stop_loss", "twap", "holding_time")
 
 
 def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
@@ -31,12 +31,14 @@ def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
         name = "priority_fee_bps" if request.priority_fee_bps else "split_resting"
         raise field_invalid(name, "this is not served yet: leave it out")
     name = order_type_pb2.OrderType.Name(request.type).removeprefix("ORDER_TYPE_")
-    if name not in ("MARKET", "LIMIT"):
-        raise field_invalid("type", "ORDER_TYPE_MARKET and ORDER_TYPE_LIMIT are served for now")
+    if name not in OrderType.__members__:
+        raise field_invalid("type", "every type but ORDER_TYPE_TWAP is served for now")
     kind = OrderType(name)
     tif = time_in_force_pb2.TimeInForce.Name(request.time_in_force).removeprefix("TIME_IN_FORCE_")
     if tif == "UNSPECIFIED":
         tif = "IMMEDIATE_OR_CANCEL" if kind is OrderType.MARKET else "GOOD_TILL_CANCELED"
+    if kind.has_trigger:
+        _check_trigger(request, tif)
     return NewOrder(
         request_id=UUID(request.request_id),
         market=request.market,
@@ -56,6 +58,7 @@ def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
         client_order_id=request.client_order_id,
         allow_while_unknown=request.allow_while_unknown,
         expire_time=_until(request, tif),
+        trigger_price=parse_decimal(request.trigger_price) if request.HasField("trigger_price") else None,
     )
 
 
@@ -70,6 +73,16 @@ def close(request: pb.ClosePositionRequest) -> Close:
         limit_price=parse_decimal(request.limit_price) if request.HasField("limit_price") else None,
         max_slippage_bps=request.max_slippage_bps if request.HasField("max_slippage_bps") else None,
     )
+
+
+def _check_trigger(request: pb.PlaceOrderRequest, tif: str) -> None:
+    if not request.reduce_only:
+        problem = "stop and take-profit orders protect a position, and a venue takes them reduce-only: true would pass"
+        raise field_invalid("reduce_only", problem)
+    if tif != "GOOD_TILL_CANCELED":
+        raise field_invalid("time_in_force", "an order with a trigger waits for it: leave time_in_force out")
+    if request.HasField("quote_id"):
+        raise field_invalid("quote_id", "an order with a trigger is not routed: leave it out")
 
 
 def _until(request: pb.PlaceOrderRequest, tif: str) -> datetime | None:

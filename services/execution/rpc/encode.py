@@ -35,7 +35,7 @@ _SENTENCES: Final = {
 def order(value: Order) -> order_pb2.Order:
     """Return an order as it stands."""
     state, refused = value.state, value.refusal or next((leg.refusal for leg in value.legs if leg.refusal), None)
-    said = _SENTENCES[state].format(filled=plain_text(value.filled), size=plain_text(value.size))
+    said = _sentence(value, state)
     message = order_pb2.Order(
         order_id=str(value.order_id),
         request_id=str(value.request_id),
@@ -56,6 +56,7 @@ def order(value: Order) -> order_pb2.Order:
         quote_id="" if value.quote_id is None else str(value.quote_id),
         client_order_id=value.client_order_id,
         max_slippage_bps=value.max_slippage_bps,
+        trigger_price=None if value.trigger_price is None else plain_text(value.trigger_price),
         leg_policy=order_pb2.LEG_POLICY_KEEP,
         version=value.version,
     )
@@ -77,6 +78,16 @@ def order(value: Order) -> order_pb2.Order:
     return message
 
 
+def _sentence(value: Order, state: OrderState) -> str:
+    if (
+        state is OrderState.RUNNING
+        and value.trigger_price is not None
+        and not any(leg.trigger_time for leg in value.legs)
+    ):
+        return f"It waits for the mark price to reach {plain_text(value.trigger_price)}."
+    return _SENTENCES[state].format(filled=plain_text(value.filled), size=plain_text(value.size))
+
+
 def leg(value: Leg) -> leg_pb2.Leg:
     """Return a leg as it stands."""
     message = leg_pb2.Leg(
@@ -89,6 +100,7 @@ def leg(value: Leg) -> leg_pb2.Leg:
         side=side_pb2.Side.Value(f"SIDE_{value.side.value}"),
         size=plain_text(value.size),
         limit_price=plain_text(value.limit_price),
+        trigger_price=None if value.trigger_price is None else plain_text(value.trigger_price),
         type=order_type_pb2.OrderType.Value(f"ORDER_TYPE_{value.type.value}"),
         time_in_force=time_in_force_pb2.TimeInForce.Value(f"TIME_IN_FORCE_{value.time_in_force.value}"),
         reduce_only=value.reduce_only,
@@ -104,7 +116,8 @@ def leg(value: Leg) -> leg_pb2.Leg:
     )
     if value.refusal is not None:
         message.refusal.CopyFrom(refusal(value.refusal))
-    for name in ("create_time", "submit_time", "acknowledge_time", "execute_time", "update_time", "resolve_time"):
+    for name in ("create_time", "submit_time", "acknowledge_time", "execute_time", "update_time", "resolve_time",
+                 "trigger_time"):  # fmt: skip
         moment = getattr(value, name)
         if moment is not None:
             _stamp(getattr(message, name), moment)

@@ -44,6 +44,7 @@ _DOUBT: Final = """
     UPDATE legs SET due_time = $4
     WHERE account_id = $1 AND due_time > $4 AND lease_time IS NULL AND state IN ('OPEN', 'PARTIALLY_FILLED')
         AND update_time < $3 AND client_id <> ALL ($2)"""
+_LOOK: Final = "UPDATE legs SET due_time = least(due_time, $2) WHERE leg_id = $1 AND lease_time IS NULL"
 _ADOPT: Final = """
     UPDATE fills SET order_id = $3, leg_id = $4 WHERE account_id = $1 AND venue_order_id = $2 AND leg_id IS NULL
     RETURNING fill_id, trade_id, venue, account_id, market, side, price, size, liquidity, cause, fee, interface_fee,
@@ -138,15 +139,24 @@ class PostgresOrders:
         return Work(order=order, leg=leg, fence=work.fence)
 
     async def told(
-        self, account: TradingAccount, venue_order_id: str, client_id: str, change: Callable[[Leg], Leg]
+        self,
+        account: TradingAccount,
+        venue_order_id: str,
+        client_id: str,
+        change: Callable[[Leg], Leg],
+        *,
+        look_s: float | None = None,
     ) -> bool:
-        """Apply to a leg what its venue told of it."""
+        """Apply to a leg what its venue told of it; one that has not ended by that is looked up in `look_s` seconds."""
         async with self._database.transaction() as connection:
             found = await connection.fetchrow(_FIND_LEG, account.account_id, client_id, venue_order_id)
             if found is None:
                 return False
             order = await _locked(connection, found["order_id"])
-            await self._apply(connection, order, found["leg_id"], change, self._clock.now())
+            now = self._clock.now()
+            _, leg = await self._apply(connection, order, found["leg_id"], change, now)
+            if look_s is not None and not leg.is_final:
+                await connection.execute(_LOOK, leg.leg_id, now + timedelta(seconds=look_s))
         self._wake()
         return True
 
@@ -224,7 +234,7 @@ class PostgresOrders:
         leg = change(before)
         if leg == before:
             return order, leg
-        if leg.venue_order_id and not before.venue_order_id:
+        if leg.venue_order_id != before.venue_order_id:  # known for the first time, or new after a trigger
             leg = await self._adopted(connection, order, leg, now)
         await connection.execute(_CHANGE_LEG, leg_id, *leg_row(leg, order, LEG_CHANGES))
         order = with_leg(order, leg, now)

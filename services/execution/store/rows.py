@@ -15,7 +15,7 @@ from services.venues.actions import OrderType, Side, TimeInForce
 ORDER: Final = (
     "order_id", "user_id", "request_id", "digest", "market", "side", "size", "type", "limit_price", "time_in_force",
     "reduce_only", "client_order_id", "quote_id", "max_slippage_bps", "refusal", "state", "version", "create_time",
-    "update_time", "cancel_time", "finish_time", "expire_time",
+    "update_time", "cancel_time", "finish_time", "expire_time", "trigger_price",
 )  # fmt: skip
 LEG: Final = (
     "leg_id", "order_id", "number", "venue", "account_id", "market", "venue_market_id", "side", "size", "limit_price",
@@ -23,6 +23,7 @@ LEG: Final = (
     "interface_fees", "venue_order_id", "transaction_hash", "nonce", "key_index", "expire_ms", "send_count",
     "action_number", "cancel_wanted", "create_time", "submit_time", "acknowledge_time", "execute_time", "update_time",
     "resolve_time", "settled", "cancel_send_time", "expire_time", "expiring",
+    "trigger_price", "trigger_time",
 )  # fmt: skip
 LEG_CHANGES: Final = LEG[14:29] + LEG[30:]
 """What a leg's life changes."""

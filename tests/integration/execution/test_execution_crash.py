@@ -91,8 +91,20 @@ async def come_together(trader: Trader) -> None:
     assert [(await trader.ended(one)).state for one in ids[1:]] == [State.STATE_CANCELED] * 2
 
 
+async def waits_for_its_trigger(trader: Trader) -> None:
+    """A stop waits at the venue until its owner cancels it."""
+    order = await trader.place(
+        side=SELL, size="0.01", type=order_type_pb2.ORDER_TYPE_STOP_MARKET, reduce_only=True,
+        trigger_price=str(trader.price * 80 // 100),
+    )  # fmt: skip
+    await trader.until(order.order_id, lambda one: bool(one.legs[0].venue_order_id))
+    await trader.cancel(order.order_id)
+    assert (await trader.ended(order.order_id)).state == State.STATE_CANCELED
+
+
 STORIES: tuple[Callable[[Trader], Awaitable[None]], ...] = (
     rests, crosses, is_refused, is_canceled_at_once, is_canceled_too_late, come_together,
+    waits_for_its_trigger,
 )  # fmt: skip
 
 

@@ -280,6 +280,7 @@ def order_record(
         venue_status=status,
         reason=reason,
         parent_id=parent_id,
+        triggered=status == "triggered",
         create_time_ms=raw.timestamp,
         update_time_ms=time_ms,
         version=time_ms * 10 + _RANK.get(standing, 2),
