@@ -34,7 +34,7 @@ backup restore: $(VENV)/.server  ## save the database to FILE=..., or put it bac
 	@$(PY) -m services.launcher $@ $(FILE)
 
 test: $(VENV)/.dev  ## run every test: three files at a time, for most of them wait, and those that count on the machine alone after
-	@status=0; $(PY) -m pytest -n 3 --dist loadgroup -m 'not alone' $(ARGS) || status=$$?; \
+	@status=0; $(PY) -m pytest -n 3 -m 'not alone' $(ARGS) || status=$$?; \
 	$(PY) -m pytest -m alone $(ARGS) || { code=$$?; [ $$code = 5 ] || status=$$code; }; exit $$status
 
 referee integration e2e foreign: $(VENV)/.dev  ## run one folder of tests

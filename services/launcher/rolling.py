@@ -62,14 +62,15 @@ def _is_back(mesh: Path, name: str, before: int) -> bool:
 
 
 def edge_sees_all(admin: str) -> bool:
-    """Say whether every address of every cluster passes its health checks, where it has any."""
+    """Say whether every address of every cluster is given calls: its checks pass, and its errors did not put it out."""
     try:
         with urllib.request.urlopen(f"http://{admin}/clusters?format=json", timeout=2) as answer:
             clusters = json.load(answer)["cluster_statuses"]
     except (OSError, ValueError):
         return False
     statuses = [host["health_status"] for cluster in clusters for host in cluster.get("host_statuses", ())]
-    return not any(status.get("failed_active_health_check") for status in statuses)
+    passed_over = ("failed_active_health_check", "failed_outlier_check")
+    return not any(status.get(reason) for status in statuses for reason in passed_over)
 
 
 async def _until(done: Callable[[], bool], otherwise: str) -> None:

@@ -202,10 +202,16 @@ async def find_the_door_again(mesh: Mesh) -> None:
         assert socket.response is not None
         cookie = socket.response.headers["set-cookie"].partition(";")[0]
         door = next(name for name in ("stream", "stream.2") if count(name) == 1)
-    for _ in range(3):
+    found = 0
+    while found < 3:
+        await until(settled, "both doors seen by the edge")
         async with websockets.connect(url, additional_headers={"cookie": cookie}) as socket:
             assert "welcome" in json.loads(await socket.recv())
-            assert count(door) == 1
+            there = count(door)
+        # The edge passes over a door that it found slow a moment ago, and says so.
+        if await settled():
+            assert there == 1
+            found += 1
     sockets = [await websockets.connect(url) for _ in range(24)]
     for socket in sockets:
         await socket.recv()

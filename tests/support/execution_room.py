@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -33,6 +34,8 @@ ENDED = frozenset(
 )
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 CALL_S = 20.0
+PATIENCE_S = 150.0
+"""Lighter's 60 requests a minute may hold work up for a whole minute, and twice where a death spent them."""
 SIZE_STEP = Decimal("0.00001")
 """What the venues' journals count BTC in."""
 
@@ -113,11 +116,12 @@ class Trader:
         await self.brittle.ask("CancelOrder", pb.CancelOrderRequest(order_id=order_id), self.owner.metadata)
 
     async def until(self, order_id: str, good: Callable[[order_pb2.Order], bool]) -> order_pb2.Order:
-        """Wait until an order stands as wanted."""
-        async with asyncio.timeout(45):
-            while not good(order := await self.get(order_id)):
-                await self.brittle.revive()
-                await asyncio.sleep(0.02)
+        """Wait until an order stands as wanted, and say how it stands where it never does."""
+        give_up = time.monotonic() + PATIENCE_S
+        while not good(order := await self.get(order_id)):
+            assert time.monotonic() < give_up, f"not within {PATIENCE_S:g} s; it stands so:\n{order}"
+            await self.brittle.revive()
+            await asyncio.sleep(0.02)
         return order
 
     async def ended(self, order_id: str) -> order_pb2.Order:

@@ -26,7 +26,7 @@ from typing import Any
 import grpc
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_S = 60.0
+READY_S = 150.0
 STOP_S = 20.0
 MARK = "MESH_OF_TEST"
 """Set in the environment of all that a mesh starts, so that leftovers are found wherever they hang."""
