@@ -119,14 +119,11 @@ async def _serve(
         clock=clock,
     )
 
-    def ready() -> str | None:
-        return venues.waiting
-
     feed = feed_of(config.auth, config.chassis.server.tls.callers)
-    server = Server(ROOM, config.chassis.server, ready=ready, verifier=feed.verifier if feed else None)
+    server = Server(ROOM, config.chassis.server, ready=lambda: venues.waiting, verifier=feed.verifier if feed else None)
     server.add(PUBLIC, service)
     server.add(INTERNAL, OperatorRpc(reader))  # type: ignore[abstract]  # likewise
-    probes = await start_probes(config.chassis.telemetry, ready)
+    probes = await start_probes(config.chassis.telemetry, lambda: venues.waiting)
     try:
         async with Supervisor() as tasks:
             start_feed(feed, tasks, bus)
