@@ -192,3 +192,72 @@ async def test_a_trigger_that_cannot_be_is_refused_with_what_would_pass(trader: 
     assert order.state == State.STATE_REJECTED, order
     assert order.refusal.reason == refusal_pb2.REFUSAL_REASON_TRIGGER_WRONG_SIDE
     assert Decimal(order.refusal.passing_value) < price * Decimal("1.05")
+
+
+def exits(price: Decimal) -> dict[str, Any]:
+    """Return a take-profit and a stop, each 5 % from a price."""
+    up, down = (str((price * Decimal(share)).quantize(Decimal(1))) for share in ("1.05", "0.95"))
+    return {"take_profit": order_pb2.Exit(trigger_price=up), "stop_loss": order_pb2.Exit(trigger_price=down)}
+
+
+def of(order: order_pb2.Order, role: int) -> list[leg_pb2.Leg]:
+    """Return the legs of an order that are for something."""
+    return [leg for leg in order.legs if leg.role == role]
+
+
+async def opened(trader: Trader, order_id: str, role: int, sizes: list[str]) -> order_pb2.Order:
+    """Wait until a venue has taken exits of these sizes."""
+    async with asyncio.timeout(40):
+        while True:
+            order = await trader.get(order_id)
+            if [leg.size for leg in of(order, role) if leg.state == LegState.STATE_OPEN] == sizes:
+                return order
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_of_two_exits_one_trades_and_the_other_is_canceled(
+    trader: Trader, edge: grpc.aio.Channel, venue: str
+) -> None:
+    price = await middle(edge)
+    placed = await trader.place(
+        market=ETH, side=side_pb2.SIDE_BUY, size="0.1", type=order_type_pb2.ORDER_TYPE_MARKET, venue=venue,
+        **exits(price),
+    )  # fmt: skip
+    assert {leg.state for leg in placed.legs if leg.role != LegState.ROLE_ENTRY} == {LegState.STATE_HELD}
+    for role in (LegState.ROLE_TAKE_PROFIT, LegState.ROLE_STOP_LOSS):
+        order = await opened(trader, placed.order_id, role, ["0.1"])
+    assert (order.state, order.filled_size) == (State.STATE_RUNNING, "0.1")
+    try:
+        await witness.set_mark(trader.mesh, "ETH", price * Decimal("1.06"), (venue,))
+        order = await trader.ended(placed.order_id)
+    finally:
+        await witness.let_go(trader.mesh, "ETH")
+    assert (order.state, order.filled_size) == (State.STATE_DONE, "0.1"), order
+    (profit,), (stop,) = of(order, LegState.ROLE_TAKE_PROFIT), of(order, LegState.ROLE_STOP_LOSS)
+    assert (profit.state, profit.filled_size) == (LegState.STATE_FILLED, "0.1")
+    assert (stop.state, stop.filled_size) == (LegState.STATE_CANCELED, "0")
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_exits_grow_with_what_their_entry_fills(trader: Trader, edge: grpc.aio.Channel, venue: str) -> None:
+    price = await middle(edge)
+    try:
+        await witness.set_book(trader.mesh, venue, "ETH", bids=[(price - 20, 50)], asks=[(price + 20, 50)])
+        placed = await trader.place(
+            market=ETH, side=side_pb2.SIDE_BUY, size="0.1", type=order_type_pb2.ORDER_TYPE_LIMIT,
+            limit_price=str(price - 10), venue=venue, **exits(price),
+        )  # fmt: skip
+        await trader.until_open(placed.order_id)
+        await witness.sell(trader.mesh, venue, "ETH", "0.04")
+        await opened(trader, placed.order_id, LegState.ROLE_STOP_LOSS, ["0.04"])
+        await witness.sell(trader.mesh, venue, "ETH", "0.06")
+        for role in (LegState.ROLE_TAKE_PROFIT, LegState.ROLE_STOP_LOSS):
+            order = await opened(trader, placed.order_id, role, ["0.04", "0.06"])
+    finally:
+        await witness.let_go(trader.mesh, "ETH")
+    assert (order.state, order.filled_size) == (State.STATE_RUNNING, "0.1")
+    await trader.cancel(placed.order_id)
+    order = await trader.ended(placed.order_id)
+    assert order.state == State.STATE_DONE, "its entry was filled whole"
+    assert {leg.state for leg in order.legs if leg.role != LegState.ROLE_ENTRY} == {LegState.STATE_CANCELED}

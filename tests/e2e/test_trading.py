@@ -33,7 +33,9 @@ from tests.e2e.conditional_orders import (
     test_an_immediate_order_has_no_time,
     test_an_order_at_rest_is_canceled_at_once_however_long_it_rested,
     test_an_order_ends_when_its_time_has_come_and_says_so,
+    test_exits_grow_with_what_their_entry_fills,
     test_lighter_ends_its_orders_itself,
+    test_of_two_exits_one_trades_and_the_other_is_canceled,
 )
 from tests.support.auth import bearer, sign_in
 from tests.support.mesh import Mesh, running_mesh
@@ -49,7 +51,9 @@ __all__ = [
     "test_an_immediate_order_has_no_time",
     "test_an_order_at_rest_is_canceled_at_once_however_long_it_rested",
     "test_an_order_ends_when_its_time_has_come_and_says_so",
+    "test_exits_grow_with_what_their_entry_fills",
     "test_lighter_ends_its_orders_itself",
+    "test_of_two_exits_one_trades_and_the_other_is_canceled",
 ]
 """Tests of other modules that share this one's mesh."""
 State = order_pb2.Order
@@ -91,6 +95,13 @@ class Trader:
     async def ended(self, order_id: str, timeout_s: float = 40.0) -> order_pb2.Order:
         async with asyncio.timeout(timeout_s):
             while (order := await self.get(order_id)).state not in ENDED:
+                await asyncio.sleep(0.05)
+        return order
+
+    async def until_open(self, order_id: str) -> order_pb2.Order:
+        """Wait until the venue has taken an order's first leg."""
+        async with asyncio.timeout(30):
+            while (order := await self.get(order_id)).legs[0].state != leg_pb2.Leg.STATE_OPEN:
                 await asyncio.sleep(0.05)
         return order
 

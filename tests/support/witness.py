@@ -45,3 +45,20 @@ async def let_go(mesh: Mesh, coin: str) -> None:
     """Let a coin's crowd go on."""
     steps = [{"do": "flow", "enabled": True, "venue": venue, "market": coin} for venue in ("hyperliquid", "lighter")]
     await control(mesh, "POST", "source", {"kind": "script", "steps": steps})
+
+
+async def set_book(
+    mesh: Mesh, venue: str, coin: str, *, bids: list[tuple[Decimal, int]], asks: list[tuple[Decimal, int]]
+) -> None:
+    """Have a book of these levels alone; its crowd stands still until `let_go`."""
+    step = {
+        "do": "set_book", "venue": venue, "market": coin, "bids": [[str(price), str(size)] for price, size in bids],
+        "asks": [[str(price), str(size)] for price, size in asks],
+    }  # fmt: skip
+    await control(mesh, "POST", "source", {"kind": "script", "steps": [step]})
+
+
+async def sell(mesh: Mesh, venue: str, coin: str, size: str) -> None:
+    """Have the crowd sell, to whoever bids most."""
+    step = {"do": "trade", "venue": venue, "market": coin, "side": "sell", "size": size}
+    await control(mesh, "POST", "source", {"kind": "script", "steps": [step]})

@@ -11,6 +11,7 @@ from uuid import UUID
 from services.domain.decimals import Price, Size, plain_text, rounding
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
+from services.execution.app import bracketing
 from services.execution.model import expiry
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
@@ -106,6 +107,8 @@ class Intake:
             max_slippage_bps=wanted.max_slippage_bps,
             expire_time=wanted.expire_time,
             trigger_price=wanted.trigger_price,
+            take_profit=wanted.take_profit,
+            stop_loss=wanted.stop_loss,
             legs=(),
             create_time=now,
             update_time=now,
@@ -173,8 +176,21 @@ class Intake:
         off = next((found for leg in legs if (found := _off_grid(leg, wanted)) is not None), None)
         if off is not None:
             return denied(order, off)
-        size = sum((leg.size for leg in legs), Decimal(0))
-        return replace(order, size=size, legs=legs)
+        order = replace(order, size=sum((leg.size for leg in legs), Decimal(0)), legs=legs)
+        return self._with_exits(order, wanted, accounts)
+
+    def _with_exits(self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount]) -> Order:
+        """Return the order with the exits that it asks for, each waiting for its entry."""
+        by_id = {one.account_id: one for one in accounts}
+        try:
+            exits = bracketing.judge(wanted) or bracketing.held(
+                order, wanted, by_id, self.leg, resting_price, _off_grid
+            )
+        except ActionError as error:
+            exits = mesh_says_no(RefusalReason.PRICE_OFF_TICK, error.problem, field=error.field)
+        if isinstance(exits, Refusal):
+            return denied(order, exits)
+        return replace(order, legs=(*order.legs, *exits))
 
     def _price(self, wanted: NewOrder, route: Route) -> Decimal:
         """Return the worst price of an immediate order: its limit, or the mid price and the slippage allowed."""

@@ -111,7 +111,9 @@ class Worker:
             account = await self._account(work)
             venue = self._venues.at(account.venue, account.environment)
             state = work.leg.state
-            if state in (LegState.PREPARED, LegState.SIGNED):
+            if state is LegState.HELD:
+                await self._orders.change(work, _same, due_s=CALM_S)  # what it waited for is looked at with it
+            elif state in (LegState.PREPARED, LegState.SIGNED):
                 await self._send(work, account, venue)
             elif state in (LegState.SUBMITTED, LegState.SUBMIT_UNKNOWN):
                 await self._resolve(work, account, venue)

@@ -28,6 +28,7 @@ NATIVE_GRACE: Final = timedelta(seconds=5)
 class LegState(StrEnum):
     """Where a leg stands; the contract's names."""
 
+    HELD = "HELD"
     PREPARED = "PREPARED"
     SIGNED = "SIGNED"
     SUBMITTED = "SUBMITTED"
@@ -47,9 +48,24 @@ class LegState(StrEnum):
         return self in _FINAL
 
 
+class Role(StrEnum):
+    """What a leg is for; the contract's names."""
+
+    ENTRY = "ENTRY"
+    TAKE_PROFIT = "TAKE_PROFIT"
+    STOP_LOSS = "STOP_LOSS"
+
+    @property
+    def trades_the_order(self) -> bool:
+        """Whether its trades are what the order is to trade; those of its exits are not."""
+        return self is Role.ENTRY
+
+
 class Told(StrEnum):
     """What can happen to a leg."""
 
+    RELEASE = "RELEASE"
+    """What it waited for has come."""
     SIGN = "SIGN"
     """Its bytes exist."""
     SEND = "SEND"
@@ -109,6 +125,7 @@ _LATE: Final[dict[Told, LegState]] = {_T.FILL_ALL: _S.FILLED}
 """A trade that is told after the end counts; only the last part of all changes how the leg ended."""
 
 TABLE: Final[dict[LegState, dict[Told, LegState]]] = {
+    _S.HELD: {_T.RELEASE: _S.PREPARED, _T.CANCEL: _S.CANCELED},
     _S.PREPARED: {_T.SIGN: _S.SIGNED, _T.DENY: _S.DENIED, _T.CANCEL: _S.CANCELED, _T.EXPIRE: _S.EXPIRED},
     _S.SIGNED: {_T.SEND: _S.SUBMITTED, _T.CANCEL: _S.CANCELED, _T.EXPIRE: _S.EXPIRED, _T.DENY: _S.DENIED},
     _S.SUBMITTED: {**_SENT, _T.SEND: _S.SUBMITTED},
@@ -177,6 +194,11 @@ class Leg:
     trigger_price: Decimal | None = None
     trigger_time: datetime | None = None
     """When the venue told that its trigger was reached."""
+    role: Role = Role.ENTRY
+    entry: int = 0
+    """The number of the leg whose exit it is; 0 for none."""
+    part: int = 0
+    """Which pair of its entry's exits it belongs to, from 1."""
     expiring: bool = False
     """Whether it is being taken down because its time ran out; its owner asked for no cancel before."""
 

@@ -38,6 +38,15 @@ class OrderState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """A take-profit or a stop for what an order has filled."""
+
+    trigger_price: Decimal
+    limit_price: Decimal | None = None
+    """The worst price once triggered; a market order within the slippage limit where it is None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
     """What a caller asks for."""
 
@@ -60,6 +69,8 @@ class NewOrder:
     allow_while_unknown: bool
     expire_time: datetime | None = None
     trigger_price: Decimal | None = None
+    take_profit: Exit | None = None
+    stop_loss: Exit | None = None
 
     @property
     def digest(self) -> bytes:
@@ -74,6 +85,7 @@ class NewOrder:
             parts += (f"until {self.expire_time.isoformat()}",)
         if self.trigger_price is not None:
             parts += (f"trigger {plain_text(self.trigger_price)}",)
+        parts += tuple(f"exit {one}" for one in (self.take_profit, self.stop_loss) if one is not None)
         return hashlib.sha256("\0".join(parts).encode()).digest()
 
 
@@ -97,6 +109,8 @@ class Order:
     max_slippage_bps: int | None
     expire_time: datetime | None = None
     trigger_price: Decimal | None = None
+    take_profit: Exit | None = None
+    stop_loss: Exit | None = None
     legs: tuple[Leg, ...]
     refusal: Refusal | None = None
     """Why it was denied before it had legs."""
@@ -108,13 +122,13 @@ class Order:
 
     @property
     def filled(self) -> Decimal:
-        """The size filled over all legs."""
-        return sum((leg.filled for leg in self.legs), ZERO)
+        """The size filled over the legs that trade the order."""
+        return sum((leg.filled for leg in self.legs if leg.role.trades_the_order), ZERO)
 
     @property
     def notional(self) -> Decimal:
-        """Sum of price times size over the fills."""
-        return sum((leg.notional for leg in self.legs), ZERO)
+        """Sum of price times size over the fills of the legs that trade the order."""
+        return sum((leg.notional for leg in self.legs if leg.role.trades_the_order), ZERO)
 
     @property
     def state(self) -> OrderState:
@@ -146,8 +160,10 @@ def state_of(legs: Sequence[Leg], size: Decimal) -> OrderState:
     if LegState.SUBMIT_UNKNOWN in states:
         return OrderState.SUBMIT_UNKNOWN
     if not all(state.is_final for state in states):
-        untouched = states <= {LegState.PREPARED, LegState.SIGNED}
+        untouched = states <= {LegState.HELD, LegState.PREPARED, LegState.SIGNED}
         return OrderState.PLANNED if untouched else OrderState.RUNNING
+    legs = [leg for leg in legs if leg.role.trades_the_order]
+    states = {leg.state for leg in legs}
     filled = sum((leg.filled for leg in legs), ZERO)
     if legs and filled >= size:
         return OrderState.DONE
@@ -157,12 +173,16 @@ def state_of(legs: Sequence[Leg], size: Decimal) -> OrderState:
 
 
 def with_leg(order: Order, leg: Leg, now: datetime) -> Order:
-    """Return the order with one leg as it now stands; its version grows."""
+    """Return the order with one leg as it now stands; its version grows, whether it has ended is looked at after."""
     legs = tuple(leg if one.leg_id == leg.leg_id else one for one in order.legs)
-    changed = replace(order, legs=legs, version=order.version + 1, update_time=now)
-    if changed.state.is_final and order.finish_time is None:
-        return replace(changed, finish_time=now)
-    return changed
+    return replace(order, legs=legs, version=order.version + 1, update_time=now)
+
+
+def concluded(order: Order, now: datetime) -> Order:
+    """Return the order with the time of its end where it has ended."""
+    if order.state.is_final and order.finish_time is None:
+        return replace(order, finish_time=now)
+    return order
 
 
 def denied(order: Order, refusal: Refusal) -> Order:

@@ -14,10 +14,10 @@ from perpmesh.type.v1 import order_type_pb2, side_pb2, size_unit_pb2, time_in_fo
 from services.domain.decimals import parse_decimal
 from services.domain.errors import field_invalid
 from services.execution.app.closing import Close
-from services.execution.model.order import NewOrder
+from services.execution.model.order import Exit, NewOrder
 from services.venues.actions import OrderType, Side, TimeInForce
 
-_NOT_YET: Final = ("take_profit", "stop_loss", "twap", "holding_time")
+_NOT_YET: Final = ("twap", "holding_time")
 
 
 def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
@@ -59,6 +59,8 @@ def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
         allow_while_unknown=request.allow_while_unknown,
         expire_time=_until(request, tif),
         trigger_price=parse_decimal(request.trigger_price) if request.HasField("trigger_price") else None,
+        take_profit=_exit(request, "take_profit") if request.HasField("take_profit") else None,
+        stop_loss=_exit(request, "stop_loss") if request.HasField("stop_loss") else None,
     )
 
 
@@ -83,6 +85,16 @@ def _check_trigger(request: pb.PlaceOrderRequest, tif: str) -> None:
         raise field_invalid("time_in_force", "an order with a trigger waits for it: leave time_in_force out")
     if request.HasField("quote_id"):
         raise field_invalid("quote_id", "an order with a trigger is not routed: leave it out")
+
+
+def _exit(request: pb.PlaceOrderRequest, name: str) -> Exit:
+    if request.reduce_only:
+        raise field_invalid(name, "an order that only reduces opens nothing to protect: leave it out")
+    one: order_pb2.Exit = getattr(request, name)
+    return Exit(
+        trigger_price=parse_decimal(one.trigger_price),
+        limit_price=parse_decimal(one.limit_price) if one.HasField("limit_price") else None,
+    )
 
 
 def _until(request: pb.PlaceOrderRequest, tif: str) -> datetime | None:

@@ -15,7 +15,7 @@ from services.domain.decimals import plain_text, rounding
 from services.domain.market import HYPERLIQUID
 from services.domain.refusal import Refusal
 from services.execution.model.leg import Leg
-from services.execution.model.order import Order, OrderState
+from services.execution.model.order import Exit, Order, OrderState
 
 PRICE_DECIMALS: Final = 12
 _SENTENCES: Final = {
@@ -60,6 +60,8 @@ def order(value: Order) -> order_pb2.Order:
         leg_policy=order_pb2.LEG_POLICY_KEEP,
         version=value.version,
     )
+    _exit(message.take_profit, value.take_profit)
+    _exit(message.stop_loss, value.stop_loss)
     if refused is not None:
         message.refusal.CopyFrom(refusal(refused))
     submits = [one.submit_time for one in value.legs if one.submit_time]
@@ -78,6 +80,13 @@ def order(value: Order) -> order_pb2.Order:
     return message
 
 
+def _exit(field: order_pb2.Exit, one: Exit | None) -> None:
+    if one is not None:
+        field.trigger_price = plain_text(one.trigger_price)
+        if one.limit_price is not None:
+            field.limit_price = plain_text(one.limit_price)
+
+
 def _sentence(value: Order, state: OrderState) -> str:
     if (
         state is OrderState.RUNNING
@@ -85,6 +94,12 @@ def _sentence(value: Order, state: OrderState) -> str:
         and not any(leg.trigger_time for leg in value.legs)
     ):
         return f"It waits for the mark price to reach {plain_text(value.trigger_price)}."
+    if (
+        state is OrderState.RUNNING
+        and value.filled
+        and all(leg.is_final for leg in value.legs if leg.role.trades_the_order)
+    ):
+        return f"{plain_text(value.filled)} of {plain_text(value.size)} is filled, and its exits wait at the venue."
     return _SENTENCES[state].format(filled=plain_text(value.filled), size=plain_text(value.size))
 
 
@@ -93,7 +108,7 @@ def leg(value: Leg) -> leg_pb2.Leg:
     message = leg_pb2.Leg(
         leg_id=str(value.leg_id),
         number=value.number,
-        role=leg_pb2.Leg.ROLE_ENTRY,
+        role=leg_pb2.Leg.Role.Value(f"ROLE_{value.role.value}"),
         venue=value.venue,
         account_id=str(value.account_id),
         market=value.market,

@@ -100,7 +100,8 @@ class ExecutionRpc(ExecutionServiceServicer):
             count=PAGE_MAX,
         )
         for order in await self._lists.orders(user, wanted):
-            if not (request.keep_reduce_only and order.reduce_only):
+            only_reduces = all(leg.reduce_only for leg in order.legs if not leg.is_final)
+            if not (request.keep_reduce_only and only_reduces):
                 answer.order_ids.append(str((await self._intake.cancel(user, order.order_id)).order_id))
         return answer
 

@@ -15,10 +15,11 @@ from uuid import UUID
 import asyncpg
 
 from services.chassis.postgres import Connection, Database
-from services.execution.model.leg import Leg, Trade, fill
+from services.execution.model.leg import Leg, LegState, Trade, fill
 from services.execution.model.order import Order, with_leg
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
-from services.execution.store.rows import LEG, LEG_CHANGES, ORDER, leg_row, marks, order_of, order_row
+from services.execution.store.following import ADD_LEG, due_of, followed
+from services.execution.store.rows import LEG, ORDER, leg_row, marks, order_of, order_row
 from services.venues.actions import Side
 
 _ORDER_COLUMNS: Final = ", ".join(ORDER)
@@ -27,8 +28,6 @@ _ADD_ORDER: Final = (
     f"INSERT INTO orders ({_ORDER_COLUMNS}) VALUES ({marks(len(ORDER))}) "  # noqa: S608
     "ON CONFLICT (user_id, request_id) DO NOTHING RETURNING order_id"
 )
-_ADD_LEG: Final = f"INSERT INTO legs ({_LEG_COLUMNS}, due_time) VALUES ({marks(len(LEG) + 1)})"  # noqa: S608
-_CHANGE_LEG: Final = f"UPDATE legs SET ({', '.join(LEG_CHANGES)}) = ROW({marks(len(LEG_CHANGES), 2)}) WHERE leg_id = $1"  # noqa: S608
 _CLAIM: Final = """
     UPDATE legs SET fence = fence + 1, lease_time = $1
     WHERE leg_id IN (
@@ -88,7 +87,7 @@ class PostgresOrders:
             added = await connection.fetchval(_ADD_ORDER, *order_row(order))
             if added is not None:
                 for leg in order.legs:
-                    await connection.execute(_ADD_LEG, *leg_row(leg, order), order.create_time)
+                    await connection.execute(ADD_LEG, *leg_row(leg, order), due_of(leg, order.create_time))
                 await self._say(connection, order.user_id, "order", self._scribe.order(order))
         if added is None:
             twin = await self.by_request(order.user_id, order.request_id)
@@ -123,10 +122,13 @@ class PostgresOrders:
             fence = await connection.fetchval("SELECT fence FROM legs WHERE leg_id = $1", work.leg.leg_id)
             if fence != work.fence:
                 return None
-            order, leg = await self._apply(connection, order, work.leg.leg_id, change, now)
+            was_held = work.leg.state is LegState.HELD
+            order, leg = await self._apply(connection, order, work.leg.leg_id, change, now, ripe=was_held)
             held = due_s == HOLD_S
             wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and not held else due_s
             due = None if leg.is_final and leg.is_settled else now + timedelta(seconds=wait_s)
+            if was_held:
+                due = due_of(leg, now)
             if due is not None and leg.take_down_time is not None and not held:
                 due = min(due, max(leg.take_down_time, now + LATE))
             await connection.execute(
@@ -213,7 +215,8 @@ class PostgresOrders:
                 "UPDATE legs SET cancel_wanted = true, due_time = $2 WHERE leg_id = ANY($1)", open_ids, now
             )
             legs = tuple(replace(leg, cancel_wanted=True) if leg.leg_id in open_ids else leg for leg in order.legs)
-            order = replace(order, legs=legs, cancel_time=now, version=order.version + 1, update_time=now)
+            wanted = replace(order, legs=legs, cancel_time=now, version=order.version + 1, update_time=now)
+            order = await followed(connection, order, wanted, now)
             await self._keep_order(connection, order)
         self._wake()
         return order
@@ -227,19 +230,25 @@ class PostgresOrders:
         return 0 if last is None else int(last.timestamp() * 1_000)
 
     async def _apply(
-        self, connection: Connection, order: Order, leg_id: UUID, change: Callable[[Leg], Leg], now: datetime
+        self,
+        connection: Connection,
+        order: Order,
+        leg_id: UUID,
+        change: Callable[[Leg], Leg],
+        now: datetime,
+        *,
+        ripe: bool = False,
     ) -> tuple[Order, Leg]:
-        """Change one leg of an order that is held; say it where anything changed."""
+        """Change one leg of an order that is held, and what follows from it; say it where anything changed."""
         before = next(one for one in order.legs if one.leg_id == leg_id)
         leg = change(before)
-        if leg == before:
-            return order, leg
         if leg.venue_order_id != before.venue_order_id:  # known for the first time, or new after a trigger
             leg = await self._adopted(connection, order, leg, now)
-        await connection.execute(_CHANGE_LEG, leg_id, *leg_row(leg, order, LEG_CHANGES))
-        order = with_leg(order, leg, now)
-        await self._keep_order(connection, order)
-        return order, leg
+        changed = order if leg == before else with_leg(order, leg, now)
+        made = await followed(connection, order, changed, now, ripe=ripe)
+        if made is not order:
+            await self._keep_order(connection, made)
+        return made, next(one for one in made.legs if one.leg_id == leg_id)
 
     async def _adopted(self, connection: Connection, order: Order, leg: Leg, now: datetime) -> Leg:
         """Return a leg with the trades that were told before the venue's id of it was known."""

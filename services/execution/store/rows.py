@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any, Final
 
+from services.domain.decimals import plain_text
 from services.domain.refusal import Origin, Refusal, RefusalReason
-from services.execution.model.leg import Evidence, Leg, LegState
-from services.execution.model.order import Order
+from services.execution.model.leg import Evidence, Leg, LegState, Role
+from services.execution.model.order import Exit, Order
 from services.venues.actions import OrderType, Side, TimeInForce
 
 ORDER: Final = (
     "order_id", "user_id", "request_id", "digest", "market", "side", "size", "type", "limit_price", "time_in_force",
     "reduce_only", "client_order_id", "quote_id", "max_slippage_bps", "refusal", "state", "version", "create_time",
-    "update_time", "cancel_time", "finish_time", "expire_time", "trigger_price",
+    "update_time", "cancel_time", "finish_time", "expire_time", "trigger_price", "take_profit",
+    "stop_loss",
 )  # fmt: skip
 LEG: Final = (
     "leg_id", "order_id", "number", "venue", "account_id", "market", "venue_market_id", "side", "size", "limit_price",
@@ -23,9 +26,9 @@ LEG: Final = (
     "interface_fees", "venue_order_id", "transaction_hash", "nonce", "key_index", "expire_ms", "send_count",
     "action_number", "cancel_wanted", "create_time", "submit_time", "acknowledge_time", "execute_time", "update_time",
     "resolve_time", "settled", "cancel_send_time", "expire_time", "expiring",
-    "trigger_price", "trigger_time",
+    "trigger_price", "trigger_time", "role", "entry", "part",
 )  # fmt: skip
-LEG_CHANGES: Final = LEG[14:29] + LEG[30:]
+LEG_CHANGES: Final = ("size", *LEG[14:29], *LEG[30:])
 """What a leg's life changes."""
 
 
@@ -36,13 +39,15 @@ def marks(count: int, start: int = 1) -> str:
 
 def order_row(order: Order) -> list[object]:
     """Return an order's values in the order of `ORDER`."""
-    values = {name: getattr(order, name) for name in ORDER if name not in ("refusal", "state")}
+    values: dict[str, object] = {name: getattr(order, name) for name in ORDER if name not in ("refusal", "state")}
     values |= {
         "side": order.side.value,
         "type": order.type.value,
         "time_in_force": order.time_in_force.value,
         "refusal": refusal_json(order.refusal),
         "state": order.state.value,
+        "take_profit": _exit_json(order.take_profit),
+        "stop_loss": _exit_json(order.stop_loss),
     }
     return [values[name] for name in ORDER]
 
@@ -58,6 +63,7 @@ def leg_row(leg: Leg, order: Order, names: Sequence[str] = LEG) -> list[object]:
         "state": leg.state.value,
         "evidence": leg.evidence.value,
         "refusal": refusal_json(leg.refusal),
+        "role": leg.role.value,
     }
     return [values[name] for name in names]
 
@@ -70,6 +76,8 @@ def order_of(row: Any, legs: Sequence[Any]) -> Order:
         "type": OrderType(row["type"]),
         "time_in_force": TimeInForce(row["time_in_force"]),
         "refusal": refusal_of(row["refusal"]),
+        "take_profit": _exit_of(row["take_profit"]),
+        "stop_loss": _exit_of(row["stop_loss"]),
     }
     return Order(**values, legs=tuple(leg_of(one) for one in legs))
 
@@ -84,9 +92,25 @@ def leg_of(row: Any) -> Leg:
         "state": LegState(row["state"]),
         "evidence": Evidence(row["evidence"]),
         "refusal": refusal_of(row["refusal"]),
+        "role": Role(row["role"]),
         "nonce": int(row["nonce"]),
     }
     return Leg(**values)
+
+
+def _exit_json(one: Exit | None) -> str | None:
+    if one is None:
+        return None
+    limit = None if one.limit_price is None else plain_text(one.limit_price)
+    return json.dumps({"trigger_price": plain_text(one.trigger_price), "limit_price": limit})
+
+
+def _exit_of(text: str | None) -> Exit | None:
+    if text is None:
+        return None
+    values = json.loads(text)
+    limit = values["limit_price"]
+    return Exit(trigger_price=Decimal(values["trigger_price"]), limit_price=None if limit is None else Decimal(limit))
 
 
 def refusal_json(refusal: Refusal | None) -> str | None:
