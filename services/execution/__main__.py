@@ -20,9 +20,11 @@ from services.chassis.valkey_bus import ValkeyBus
 from services.domain.pages import Pager
 from services.execution.app.closing import Closer
 from services.execution.app.intake import Intake
+from services.execution.app.pacing import Pacer
 from services.execution.app.watcher import Watcher
 from services.execution.app.worker import Worker
 from services.execution.config import Config
+from services.execution.model.order import Order
 from services.execution.peers.routing import RoutingPeer
 from services.execution.peers.vault import VaultPeer
 from services.execution.peers.venues import ConfiguredVenues
@@ -98,20 +100,20 @@ async def _serve(
         wake=worker.wake,
         tell_fault=_tell_watch,
     )
+    planner = RoutingPeer(routing)
     intake = Intake(
-        orders=orders,
-        accounts=keys,
-        planner=RoutingPeer(routing),
-        venues=venues,
-        clock=clock,
-        chance=_Chance(),
-        wake=worker.wake,
+        orders=orders, accounts=keys, planner=planner, venues=venues, clock=clock, chance=_Chance(), wake=worker.wake
     )
+    pacer = Pacer(
+        intake=intake, orders=orders, accounts=keys, planner=planner, clock=clock, wake=worker.wake,
+        tell_fault=_tell_pace,
+    )  # fmt: skip
     reader = LogReader(database)
     pager = Pager((config.page_secret or ids.token()).encode())
     service = ExecutionRpc(  # type: ignore[abstract]  # what is not defined is not served
         intake=intake,
         closer=Closer(intake=intake, orders=orders, accounts=keys, venues=venues),
+        pacer=pacer,
         lists=PostgresLists(database),
         log=reader,
         bell=relay,
@@ -131,6 +133,7 @@ async def _serve(
             tasks.start("relay", relay.run)
             tasks.start("worker", worker.run)
             tasks.start("watcher", watcher.run)
+            tasks.start("pacer", pacer.run)
             await server.start()
             await tasks.wait(stop)
             service.drain()
@@ -143,6 +146,10 @@ async def _serve(
 
 def _tell_watch(account: TradingAccount, error: Exception) -> None:
     log.warning("account.again", account_id=str(account.account_id), venue=account.venue, error=str(error)[:300])
+
+
+def _tell_pace(order: Order, error: Exception) -> None:
+    log.warning("slice.again", order_id=str(order.order_id), error=str(error)[:300])
 
 
 def _tell(work: Work, error: Exception) -> None:

@@ -194,6 +194,17 @@ class Orders(Protocol):
         """Note that what is open of an order is to be canceled, and have a worker look at once."""
         ...
 
+    async def slicing(self, count: int) -> Sequence[Order]:
+        """Return orders whose next slice is due."""
+        ...
+
+    async def schedule(self, user_id: UUID, order_id: UUID, change: Callable[[Order], Order]) -> Order | None:
+        """Change the schedule of a user's order, with the legs of a slice and cancels of others; None for no order.
+
+        `change` is applied to the order as it then stands; the same order back changes nothing.
+        """
+        ...
+
     async def last_fill_ms(self, account_id: UUID) -> int:
         """Return when the last counted trade of an account happened; 0 where there is none."""
         ...

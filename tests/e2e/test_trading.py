@@ -37,6 +37,11 @@ from tests.e2e.conditional_orders import (
     test_lighter_ends_its_orders_itself,
     test_of_two_exits_one_trades_and_the_other_is_canceled,
 )
+from tests.e2e.sliced_orders import (
+    test_an_order_in_slices_is_paused_resumed_survives_a_death_and_ends_truthfully,
+    test_only_an_order_in_slices_is_paused,
+    test_slices_that_could_not_pass_are_denied_with_what_would,
+)
 from tests.support.auth import bearer, sign_in
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.vault import Owner, own
@@ -51,9 +56,12 @@ __all__ = [
     "test_an_immediate_order_has_no_time",
     "test_an_order_at_rest_is_canceled_at_once_however_long_it_rested",
     "test_an_order_ends_when_its_time_has_come_and_says_so",
+    "test_an_order_in_slices_is_paused_resumed_survives_a_death_and_ends_truthfully",
     "test_exits_grow_with_what_their_entry_fills",
     "test_lighter_ends_its_orders_itself",
     "test_of_two_exits_one_trades_and_the_other_is_canceled",
+    "test_only_an_order_in_slices_is_paused",
+    "test_slices_that_could_not_pass_are_denied_with_what_would",
 ]
 """Tests of other modules that share this one's mesh."""
 State = order_pb2.Order
@@ -91,6 +99,17 @@ class Trader:
 
     async def get(self, order_id: str) -> order_pb2.Order:
         return (await self.execution.GetOrder(pb.GetOrderRequest(order_id=order_id), metadata=self.metadata)).order
+
+    async def get_surely(self, order_id: str) -> order_pb2.Order:
+        """Get an order as a client does whose server may die."""
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    return await self.get(order_id)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise
+                    await asyncio.sleep(0.2)
 
     async def ended(self, order_id: str, timeout_s: float = 40.0) -> order_pb2.Order:
         async with asyncio.timeout(timeout_s):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -11,18 +13,19 @@ from uuid import UUID
 from services.domain.decimals import Price, Size, plain_text, rounding
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
-from services.execution.app import bracketing
-from services.execution.model import expiry
+from services.execution.app import bracketing, slicing
+from services.execution.model import expiry, twap
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
 from services.execution.ports import Accounts, Chance, Clock, Orders, Planner, Route, TradingAccount, Venues, Wake
-from services.venues.actions import ActionError, OrderTerms, OrderType, TimeInForce
+from services.venues.actions import ActionError, OrderTerms, OrderType, Side, TimeInForce
 
 SLIPPAGE_BPS_DEFAULT: Final = 100
 """What bounds a market order that states no limit."""
 TRIGGER_SLIPPAGE_BPS_DEFAULT: Final = 1_000
 """What bounds a stop or take-profit market order that states no limit, counted from its trigger: as far as the venues'
 own pages set it, since a stop that finds no taker within its limit protects nothing."""
+_ANY_PRICE: Final = Price(Decimal(1_000))
 BPS: Final = Decimal(10_000)
 
 
@@ -109,6 +112,7 @@ class Intake:
             trigger_price=wanted.trigger_price,
             take_profit=wanted.take_profit,
             stop_loss=wanted.stop_loss,
+            twap=None if wanted.twap is None else _schedule(wanted.twap, order_id, now),
             legs=(),
             create_time=now,
             update_time=now,
@@ -144,13 +148,14 @@ class Intake:
         return mesh_says_no(RefusalReason.NO_ACCOUNT, why, "Add an account and set up a key.", field="account_ids")
 
     async def _planned(self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount]) -> Order:
+        if wanted.twap is not None:
+            begun = await slicing.begin(order, accounts, planner=self._planner, on_lot=self.on_lot)
+            return denied(order, begun) if isinstance(begun, Refusal) else begun
         if wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL:
             route = await self._planner.plan(wanted, accounts, order.order_id)
             if route.refusal is not None:
                 return denied(order, route.refusal)
-            by_venue = {one.venue: one for one in accounts}
-            price = self._price(wanted, route)
-            parts = [(by_venue[leg.venue], leg.size, price) for leg in route.legs if leg.venue in by_venue]
+            parts = _parts(wanted, accounts, route)
             order = replace(order, size=route.size, quote_id=route.quote_id)
         elif len(accounts) > 1:
             at = " and ".join(sorted(one.venue for one in accounts))
@@ -192,11 +197,21 @@ class Intake:
             return denied(order, exits)
         return replace(order, legs=(*order.legs, *exits))
 
-    def _price(self, wanted: NewOrder, route: Route) -> Decimal:
-        """Return the worst price of an immediate order: its limit, or the mid price and the slippage allowed."""
-        if wanted.limit_price is not None:
-            return wanted.limit_price
-        return worst_price(route.arrival_mid_price, wanted)
+    def immediate(self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount], route: Route) -> list[Leg]:
+        """Return the legs of an order that is routed and trades at once. Raises `ActionError`."""
+        return [self.leg(order, number, *part) for number, part in enumerate(_parts(wanted, accounts, route), 1)]
+
+    def on_lot(self, market: str, accounts: Sequence[TradingAccount], size: Decimal) -> Decimal:
+        """Return a size rounded down to the finest lot of the accounts' venues; zero where it is below them all."""
+        found = Decimal(0)
+        for account in accounts:
+            terms = OrderTerms(
+                market=market, venue_market_id=0, side=Side.BUY, size=Size(size), limit_price=_ANY_PRICE,
+                type=OrderType.LIMIT, time_in_force=TimeInForce.GOOD_TILL_CANCELED, client_id="",
+            )  # fmt: skip
+            with contextlib.suppress(ActionError):
+                found = max(found, self._venues.at(account.venue, account.environment).rounded(terms).size)
+        return found
 
     def leg(self, order: Order, number: int, account: TradingAccount, size: Decimal, price: Decimal) -> Leg:
         """Return a leg on its venue's grid. Raises `ActionError` where nothing is left of it."""
@@ -236,6 +251,15 @@ class Intake:
         )
 
 
+def _parts(
+    wanted: NewOrder, accounts: Sequence[TradingAccount], route: Route
+) -> list[tuple[TradingAccount, Decimal, Decimal]]:
+    """Return the account, size and worst price of each part of a route: its limit, or the slippage from the mid."""
+    by_venue = {one.venue: one for one in accounts}
+    price = worst_price(route.arrival_mid_price, wanted) if wanted.limit_price is None else wanted.limit_price
+    return [(by_venue[leg.venue], leg.size, price) for leg in route.legs if leg.venue in by_venue]
+
+
 def _off_grid(leg: Leg, wanted: NewOrder) -> Refusal | None:
     """Say which price of an order is not on its venue's grid, and which would pass; it is never moved silently."""
     stated = [("trigger_price", wanted.trigger_price, leg.trigger_price)]
@@ -261,6 +285,10 @@ def resting_price(wanted: NewOrder) -> Decimal:
         return wanted.limit_price
     assert wanted.trigger_price is not None, "the contract demands a limit of what has no trigger"
     return worst_price(wanted.trigger_price, wanted, TRIGGER_SLIPPAGE_BPS_DEFAULT)
+
+
+def _schedule(terms: twap.Terms, order_id: UUID, now: datetime) -> twap.Twap:
+    return twap.Twap(terms=terms, seed=order_id.int % 2**63, account_ids=(), start_time=now)
 
 
 def worst_price(near: Decimal, wanted: NewOrder, default_bps: int = SLIPPAGE_BPS_DEFAULT) -> Decimal:

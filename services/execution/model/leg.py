@@ -54,11 +54,12 @@ class Role(StrEnum):
     ENTRY = "ENTRY"
     TAKE_PROFIT = "TAKE_PROFIT"
     STOP_LOSS = "STOP_LOSS"
+    SLICE = "SLICE"
 
     @property
     def trades_the_order(self) -> bool:
         """Whether its trades are what the order is to trade; those of its exits are not."""
-        return self is Role.ENTRY
+        return self in (Role.ENTRY, Role.SLICE)
 
 
 class Told(StrEnum):
@@ -198,7 +199,7 @@ class Leg:
     entry: int = 0
     """The number of the leg whose exit it is; 0 for none."""
     part: int = 0
-    """Which pair of its entry's exits it belongs to, from 1."""
+    """Which slice it is of, or which pair of its entry's exits it belongs to, from 1."""
     expiring: bool = False
     """Whether it is being taken down because its time ran out; its owner asked for no cancel before."""
 

@@ -14,6 +14,7 @@ from services.domain.decimals import plain_text
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.execution.model.leg import ZERO, Leg, LegState
+from services.execution.model.twap import Terms, Twap
 from services.venues.actions import OrderType, Side, TimeInForce
 
 
@@ -22,6 +23,7 @@ class OrderState(StrEnum):
 
     PLANNED = "PLANNED"
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
     SUBMIT_UNKNOWN = "SUBMIT_UNKNOWN"
     DONE = "DONE"
     PARTIALLY_DONE = "PARTIALLY_DONE"
@@ -34,7 +36,10 @@ class OrderState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether it has ended."""
-        return self not in (OrderState.PLANNED, OrderState.RUNNING, OrderState.SUBMIT_UNKNOWN)
+        return self not in _ALIVE
+
+
+_ALIVE = frozenset((OrderState.PLANNED, OrderState.RUNNING, OrderState.PAUSED, OrderState.SUBMIT_UNKNOWN))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,7 @@ class NewOrder:
     trigger_price: Decimal | None = None
     take_profit: Exit | None = None
     stop_loss: Exit | None = None
+    twap: Terms | None = None
 
     @property
     def digest(self) -> bytes:
@@ -85,6 +91,8 @@ class NewOrder:
             parts += (f"until {self.expire_time.isoformat()}",)
         if self.trigger_price is not None:
             parts += (f"trigger {plain_text(self.trigger_price)}",)
+        if self.twap is not None:
+            parts += (str(self.twap),)
         parts += tuple(f"exit {one}" for one in (self.take_profit, self.stop_loss) if one is not None)
         return hashlib.sha256("\0".join(parts).encode()).digest()
 
@@ -111,6 +119,7 @@ class Order:
     trigger_price: Decimal | None = None
     take_profit: Exit | None = None
     stop_loss: Exit | None = None
+    twap: Twap | None = None
     legs: tuple[Leg, ...]
     refusal: Refusal | None = None
     """Why it was denied before it had legs."""
@@ -132,8 +141,39 @@ class Order:
 
     @property
     def state(self) -> OrderState:
-        """Where it stands, by its legs alone."""
-        return state_of(self.legs, self.size)
+        """Where it stands, by its legs alone; one in slices also by those to come."""
+        if self.twap is None:
+            return state_of(self.legs, self.size)
+        if self.refusal is not None:
+            return OrderState.DENIED
+        if self.is_slicing:
+            return self._slicing(self.twap)
+        state = state_of(self.legs, self.size)
+        if state.is_final and not self.filled:
+            return OrderState.CANCELED if self.cancel_time is not None else state if self.legs else OrderState.EXPIRED
+        return state
+
+    @property
+    def is_slicing(self) -> bool:
+        """Whether slices of it are to come."""
+        return self.twap is not None and not self.twap.is_over and self.cancel_time is None and self.refusal is None
+
+    @property
+    def slice_time(self) -> datetime | None:
+        """When its next slice is due; None where none is."""
+        return self.twap.next_time if self.twap is not None and self.is_slicing else None
+
+    @property
+    def out(self) -> Decimal:
+        """What is with the venues and may still be filled."""
+        return sum((leg.size - leg.filled for leg in self.legs if not leg.is_final), ZERO)
+
+    def _slicing(self, schedule: Twap) -> OrderState:
+        if any(leg.state is LegState.SUBMIT_UNKNOWN for leg in self.legs):
+            return OrderState.SUBMIT_UNKNOWN
+        if schedule.pause_time is not None:
+            return OrderState.PAUSED
+        return OrderState.RUNNING if schedule.sent else OrderState.PLANNED
 
     def answer_to(self, wanted: NewOrder) -> Order:
         """Return itself as the answer to a request with its request_id. Raises REQUEST_ID_REUSED for other content."""

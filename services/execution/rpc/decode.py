@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,9 +15,11 @@ from services.domain.decimals import parse_decimal
 from services.domain.errors import field_invalid
 from services.execution.app.closing import Close
 from services.execution.model.order import Exit, NewOrder
+from services.execution.model.twap import Terms
 from services.venues.actions import OrderType, Side, TimeInForce
 
-_NOT_YET: Final = ("twap", "holding_time")
+SLICE_INTERVAL: Final = timedelta(seconds=30)
+_NOT_YET: Final = ("holding_time",)
 
 
 def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
@@ -31,12 +33,13 @@ def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
         name = "priority_fee_bps" if request.priority_fee_bps else "split_resting"
         raise field_invalid(name, "this is not served yet: leave it out")
     name = order_type_pb2.OrderType.Name(request.type).removeprefix("ORDER_TYPE_")
-    if name not in OrderType.__members__:
-        raise field_invalid("type", "every type but ORDER_TYPE_TWAP is served for now")
-    kind = OrderType(name)
+    kind = OrderType.MARKET if name == "TWAP" else OrderType(name)
     tif = time_in_force_pb2.TimeInForce.Name(request.time_in_force).removeprefix("TIME_IN_FORCE_")
     if tif == "UNSPECIFIED":
         tif = "IMMEDIATE_OR_CANCEL" if kind is OrderType.MARKET else "GOOD_TILL_CANCELED"
+    terms = _twap(request) if name == "TWAP" else None
+    if terms is not None:
+        tif = "IMMEDIATE_OR_CANCEL"
     if kind.has_trigger:
         _check_trigger(request, tif)
     return NewOrder(
@@ -60,6 +63,7 @@ def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
         expire_time=_until(request, tif),
         trigger_price=parse_decimal(request.trigger_price) if request.HasField("trigger_price") else None,
         take_profit=_exit(request, "take_profit") if request.HasField("take_profit") else None,
+        twap=terms,
         stop_loss=_exit(request, "stop_loss") if request.HasField("stop_loss") else None,
     )
 
@@ -95,6 +99,28 @@ def _exit(request: pb.PlaceOrderRequest, name: str) -> Exit:
         trigger_price=parse_decimal(one.trigger_price),
         limit_price=parse_decimal(one.limit_price) if one.HasField("limit_price") else None,
     )
+
+
+_NOT_IN_SLICES: Final = ("expire_time", "quote_id", "take_profit", "stop_loss")
+
+
+def _twap(request: pb.PlaceOrderRequest) -> Terms:
+    for name in _NOT_IN_SLICES:
+        if request.HasField(name):
+            raise field_invalid(name, "an order in slices ends with its last one and has none of this: leave it out")
+    if request.time_in_force not in (
+        time_in_force_pb2.TIME_IN_FORCE_UNSPECIFIED,
+        time_in_force_pb2.TIME_IN_FORCE_IMMEDIATE_OR_CANCEL,
+    ):
+        raise field_invalid("time_in_force", "every slice is immediate: leave time_in_force out")
+    if request.size_unit == size_unit_pb2.SIZE_UNIT_USD:
+        raise field_invalid("size_unit", "an order in slices is sized in units of the base asset")
+    twap = request.twap
+    interval = twap.slice_interval.ToTimedelta() if twap.HasField("slice_interval") else SLICE_INTERVAL
+    duration = twap.duration.ToTimedelta()
+    if interval > duration:
+        raise field_invalid("twap.slice_interval", "a slice_interval of at most the duration would pass")
+    return Terms(duration=duration, interval=interval, randomize=twap.randomize)
 
 
 def _until(request: pb.PlaceOrderRequest, tif: str) -> datetime | None:

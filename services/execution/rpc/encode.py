@@ -14,13 +14,15 @@ from perpmesh.type.v1 import cost_pb2, order_type_pb2, refusal_pb2, side_pb2, ti
 from services.domain.decimals import plain_text, rounding
 from services.domain.market import HYPERLIQUID
 from services.domain.refusal import Refusal
-from services.execution.model.leg import Leg
+from services.execution.model.leg import Leg, Role
 from services.execution.model.order import Exit, Order, OrderState
+from services.execution.model.twap import Twap
 
 PRICE_DECIMALS: Final = 12
 _SENTENCES: Final = {
     OrderState.PLANNED: "It is kept, and will be sent at once.",
     OrderState.RUNNING: "It is at the venues: {filled} of {size} is filled.",
+    OrderState.PAUSED: "It is paused: {filled} of {size} is filled.",
     OrderState.SUBMIT_UNKNOWN: "Whether a venue acted on it is being found out; to place it again could double it.",
     OrderState.DONE: "It is filled in full.",
     OrderState.PARTIALLY_DONE: "It ended with {filled} of {size} filled.",
@@ -42,7 +44,7 @@ def order(value: Order) -> order_pb2.Order:
         market=value.market,
         side=side_pb2.Side.Value(f"SIDE_{value.side.value}"),
         size=plain_text(value.size),
-        type=order_type_pb2.OrderType.Value(f"ORDER_TYPE_{value.type.value}"),
+        type=order_type_pb2.OrderType.Value(f"ORDER_TYPE_{'TWAP' if value.twap else value.type.value}"),
         limit_price=None if value.limit_price is None else plain_text(value.limit_price),
         time_in_force=time_in_force_pb2.TimeInForce.Value(f"TIME_IN_FORCE_{value.time_in_force.value}"),
         reduce_only=value.reduce_only,
@@ -60,6 +62,8 @@ def order(value: Order) -> order_pb2.Order:
         leg_policy=order_pb2.LEG_POLICY_KEEP,
         version=value.version,
     )
+    if value.twap is not None:
+        _twap(message, value, value.twap)
     _exit(message.take_profit, value.take_profit)
     _exit(message.stop_loss, value.stop_loss)
     if refused is not None:
@@ -78,6 +82,18 @@ def order(value: Order) -> order_pb2.Order:
         if moment is not None:
             _stamp(field, moment)
     return message
+
+
+def _twap(message: order_pb2.Order, order: Order, schedule: Twap) -> None:
+    message.twap.duration.FromTimedelta(schedule.terms.duration)
+    message.twap.slice_interval.FromTimedelta(schedule.terms.interval)
+    message.twap.randomize = schedule.terms.randomize
+    progress = message.twap_progress
+    progress.slice_count, progress.sent_slice_count = schedule.terms.count, schedule.sent
+    progress.shortfall_size = plain_text(schedule.shortfall(order.size, order.filled))
+    if order.slice_time is not None:
+        _stamp(progress.next_slice_time, order.slice_time)
+        _stamp(message.expire_time, schedule.end_time)
 
 
 def _exit(field: order_pb2.Exit, one: Exit | None) -> None:
@@ -100,6 +116,14 @@ def _sentence(value: Order, state: OrderState) -> str:
         and all(leg.is_final for leg in value.legs if leg.role.trades_the_order)
     ):
         return f"{plain_text(value.filled)} of {plain_text(value.size)} is filled, and its exits wait at the venue."
+    if state is OrderState.RUNNING and value.twap is not None:
+        said = f"{value.twap.sent} of {value.twap.terms.count} slices were sent, and {plain_text(value.filled)} of "
+        missed = value.twap.refusal
+        return (
+            said
+            + f"{plain_text(value.size)} is filled."
+            + (f" The last one was not sent: {missed.message}" if missed is not None else "")
+        )
     return _SENTENCES[state].format(filled=plain_text(value.filled), size=plain_text(value.size))
 
 
@@ -128,6 +152,7 @@ def leg(value: Leg) -> leg_pb2.Leg:
         venue_order_id=value.venue_order_id,
         transaction_hash=value.transaction_hash,
         send_count=value.send_count,
+        slice_number=value.part if value.role is Role.SLICE else 0,
     )
     if value.refusal is not None:
         message.refusal.CopyFrom(refusal(value.refusal))

@@ -19,6 +19,7 @@ from services.domain.errors import DomainError, FieldViolation, Reason
 from services.domain.pages import Pager, page_size, split_position
 from services.execution.app.closing import Closer
 from services.execution.app.intake import Intake
+from services.execution.app.pacing import Pacer
 from services.execution.model.wanted import Wanted
 from services.execution.ports import Bell, Lists, Log
 from services.execution.rpc import decode, encode
@@ -34,10 +35,20 @@ class ExecutionRpc(ExecutionServiceServicer):
     """Serves the contract, as far as its methods are defined here."""
 
     def __init__(
-        self, *, intake: Intake, closer: Closer, lists: Lists, log: Log, bell: Bell, pager: Pager, clock: Clock
+        self,
+        *,
+        intake: Intake,
+        closer: Closer,
+        pacer: Pacer,
+        lists: Lists,
+        log: Log,
+        bell: Bell,
+        pager: Pager,
+        clock: Clock,
     ) -> None:
         self._intake = intake
         self._closer = closer
+        self._pacer = pacer
         self._lists = lists
         self._log = log
         self._bell = bell
@@ -104,6 +115,16 @@ class ExecutionRpc(ExecutionServiceServicer):
             if not (request.keep_reduce_only and only_reduces):
                 answer.order_ids.append(str((await self._intake.cancel(user, order.order_id)).order_id))
         return answer
+
+    async def PauseOrder(self, request: pb.PauseOrderRequest, context: Any) -> pb.PauseOrderResponse:
+        """Send no further slice of an order."""
+        paused = await self._pacer.pause(_user(), UUID(request.order_id), cancel=request.cancel_resting)
+        return pb.PauseOrderResponse(order=encode.order(paused))
+
+    async def ResumeOrder(self, request: pb.ResumeOrderRequest, context: Any) -> pb.ResumeOrderResponse:
+        """Go on with an order."""
+        resumed = await self._pacer.resume(_user(), UUID(request.order_id))
+        return pb.ResumeOrderResponse(order=encode.order(resumed))
 
     async def ClosePosition(self, request: pb.ClosePositionRequest, context: Any) -> pb.ClosePositionResponse:
         """Close positions of one market."""

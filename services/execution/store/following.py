@@ -27,8 +27,13 @@ def due_of(leg: Leg, now: datetime) -> datetime | None:
     return None if leg.state is LegState.HELD else now
 
 
-async def followed(connection: Connection, before: Order, after: Order, now: datetime, *, ripe: bool = False) -> Order:
-    """Keep what changed of an order's legs and what follows from it; return the order as it then stands."""
+async def followed(
+    connection: Connection, before: Order, after: Order, now: datetime, *, ripe: bool = False, hurry: bool = False
+) -> Order:
+    """Keep what changed of an order's legs and what follows from it; return the order as it then stands.
+
+    `hurry` has every leg that changed looked at now, not only those that changed by what followed.
+    """
     made = exits.follow(after, now, ripe=ripe)
     if made is before:
         return before
@@ -40,7 +45,7 @@ async def followed(connection: Connection, before: Order, after: Order, now: dat
             await connection.execute(ADD_LEG, *leg_row(leg, made), due_of(leg, now))
         elif leg != old:
             await connection.execute(CHANGE_LEG, leg.leg_id, *leg_row(leg, made, LEG_CHANGES))
-            if leg != told[leg.leg_id] and not leg.is_final:
+            if (hurry or leg != told[leg.leg_id]) and not leg.is_final:
                 await connection.execute(_HURRY, leg.leg_id, now)
     if exits.waits(before, made):
         await connection.execute(_RIPEN, made.order_id, now + timedelta(seconds=exits.WAIT_S))

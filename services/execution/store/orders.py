@@ -19,7 +19,7 @@ from services.execution.model.leg import Leg, LegState, Trade, fill
 from services.execution.model.order import Order, with_leg
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
 from services.execution.store.following import ADD_LEG, due_of, followed
-from services.execution.store.rows import LEG, ORDER, leg_row, marks, order_of, order_row
+from services.execution.store.rows import LEG, ORDER, leg_row, marks, order_of, order_row, twap_json
 from services.venues.actions import Side
 
 _ORDER_COLUMNS: Final = ", ".join(ORDER)
@@ -44,6 +44,7 @@ _DOUBT: Final = """
     WHERE account_id = $1 AND due_time > $4 AND lease_time IS NULL AND state IN ('OPEN', 'PARTIALLY_FILLED')
         AND update_time < $3 AND client_id <> ALL ($2)"""
 _LOOK: Final = "UPDATE legs SET due_time = least(due_time, $2) WHERE leg_id = $1 AND lease_time IS NULL"
+_SLICING: Final = "SELECT order_id FROM orders WHERE slice_time <= $1 ORDER BY slice_time LIMIT $2"
 _ADOPT: Final = """
     UPDATE fills SET order_id = $3, leg_id = $4 WHERE account_id = $1 AND venue_order_id = $2 AND leg_id IS NULL
     RETURNING fill_id, trade_id, venue, account_id, market, side, price, size, liquidity, cause, fee, interface_fee,
@@ -221,6 +222,25 @@ class PostgresOrders:
         self._wake()
         return order
 
+    async def slicing(self, count: int) -> Sequence[Order]:
+        """Return orders whose next slice is due."""
+        async with self._database.acquire() as connection:
+            ids = await connection.fetch(_SLICING, self._clock.now(), count)
+            found = [await _order(connection, "order_id = $1", row["order_id"]) for row in ids]
+        return [order for order in found if order is not None]
+
+    async def schedule(self, user_id: UUID, order_id: UUID, change: Callable[[Order], Order]) -> Order | None:
+        """Change the schedule of a user's order, with the legs of a slice and cancels of others; None for no order."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            order = await _order(connection, "user_id = $1 AND order_id = $2 FOR UPDATE", user_id, order_id)
+            if order is None or (changed := change(order)) is order:
+                return order
+            order = await followed(connection, order, changed, now, hurry=True)
+            await self._keep_order(connection, order)
+        self._wake()
+        return order
+
     async def last_fill_ms(self, account_id: UUID) -> int:
         """Return when the last counted trade of an account happened; 0 where there is none."""
         async with self._database.acquire() as connection:
@@ -259,14 +279,16 @@ class PostgresOrders:
 
     async def _keep_order(self, connection: Connection, order: Order) -> None:
         await connection.execute(
-            "UPDATE orders SET state = $2, version = $3, update_time = $4, cancel_time = $5, finish_time = $6 "
-            "WHERE order_id = $1",
+            "UPDATE orders SET state = $2, version = $3, update_time = $4, cancel_time = $5, finish_time = $6, "
+            "twap = $7, slice_time = $8 WHERE order_id = $1",
             order.order_id,
             order.state.value,
             order.version,
             order.update_time,
             order.cancel_time,
             order.finish_time,
+            twap_json(order.twap),
+            order.slice_time,
         )
         await self._say(connection, order.user_id, "order", self._scribe.order(order))
 

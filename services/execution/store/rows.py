@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 from services.domain.decimals import plain_text
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.execution.model.leg import Evidence, Leg, LegState, Role
 from services.execution.model.order import Exit, Order
+from services.execution.model.twap import Terms, Twap
 from services.venues.actions import OrderType, Side, TimeInForce
 
+_US: Final = timedelta(microseconds=1)
 ORDER: Final = (
     "order_id", "user_id", "request_id", "digest", "market", "side", "size", "type", "limit_price", "time_in_force",
     "reduce_only", "client_order_id", "quote_id", "max_slippage_bps", "refusal", "state", "version", "create_time",
     "update_time", "cancel_time", "finish_time", "expire_time", "trigger_price", "take_profit",
-    "stop_loss",
+    "stop_loss", "twap", "slice_time",
 )  # fmt: skip
 LEG: Final = (
     "leg_id", "order_id", "number", "venue", "account_id", "market", "venue_market_id", "side", "size", "limit_price",
@@ -39,7 +43,9 @@ def marks(count: int, start: int = 1) -> str:
 
 def order_row(order: Order) -> list[object]:
     """Return an order's values in the order of `ORDER`."""
-    values: dict[str, object] = {name: getattr(order, name) for name in ORDER if name not in ("refusal", "state")}
+    values: dict[str, object] = {
+        name: getattr(order, name) for name in ORDER if name not in ("refusal", "state", "twap")
+    }
     values |= {
         "side": order.side.value,
         "type": order.type.value,
@@ -48,6 +54,7 @@ def order_row(order: Order) -> list[object]:
         "state": order.state.value,
         "take_profit": _exit_json(order.take_profit),
         "stop_loss": _exit_json(order.stop_loss),
+        "twap": twap_json(order.twap),
     }
     return [values[name] for name in ORDER]
 
@@ -70,7 +77,7 @@ def leg_row(leg: Leg, order: Order, names: Sequence[str] = LEG) -> list[object]:
 
 def order_of(row: Any, legs: Sequence[Any]) -> Order:
     """Return an order."""
-    values = {name: row[name] for name in ORDER if name != "state"}
+    values = {name: row[name] for name in ORDER if name not in ("state", "slice_time")}
     values |= {
         "side": Side(row["side"]),
         "type": OrderType(row["type"]),
@@ -78,6 +85,7 @@ def order_of(row: Any, legs: Sequence[Any]) -> Order:
         "refusal": refusal_of(row["refusal"]),
         "take_profit": _exit_of(row["take_profit"]),
         "stop_loss": _exit_of(row["stop_loss"]),
+        "twap": _twap_of(row["twap"]),
     }
     return Order(**values, legs=tuple(leg_of(one) for one in legs))
 
@@ -111,6 +119,40 @@ def _exit_of(text: str | None) -> Exit | None:
     values = json.loads(text)
     limit = values["limit_price"]
     return Exit(trigger_price=Decimal(values["trigger_price"]), limit_price=None if limit is None else Decimal(limit))
+
+
+def twap_json(schedule: Twap | None) -> str | None:
+    """Return a schedule as JSON; times in whole microseconds."""
+    if schedule is None:
+        return None
+    terms = schedule.terms
+    values = {
+        "duration_us": terms.duration // _US, "interval_us": terms.interval // _US, "randomize": terms.randomize,
+        "seed": schedule.seed, "account_ids": [str(one) for one in schedule.account_ids],
+        "start": schedule.start_time.isoformat(), "next": schedule.next_slice, "sent": schedule.sent,
+        "pause": None if schedule.pause_time is None else schedule.pause_time.isoformat(),
+        "paused_us": schedule.paused // _US, "refusal": refusal_json(schedule.refusal),
+    }  # fmt: skip
+    return json.dumps(values)
+
+
+def _twap_of(text: str | None) -> Twap | None:
+    if text is None:
+        return None
+    values = json.loads(text)
+    return Twap(
+        terms=Terms(
+            duration=values["duration_us"] * _US, interval=values["interval_us"] * _US, randomize=values["randomize"]
+        ),
+        seed=values["seed"],
+        account_ids=tuple(UUID(one) for one in values["account_ids"]),
+        start_time=datetime.fromisoformat(values["start"]),
+        next_slice=values["next"],
+        sent=values["sent"],
+        pause_time=None if values["pause"] is None else datetime.fromisoformat(values["pause"]),
+        paused=values["paused_us"] * _US,
+        refusal=refusal_of(values["refusal"]),
+    )
 
 
 def refusal_json(refusal: Refusal | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from services.execution.model.order import Exit, NewOrder
+from services.execution.model.twap import Terms
 from services.venues.actions import OrderType, Side, TimeInForce
 
 D = Decimal
@@ -31,6 +32,7 @@ OTHERS: dict[str, Any] = {
     "limit_price": None, "time_in_force": TimeInForce.POST_ONLY, "reduce_only": True, "venue": "lighter",
     "venues": ("lighter",), "excluded": ("lighter",), "account_ids": (UUID(int=2),), "quote_id": UUID(int=3),
     "max_slippage_bps": 5, "client_order_id": "mine", "expire_time": datetime(2027, 1, 1, tzinfo=UTC),
+    "twap": Terms(duration=timedelta(minutes=9), interval=timedelta(seconds=30)),
     "trigger_price": D(99), "take_profit": Exit(trigger_price=D(110)), "stop_loss": Exit(trigger_price=D(90)),
 }  # fmt: skip
 
