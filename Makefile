@@ -23,6 +23,9 @@ setup: $(VENV)/.server  ## make .venv with what running needs (make up does it b
 up: $(VENV)/.server  ## start the whole mesh here; Ctrl-C ends it (SCALE=2: two replicas of each room)
 	@$(if $(SCALE),PERPMESH_SCALE=$(SCALE)) exec $(PY) -m services.launcher up
 
+demo: $(VENV)/.server  ## trade at both simulated venues with a throwaway wallet, on a mesh of its own where none runs
+	@$(VENV)/bin/perpmesh demo $(ARGS)
+
 roll: $(VENV)/.server  ## restart every room of the running mesh, one replica after another
 	@$(PY) -m services.launcher roll
 

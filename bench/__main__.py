@@ -18,6 +18,7 @@ MEASUREMENTS = (
     "latency",
     "memory",
     "portfolio",
+    "routing",
     "scale",
     "signing",
     "startup",

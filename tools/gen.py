@@ -6,9 +6,10 @@
 
 What is written, all of it checked in:
 
-* `gen/perpmesh`, `gen/buf`: Python modules and typed stubs. `grpc_tools.protoc` with mypy-protobuf for every file of
-  ours and for `buf/validate`; the gRPC modules for `*_service.proto` only, since the plugin writes an empty module for
-  any other file. `google/*` comes from the installed wheels and is never generated.
+* `gen/perpmesh`, `gen/buf`, `gen/envoyrls`: Python modules and typed stubs. `grpc_tools.protoc` with mypy-protobuf for
+  every file of ours, for `buf/validate` and for what Envoy asks a rate limit service; the gRPC modules for
+  `*_service.proto` only, since the plugin writes an empty module for any other file. `google/*` comes from the
+  installed wheels and is never generated.
 * `gen/perpmesh.binpb`: the descriptor set of the whole workspace, `google/rpc` included, because Envoy needs the types
   of error details. It carries no comments, which would make it five times as large; whoever needs comments (tests,
   the reference pages) calls `descriptor_set(with_comments=True)`.
@@ -39,7 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 VENDOR = PROTO / "vendor"
 GEN = ROOT / "gen"
-PYTHON_TREES = ("perpmesh", "buf")
+PYTHON_TREES = ("perpmesh", "buf", "envoyrls")
 DESCRIPTOR_SET = "perpmesh.binpb"
 TYPESCRIPT_TREE = "ts"
 STEP_TIMEOUT_S = 120
@@ -62,8 +63,8 @@ def _run(command: Sequence[str]) -> bytes:
 def _proto_files() -> list[str]:
     """Return the files to generate, relative to their import root, in a fixed order."""
     ours = [path.relative_to(PROTO) for path in (PROTO / "perpmesh").rglob("*.proto")]
-    validate = [path.relative_to(VENDOR) for path in (VENDOR / "buf").rglob("*.proto")]
-    return sorted(path.as_posix() for path in [*ours, *validate])
+    others = [path.relative_to(VENDOR) for tree in PYTHON_TREES[1:] for path in (VENDOR / tree).rglob("*.proto")]
+    return sorted(path.as_posix() for path in [*ours, *others])
 
 
 def generate_python(out: Path) -> None:

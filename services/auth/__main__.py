@@ -11,6 +11,7 @@ import os
 import sys
 import uuid
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import timedelta
 
 import aiohttp
@@ -27,6 +28,7 @@ from services.auth.model.keyring import Schedule
 from services.auth.model.session import Lifetimes
 from services.auth.peers.contract_wallet import RpcChain
 from services.auth.peers.prover import WalletProver
+from services.auth.rpc import limits
 from services.auth.rpc.page import VerificationPage
 from services.auth.rpc.service import AuthRpc
 from services.auth.store.api_tokens import PostgresApiTokens
@@ -34,6 +36,7 @@ from services.auth.store.challenges import ValkeyChallenges
 from services.auth.store.ended import PostgresEnded
 from services.auth.store.keys import PostgresKeys, read_sealing_secret
 from services.auth.store.sessions import PostgresSessions
+from services.auth.store.tally import ValkeyTally
 from services.auth.store.users import PostgresUsers
 from services.chassis import ids
 from services.chassis.auth_feed import CHANNEL, AuthFeed
@@ -68,29 +71,34 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     """Wire the room, serve it, and drain when told to stop."""
     secret = read_sealing_secret(config.key_secret)
     database = await Database.open(ROOM, config.postgres)
-    challenges = ValkeyChallenges(config.bus.url)
+    challenges, tally = ValkeyChallenges(config.bus.url), ValkeyTally(config.bus.url, config.allowance)
     bus = ValkeyBus(config.bus)
     try:
         async with database.acquire() as connection:
             await require_current(connection, ROOM)
         async with bus, aiohttp.ClientSession(auto_decompress=False) as http:
-            await _serve(config, stop, secret=secret, database=database, challenges=challenges, bus=bus, http=http)
+            inside = _Inside(database=database, challenges=challenges, tally=tally, bus=bus, http=http)
+            await _serve(config, stop, secret, inside)
     finally:
         await challenges.close()
+        await tally.close()
         await database.close()
 
 
-async def _serve(
-    config: Config,
-    stop: asyncio.Event,
-    *,
-    secret: bytes,
-    database: Database,
-    challenges: ValkeyChallenges,
-    bus: ValkeyBus,
-    http: aiohttp.ClientSession,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Inside:
+    """The connections."""
+
+    database: Database
+    challenges: ValkeyChallenges
+    tally: ValkeyTally
+    bus: ValkeyBus
+    http: aiohttp.ClientSession
+
+
+async def _serve(config: Config, stop: asyncio.Event, secret: bytes, inside: _Inside) -> None:
     clock, chance = SYSTEM, _Chance()
+    database, bus = inside.database, inside.bus
     keys = PostgresKeys(database, secret=secret, algorithm=config.algorithm, chance=chance)
     issuer = Issuer(
         keys,
@@ -122,7 +130,13 @@ async def _serve(
     )
     await feed.look()
     service = make_service(
-        config, database=database, challenges=challenges, bus=bus, http=http, issuer=issuer, ended=_Both(ended, feed)
+        config,
+        database=database,
+        challenges=inside.challenges,
+        bus=bus,
+        http=inside.http,
+        issuer=issuer,
+        ended=_Both(ended, feed),
     )
 
     def ready() -> str | None:
@@ -130,6 +144,7 @@ async def _serve(
 
     server = Server(ROOM, config.chassis.server, ready=ready, verifier=feed.verifier)
     server.add(SERVICE, service)
+    server.add_foreign(limits.PATH, limits.Limits(inside.tally, config.allowance).should_rate_limit)
     probes = await start_probes(config.chassis.telemetry, ready)
     try:
         async with Supervisor() as tasks:

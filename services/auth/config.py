@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from services.auth.model.allowance import Allowance
 from services.chassis.bus import BusConfig
 from services.chassis.config import group, setting
 from services.chassis.postgres import PostgresConfig
@@ -92,6 +93,13 @@ class Config:
         minimum=30,
         maximum=86_400,
     )
+    user_requests_per_s: int = setting(
+        "PERPMESH_USER_REQUESTS_PER_S",
+        "Requests a second that the edge takes from one signed-in user, twice as many at once.",
+        default=200,
+        minimum=1,
+        maximum=1_000_000,
+    )
     page_secret: str = setting(
         "PERPMESH_PAGE_SECRET",
         "The secret that signs page tokens; absent for one made at the start, with which tokens do not outlive it.",
@@ -118,6 +126,11 @@ class Config:
                 )
         if self.key_ahead_s >= self.key_period_s:
             raise ValueError("PERPMESH_AUTH_KEY_AHEAD_S must be less than PERPMESH_AUTH_KEY_PERIOD_S: lower it.")
+
+    @property
+    def allowance(self) -> Allowance:
+        """Return what one user may ask, where several edges share one limit."""
+        return Allowance(per_second=self.user_requests_per_s, burst=2 * self.user_requests_per_s)
 
     @property
     def rpc_by_chain(self) -> dict[int, str]:

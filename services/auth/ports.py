@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
+from services.auth.model.allowance import Standing
 from services.auth.model.api_token import ApiToken
 from services.auth.model.challenge import Challenge
 from services.auth.model.keyring import KeyRecord
@@ -46,6 +47,14 @@ class Challenges(Protocol):
 
     async def take(self, nonce: str) -> Challenge | None:
         """Return a challenge and forget it in one step; None when there is none (any more)."""
+        ...
+
+
+class Tally(Protocol):
+    """Where users' requests are counted for all edges together."""
+
+    async def take(self, user: str, hits: int) -> Standing | None:
+        """Count `hits` requests of a user where they fit; None when nobody can count now."""
         ...
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from google.protobuf import descriptor_pb2
 from services.chassis import health, reflection
 from services.chassis.clock import SYSTEM, Clock
 from services.chassis.config import ConfigError, group, setting
-from services.chassis.interceptors import Surroundings, Verifier, refuse, wrap
+from services.chassis.interceptors import Surroundings, Verifier, foreign, refuse, wrap
 from services.chassis.methods import service_methods
 from services.chassis.metrics import METRICS, Metrics
 from services.chassis.telemetry import Log, log
@@ -182,6 +182,10 @@ class Server:
         if not served:
             raise ValueError(f"{type(servicer).__name__} defines no method of {service}")
         self.services.append(service)
+
+    def add_foreign(self, path: str, handler: Callable[[bytes, Any], Awaitable[bytes]]) -> None:
+        """Serve one call of somebody else's contract, bytes for bytes, to the parts that may call this room."""
+        self._handlers[path] = foreign(path, handler, self._around)
 
     def describe(self, services: tuple[str, ...], descriptors: descriptor_pb2.FileDescriptorSet) -> None:
         """Let reflection answer for other services too, from a descriptor set: for the room behind the edge."""

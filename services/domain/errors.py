@@ -46,6 +46,7 @@ class Reason(StrEnum):
     FENCED = "FENCED"
     VENUE_REFUSED = "VENUE_REFUSED"
     KEY_SEALED = "KEY_SEALED"
+    VERSION_MOVED = "VERSION_MOVED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,23 @@
-"""Wires the execution room: `python -m services.execution`."""
+"""Wires the execution room: `python -m services.execution`.
+
+For its operator: `python -m services.execution halt SCOPE REASON`, `halt-and-cancel`, `resume SCOPE`, `halts`, `stuck`;
+see docs/execution.md.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Final
 
 from services.chassis import ids
 from services.chassis.auth_feed import feed_of, start_feed
 from services.chassis.client import Peer
-from services.chassis.clock import SYSTEM
+from services.chassis.clock import SYSTEM, Clock
+from services.chassis.metrics import METRICS
 from services.chassis.migrate import require_current
 from services.chassis.postgres import Database
 from services.chassis.room import run_room, start_probes
@@ -18,12 +26,19 @@ from services.chassis.tasks import Supervisor
 from services.chassis.telemetry import log
 from services.chassis.valkey_bus import ValkeyBus
 from services.domain.pages import Pager
+from services.execution.app.attempts import Attempts
 from services.execution.app.closing import Closer
+from services.execution.app.deeds import Deeds
+from services.execution.app.gate import Gate
+from services.execution.app.halting import Halts
 from services.execution.app.intake import Intake
+from services.execution.app.leverage import Leverages
 from services.execution.app.pacing import Pacer
+from services.execution.app.replacing import Replacer
 from services.execution.app.watcher import Watcher
 from services.execution.app.worker import Worker
 from services.execution.config import Config
+from services.execution.model.deed import Deed
 from services.execution.model.order import Order
 from services.execution.peers.routing import RoutingPeer
 from services.execution.peers.vault import VaultPeer
@@ -32,9 +47,14 @@ from services.execution.ports import TradingAccount, Work
 from services.execution.rpc.operator import OperatorRpc
 from services.execution.rpc.scribe import ProtoScribe
 from services.execution.rpc.service import ExecutionRpc
+from services.execution.rpc.steering import Steering
+from services.execution.store import operator
+from services.execution.store.deeds import PostgresDeeds
+from services.execution.store.halts import PostgresHalts
 from services.execution.store.lists import PostgresLists
 from services.execution.store.log import LogReader, Relay
 from services.execution.store.orders import PostgresOrders
+from services.execution.store.troubles import PostgresTroubles
 from services.venues.hyperliquid import venue as hyperliquid
 from services.venues.lighter import venue as lighter
 
@@ -80,37 +100,37 @@ async def _serve(
     venues = ConfiguredVenues(config.places(_URLS), clock, keys.token)
     relay = Relay(database, config.bus, scribe, clock)
     orders = PostgresOrders(database, scribe, clock, wake=relay.wake)
-    live: set[uuid.UUID] = set()
-    worker = Worker(
-        orders=orders,
-        accounts=keys,
-        signer=keys,
-        venues=venues,
-        clock=clock,
-        tell_fault=_tell,
-        hears=live.__contains__,
-        parallel=config.parallel,
-    )
-    watcher = Watcher(
-        orders=orders,
-        accounts=keys,
-        venues=venues,
-        clock=clock,
-        live=live,
-        wake=worker.wake,
-        tell_fault=_tell_watch,
-    )
-    planner = RoutingPeer(routing)
+    care = await _care(config, database, orders, clock, keys, venues)
+    planner, gate = RoutingPeer(routing), Gate(care.halts.stops)
     intake = Intake(
-        orders=orders, accounts=keys, planner=planner, venues=venues, clock=clock, chance=_Chance(), wake=worker.wake
+        orders=orders,
+        accounts=keys,
+        planner=planner,
+        venues=venues,
+        clock=clock,
+        chance=_Chance(),
+        wake=care.worker.wake,
+        gate=gate,
     )
     pacer = Pacer(
-        intake=intake, orders=orders, accounts=keys, planner=planner, clock=clock, wake=worker.wake,
+        intake=intake, orders=orders, accounts=keys, planner=planner, gate=gate, clock=clock, wake=care.worker.wake,
         tell_fault=_tell_pace,
     )  # fmt: skip
     reader = LogReader(database)
     pager = Pager((config.page_secret or ids.token()).encode())
+    steering = Steering(
+        leverages=Leverages(deeds=care.deeds, accounts=keys, venues=venues, clock=clock),
+        replacer=Replacer(
+            orders=orders,
+            accounts=keys,
+            venues=venues,
+            chance=_Chance(),
+            wake=care.worker.wake,
+            stops=care.halts.stops,
+        ),
+    )
     service = ExecutionRpc(  # type: ignore[abstract]  # what is not defined is not served
+        steering=steering,
         intake=intake,
         closer=Closer(intake=intake, orders=orders, accounts=keys, venues=venues),
         pacer=pacer,
@@ -124,15 +144,14 @@ async def _serve(
     feed = feed_of(config.auth, config.chassis.server.tls.callers)
     server = Server(ROOM, config.chassis.server, ready=lambda: venues.waiting, verifier=feed.verifier if feed else None)
     server.add(PUBLIC, service)
-    server.add(INTERNAL, OperatorRpc(reader))  # type: ignore[abstract]  # likewise
+    server.add(INTERNAL, OperatorRpc(reader, care.halts, PostgresTroubles(database), pager))
     probes = await start_probes(config.chassis.telemetry, lambda: venues.waiting)
     try:
         async with Supervisor() as tasks:
             start_feed(feed, tasks, bus)
             tasks.start("venues", venues.run)
             tasks.start("relay", relay.run)
-            tasks.start("worker", worker.run)
-            tasks.start("watcher", watcher.run)
+            care.start(tasks)
             tasks.start("pacer", pacer.run)
             await server.start()
             await tasks.wait(stop)
@@ -142,6 +161,101 @@ async def _serve(
         await venues.close()
         if probes is not None:
             await probes.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Care:
+    """What goes on by itself: the work on legs, the listening to accounts, the kill switch, the count of attempts."""
+
+    worker: Worker
+    watcher: Watcher
+    halts: Halts
+    attempts: Attempts
+    deeds: Deeds
+
+    def start(self, tasks: Supervisor) -> None:
+        """Start it all."""
+        tasks.start("halts", self.halts.run)
+        tasks.start("attempts", self.attempts.run)
+        tasks.start("deeds", self.deeds.run)
+        tasks.start("worker", self.worker.run)
+        tasks.start("watcher", self.watcher.run)
+
+
+async def _care(
+    config: Config,
+    database: Database,
+    orders: PostgresOrders,
+    clock: Clock,
+    keys: VaultPeer,
+    venues: ConfiguredVenues,
+) -> _Care:
+    """Make what goes on by itself, knowing what is halted and what failed before."""
+    live: set[uuid.UUID] = set()
+    attempts = Attempts(
+        troubles=PostgresTroubles(database),
+        clock=clock,
+        chance=ids.seeded_random().random,
+        table=config.retries.table(),
+        show_stuck=METRICS.gauge("perpmesh_execution_stuck_works", "Works whose attempts are used up.").set,
+        tell_fault=_tell_record,
+    )
+    due = asyncio.Event()
+    halts = Halts(
+        store=PostgresHalts(database),
+        orders=orders,
+        clock=clock,
+        chance=_Chance(),
+        wake=due.set,
+        tell_fault=_tell_record,
+    )
+    await halts.look()
+    await attempts.begin()
+    lines: defaultdict[uuid.UUID, asyncio.Lock] = defaultdict(asyncio.Lock)
+    deeds = Deeds(
+        store=PostgresDeeds(database, clock),
+        signer=keys,
+        accounts=keys,
+        venues=venues,
+        clock=clock,
+        chance=_Chance(),
+        attempts=attempts,
+        lines=lines,
+        tell_fault=_tell_deed,
+    )
+    worker = Worker(
+        orders=orders,
+        accounts=keys,
+        signer=keys,
+        venues=venues,
+        clock=clock,
+        tell_fault=_tell,
+        hears=live.__contains__,
+        attempts=attempts,
+        stops=halts.stops,
+        lines=lines,
+        due=due,
+        parallel=config.parallel,
+    )
+    watcher = Watcher(
+        orders=orders,
+        accounts=keys,
+        venues=venues,
+        clock=clock,
+        live=live,
+        wake=worker.wake,
+        tell_fault=_tell_watch,
+        attempts=attempts,
+    )
+    return _Care(worker=worker, watcher=watcher, halts=halts, attempts=attempts, deeds=deeds)
+
+
+def _tell_deed(deed: Deed, error: Exception) -> None:
+    log.warning("deed.again", deed_id=str(deed.deed_id), venue=deed.venue, kind=deed.kind.value, error=str(error)[:300])
+
+
+def _tell_record(error: Exception) -> None:
+    log.warning("record.again", error=str(error)[:300])
 
 
 def _tell_watch(account: TradingAccount, error: Exception) -> None:
@@ -164,4 +278,6 @@ def _tell(work: Work, error: Exception) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        raise SystemExit(operator.command(sys.argv[1:], Config))
     raise SystemExit(run_room(ROOM, Config, main))

@@ -4,15 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from services.chassis.bus import BusConfig
-from services.chassis.config import group, setting
+from services.chassis.config import ConfigError, group, setting
 from services.chassis.postgres import PostgresConfig
 from services.chassis.room import ChassisConfig
 from services.chassis.verifier import AuthConfig
+from services.execution.model import retry
+from services.execution.model.retry import Retry, Trouble
 
 OFF: Final = "off"
+
+
+def _retry(trouble: Trouble, about: str) -> Any:
+    return setting(
+        f"PERPMESH_EXECUTION_RETRY_{trouble.value}",
+        f"How work is tried again after {about}: words such as `max_attempts=5 max_backoff_s=10`; what is not named "
+        f"stays at {retry.show(retry.TABLE[trouble])}.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryConfig:
+    """How work is tried again, by what went wrong; after max_attempts failures in a row an operator sees it."""
+
+    peer_away: str = _retry(Trouble.PEER_AWAY, "the vault or the database did not answer")
+    venue_away: str = _retry(Trouble.VENUE_AWAY, "a venue did not answer, or its breaker is open")
+    budget: str = _retry(Trouble.BUDGET, "a limit was used up")
+    undecided: str = _retry(Trouble.UNDECIDED, "a venue did not say yet what became of signed bytes")
+    standing: str = _retry(Trouble.STANDING, "a cancel was taken and the order still stands")
+    deaf: str = _retry(Trouble.DEAF, "an account's private stream could not be opened, or broke")
+    fault: str = _retry(Trouble.FAULT, "a mistake of ours")
+
+    def table(self) -> dict[Trouble, Retry]:
+        """Return the rules by trouble. Raises `ConfigError`."""
+        found = {}
+        for trouble in Trouble:
+            try:
+                found[trouble] = retry.parse(getattr(self, trouble.value.lower()), retry.TABLE[trouble])
+            except ValueError as error:
+                raise ConfigError(f"PERPMESH_EXECUTION_RETRY_{trouble.value}: {error}.") from None
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +57,7 @@ class Config:
     postgres: PostgresConfig = group(PostgresConfig)
     bus: BusConfig = group(BusConfig)
     auth: AuthConfig = group(AuthConfig)
+    retries: RetryConfig = group(RetryConfig)
     signer_address: str = setting(
         "PERPMESH_SIGNER_ADDRESS", "Where the vault's signer is, as host:port; it answers to execution alone."
     )

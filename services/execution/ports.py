@@ -11,9 +11,13 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from services.domain.refusal import Refusal
+from services.execution.model.deed import Deed, DeedKind
 from services.execution.model.fate import Fate
+from services.execution.model.halt import Halt, Scope
 from services.execution.model.leg import Leg, Trade
 from services.execution.model.order import NewOrder, Order
+from services.execution.model.replacing import ReplaceAsked
+from services.execution.model.trouble import Failing
 from services.execution.model.wanted import Wanted
 from services.venues.account import AccountState, Fees, FundingPaid
 from services.venues.actions import Action
@@ -94,6 +98,18 @@ class Signer(Protocol):
 
     async def settle(self, work: Work, number: int, fate: Fate) -> None:
         """Say what became of an action. Raises OUTCOME_CONTRADICTED, RESOURCE_UNKNOWN, FENCED."""
+        ...
+
+
+class DeedSigner(Protocol):
+    """The vault's signer, for what is done to an account."""
+
+    async def sign_deed(self, deed: Deed, account: TradingAccount) -> SignedBytes | Refusal:
+        """Return the bytes of a deed; the same ones again for the same deed."""
+        ...
+
+    async def settle_deed(self, deed: Deed, fate: Fate) -> None:
+        """Say what became of a deed. Raises OUTCOME_CONTRADICTED, RESOURCE_UNKNOWN, FENCED."""
         ...
 
 
@@ -205,8 +221,97 @@ class Orders(Protocol):
         """
         ...
 
+    async def replace(self, order: Order, asked: ReplaceAsked, decide: Callable[[Order], Order]) -> Order:
+        """Have an order get new terms, as `decide` says of it as it then stands; the same request changes it once.
+
+        Raises REQUEST_ID_REUSED.
+        """
+        ...
+
+    async def succeed(self, work: Work, consumed: Decimal) -> None:
+        """Have a leg that was to be replaced and has ended followed by the next; `consumed` is what it traded."""
+        ...
+
     async def last_fill_ms(self, account_id: UUID) -> int:
         """Return when the last counted trade of an account happened; 0 where there is none."""
+        ...
+
+
+class DeedStore(Protocol):
+    """The record of deeds."""
+
+    async def add(self, deed: Deed) -> bool:
+        """Make a deed durable; False where its request made one, or another of its subject is under way."""
+        ...
+
+    async def get(self, deed_id: UUID) -> Deed:
+        """Return a deed."""
+        ...
+
+    async def by_request(self, user_id: UUID, request_id: UUID) -> Deed | None:
+        """Return the deed a request made."""
+        ...
+
+    async def under_way(self, account_id: UUID, kind: DeedKind, subject: str) -> Deed | None:
+        """Return the deed of a subject that is under way."""
+        ...
+
+    async def claim(self, count: int, lease_s: float) -> Sequence[Deed]:
+        """Take deeds that are due under a lease with a new fencing number."""
+        ...
+
+    async def release(self) -> None:
+        """Have every deed that is held looked at now; for the start, when whoever held it is gone."""
+        ...
+
+    async def change(self, deed: Deed, *, due_s: float, holds: bool = False) -> bool:
+        """Keep a deed as it now stands; False where another holds it by now. `holds` keeps the lease."""
+        ...
+
+
+class HaltStore(Protocol):
+    """The record of halts."""
+
+    async def begin(self, halt: Halt) -> Halt:
+        """Begin a halt; one that is in force for the scope is returned."""
+        ...
+
+    async def end(self, scope: Scope, operator: str, now: datetime) -> None:
+        """End the halt of a scope, if there is one."""
+        ...
+
+    async def in_force(self) -> tuple[Halt, ...]:
+        """Return every halt in force, the oldest first."""
+        ...
+
+    async def open_orders(self, scope: Scope, count: int) -> list[tuple[UUID, UUID]]:
+        """Return (user, order) of orders in a scope that have not ended and are not being canceled."""
+        ...
+
+
+class Troubles(Protocol):
+    """The record of work that fails."""
+
+    async def keep(self, failing: Failing) -> None:
+        """Keep how work stands that fails."""
+        ...
+
+    async def settle(self, work_id: UUID, now: datetime) -> None:
+        """Note that work went well."""
+        ...
+
+    async def settle_ended(self, now: datetime) -> Sequence[UUID]:
+        """Settle what failed for legs and deeds that have ended and wait for nothing; return the works."""
+        ...
+
+    async def failing(self) -> Sequence[Failing]:
+        """Return all work that fails now."""
+        ...
+
+    async def stuck(
+        self, *, kind: str, venue: str, after: tuple[datetime, UUID] | None, count: int
+    ) -> Sequence[Failing]:
+        """Return work that is stuck, the oldest first by first_time and then by work_id; empty texts are any."""
         ...
 
 

@@ -87,6 +87,11 @@ class Config:
         minimum=1,
         maximum=1_000_000,
     )
+    edge_shares_limits: bool = setting(
+        "PERPMESH_EDGE_SHARES_LIMITS",
+        "For several edges: auth counts users' requests for all of them; otherwise each edge counts by itself.",
+        default=False,
+    )
     ip_requests_per_s: int = setting(
         "PERPMESH_IP_REQUESTS_PER_S",
         "Requests a second that the edge takes from one IPv4 address or IPv6 /64, twice as many at once.",

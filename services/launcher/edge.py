@@ -80,7 +80,9 @@ class Edge:
     sign_ins_per_minute: int = 300
     """Challenges, sign-ins, refreshes and exchanges a minute from one IPv4 address or IPv6 /64. Beyond it: 429."""
     user_requests_per_s: int = 200
-    """Requests a second of one user, twice as many at once. Beyond it: 429. Each Envoy counts by itself."""
+    """Requests a second of one user, twice as many at once. Beyond it: 429."""
+    shares_limits: bool = False
+    """Whether that is counted by auth for all edges together; otherwise each Envoy counts by itself."""
     ip_requests_per_s: int = 1000
     """Requests a second from one IPv4 address or IPv6 /64; twice as many at once. Beyond it: 429."""
     streams_per_connection_max: int = 256
@@ -240,6 +242,8 @@ def _token_filters(fragments: Mapping[str, Json], calls: Iterable[Call], edge: E
     }
     yield from cast("list[Json]", _fill(fragments["token_filters"], values))
     yield _fill(fragments["user_limit"], values)
+    if edge.shares_limits:
+        yield _fill(fragments["shared_limit"], {"limits_cluster": _AUTH})
 
 
 def _routes(fragments: Mapping[str, Json], calls: Iterable[Call], edge: Edge) -> Iterator[Json]:

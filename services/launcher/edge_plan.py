@@ -98,6 +98,7 @@ def edge_for(
         audience=config.auth_audience,
         sign_ins_per_minute=config.sign_ins_per_minute,
         user_requests_per_s=config.user_requests_per_s,
+        shares_limits=config.edge_shares_limits,
         cors_origins=config.cors_origins,
         ip_requests_per_s=config.ip_requests_per_s,
         streams_per_connection_max=config.streams_per_connection_max,

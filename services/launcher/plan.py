@@ -319,6 +319,7 @@ def _room(ground: Ground, room: Room, name: str, number: int) -> Process:
         env |= {"PERPMESH_AUTH_ISSUER": config.auth_issuer, "PERPMESH_AUTH_AUDIENCE": config.auth_audience}
         if room.has_page:
             env["PERPMESH_AUTH_PAGE_LISTEN"] = f"{LOOPBACK}:{ports[f'{name}.page']}"
+            env["PERPMESH_USER_REQUESTS_PER_S"] = str(config.user_requests_per_s)
             env["PERPMESH_AUTH_ORIGINS"] = ground.environ.get("PERPMESH_AUTH_ORIGINS") or _origins(config)
         else:
             pages = [port for page, port in ports.items() if page.startswith("auth.") and page.endswith(".page")]

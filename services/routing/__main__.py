@@ -22,6 +22,7 @@ from services.routing.peers.market_data import MarketDataBooks
 from services.routing.peers.standings import PortfolioStandings
 from services.routing.rpc.service import RoutingRpc
 from services.routing.store.quotes import PostgresQuotes
+from services.routing.store.routes import RecentRoutes
 
 ROOM = "routing"
 PUBLIC = "perpmesh.routing.v1.RoutingService"
@@ -75,7 +76,8 @@ async def _serve(
         life_min_ns=round(config.life_min_s * 1e9),
         life_max_ns=round(config.life_max_s * 1e9),
     )
-    service = RoutingRpc(desk=desk, quotes=quotes, clock=clock)
+    routes = RecentRoutes(bus, clock)
+    service = RoutingRpc(desk=desk, quotes=quotes, routes=routes, clock=clock)
     feed = feed_of(config.auth, config.chassis.server.tls.callers)
     server = Server(ROOM, config.chassis.server, verifier=feed.verifier if feed else None)
     server.add(PUBLIC, service)
@@ -86,6 +88,7 @@ async def _serve(
             start_feed(feed, tasks, bus)
             tasks.start("books", books.run)
             tasks.start("quotes", quotes.run)
+            tasks.start("routes", routes.run)
             tasks.start("quotes_sweep", quotes.sweep)
             await server.start()
             await tasks.wait(stop)

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from services.routing.model.books import MarketBooks
-from services.routing.model.wish import Standing
+from services.routing.model.books import MarketBooks, Stamp
+from services.routing.model.wish import Standing, Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,30 @@ class Quotes(Protocol):
 
     async def get(self, quote_id: UUID) -> KeptQuote | None:
         """Return a quote, or None."""
+        ...
+
+
+class Routes(Protocol):
+    """Quotes just made: found again by wish and books where nobody's accounts count, or by their id."""
+
+    def known(self, wish: Wish, stamp: Stamp) -> KeptQuote | None:
+        """Return the quote of a wish on these books, where this process has it."""
+        ...
+
+    async def fetch(self, wish: Wish, stamp: Stamp) -> KeptQuote | None:
+        """Return the quote of a wish that has come before, where another replica has just made it."""
+        ...
+
+    def remember(self, wish: Wish, stamp: Stamp, quote: KeptQuote, *, share: bool) -> None:
+        """Remember a quote that counts with nobody's accounts; `share` gives it to the other replicas."""
+        ...
+
+    def note_frame(self, quote: KeptQuote) -> None:
+        """Remember a frame of a stream until it expires, so that an order can cite it."""
+        ...
+
+    def frame(self, quote_id: UUID) -> KeptQuote | None:
+        """Return a frame that was sent by this process and may still be cited."""
         ...
 
 

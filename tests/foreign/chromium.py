@@ -27,7 +27,7 @@ from typing import Any
 import aiohttp
 
 START_S = 30.0
-CALL_S = 15.0
+CALL_S = 30.0
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 
 # Without the ones about the background, a browser on a closed network fails to reach its maker many times a minute.
@@ -111,7 +111,7 @@ class Page:
             raise PageError(f"{script}: {json.dumps(said['exceptionDetails'])[:500]}")
         return said["result"].get("value")
 
-    async def until(self, script: str, *, timeout_s: float = 10.0) -> Any:
+    async def until(self, script: str, *, timeout_s: float = 45.0) -> Any:
         """Wait until an expression in the page is true and return its value; raise AssertionError when time is up.
 
         The page itself looks once a frame, so nothing is missed between two questions from here.

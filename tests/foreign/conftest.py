@@ -18,7 +18,9 @@ SEED = 23
 async def mesh() -> AsyncIterator[Mesh]:
     """The whole mesh on the simulator. Whoever disturbs it leaves it calm."""
     print(f"seed {SEED}")
-    async with running_mesh(simulator_seed=SEED, ip_requests_per_s=100_000) as running:
+    async with running_mesh(
+        simulator_seed=SEED, ip_requests_per_s=100_000, simulator_lighter_requests_max=0
+    ) as running:
         yield running
 
 

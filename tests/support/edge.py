@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,9 +126,17 @@ async def _echo(request: web.Request) -> web.WebSocketResponse:
 
 @contextlib.asynccontextmanager
 async def running_edge(
-    folder: Path, *, services: tuple[str, ...] = SERVED, page: Path | None = None, **settings: Any
+    folder: Path,
+    *,
+    services: tuple[str, ...] = SERVED,
+    page: Path | None = None,
+    more: Mapping[str, tuple[Upstream, ...]] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[RunningEdge]:
-    """Start Envoy as the launcher would; `settings` are fields of `Edge`, `page` is a folder to serve at `/`."""
+    """Start Envoy as the launcher would; `settings` are fields of `Edge`, `page` is a folder to serve at `/`.
+
+    `more` are services that others than the room of anything serve.
+    """
     room = AnyRoom(services=services)
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers(room.handlers())
@@ -159,7 +167,7 @@ async def running_edge(
         admin_port=admin_port,
         descriptors=DESCRIPTORS,
         access_log=folder / "access.log",
-        services=dict.fromkeys(services, here),
+        services={**dict.fromkeys(services, here), **(more or {})},
         answers_for_all=here,
         web=(Upstream(host="127.0.0.1", port=web_port),),
         **settings,

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from perpmesh_client.client import DEFAULT_ADDRESS, Perpmesh
     from perpmesh_client.errors import FieldViolation, GapError, PerpmeshError
     from perpmesh_client.login import CallbackWallet, KeyWallet, Login, Wallet
+    from perpmesh_client.orders import Orders
+    from perpmesh_client.portfolio import Portfolio
+    from perpmesh_client.quotes import Quotes
     from perpmesh_client.stream import Status, Watch
     from perpmesh_client.tuning import Tuning
     from perpmesh_client.values.book import BookLevel, BookVersion, LocalBook, OrderBook, VenueSize
@@ -39,6 +42,9 @@ _HOMES = {
     "client": ("DEFAULT_ADDRESS", "Perpmesh"),
     "errors": ("FieldViolation", "GapError", "PerpmeshError"),
     "login": ("CallbackWallet", "KeyWallet", "Login", "Wallet"),
+    "orders": ("Orders",),
+    "portfolio": ("Portfolio",),
+    "quotes": ("Quotes",),
     "stream": ("Status", "Watch"),
     "tuning": ("Tuning",),
     "values.book": ("BookLevel", "BookVersion", "LocalBook", "OrderBook", "VenueSize"),
@@ -82,10 +88,13 @@ __all__ = [
     "Login",
     "Market",
     "OrderBook",
+    "Orders",
     "Perpmesh",
     "PerpmeshError",
+    "Portfolio",
     "Price",
     "PricePoint",
+    "Quotes",
     "Side",
     "Source",
     "State",

@@ -19,6 +19,7 @@ from perpmesh_client.book_watch import follow_book
 from perpmesh_client.errors import GapError, PerpmeshError
 from perpmesh_client.stream import Follow, Live, Response, Restarted, Spec, Watch
 from perpmesh_client.trades import TradeFiller
+from perpmesh_client.trading import Trading
 from perpmesh_client.transport import Request, Token, Transport, UnaryMethod
 from perpmesh_client.tuning import Tuning, backoff_s
 from perpmesh_client.values.book import LocalBook, OrderBook
@@ -49,7 +50,7 @@ Seconds = float | timedelta
 _log = logging.getLogger("perpmesh_client")
 
 
-class Perpmesh:
+class Perpmesh(Trading):
     """Prices, books, trades and funding of perpetual futures over every venue.
 
         async with Perpmesh("127.0.0.1:8080") as mesh:
@@ -59,6 +60,7 @@ class Perpmesh:
     Prices are in USD, sizes in units of the base asset, rates are fractions; all are `Decimal`. Every time is an aware
     datetime. Every call raises `PerpmeshError`. A `watch_...` stream reconnects and resumes by itself and ends only
     when it cannot: a wrong argument, a missing right, or a mesh that never answered (`Tuning.connect_timeout_s`).
+    For those who trade there are `quotes`, `vault`, `orders` and `portfolio`.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Perpmesh:
         `metadata`: further headers of every call. `root_certificates`: PEM of the authorities to trust instead of the
         system's. `on_gap`: called with every gap that a stream has and cannot fill; the log gets them otherwise.
         """
+        super().__init__(address, token=token, metadata=metadata, root_certificates=root_certificates)
         self._tuning = tuning or Tuning()
         self._on_gap = on_gap or _log_gap
         self._dice = random.Random()  # noqa: S311 - it spreads retries and guards nothing
@@ -101,6 +104,7 @@ class Perpmesh:
 
     async def aclose(self) -> None:
         """Close every connection; streams still being read end."""
+        await super().aclose()
         await self._transport.close()
 
     async def price(self, market: str) -> Price:

@@ -62,6 +62,11 @@ class KeyWallet:
     private_key: str = field(repr=False)
     """64 hex digits, with or without 0x."""
 
+    @classmethod
+    def new(cls) -> KeyWallet:
+        """Return a wallet of a new random key, which nobody keeps unless you do: for trying things."""
+        return cls(secrets.token_hex(32))
+
     @property
     def address(self) -> str:
         """Return the address, with its checksum."""

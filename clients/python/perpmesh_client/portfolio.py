@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 CALL_TIMEOUT_S = 10.0
 RECONNECT_S = 0.5
+REPEAT_AFTER_S = (0.1, 0.3, 1.0)
+"""The waits before a call, which only reads, is sent again to a mesh that is away for a moment."""
 GROUPINGS = ("venue", "market", "side", "day")
 
 Answer = TypeVar("Answer")
@@ -75,6 +77,10 @@ class Portfolio:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection."""
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
@@ -103,7 +109,7 @@ class Portfolio:
                         raise PerpmeshError(message.end.message, code="ABORTED", reason=message.end.reason)
             except aio.AioRpcError as failure:
                 error = from_rpc(failure, self.address)
-                if error.code != "UNAVAILABLE":
+                if error.code != "UNAVAILABLE" and not error.from_transport:
                     raise error from None
             await asyncio.sleep(RECONNECT_S)
 
@@ -191,11 +197,15 @@ class Portfolio:
     async def _call(
         self, send: Callable[[PortfolioServiceAsyncStub, Sequence[tuple[str, str]]], Awaitable[Answer]]
     ) -> Answer:
-        about = await self._metadata()
-        try:
-            return await send(self._stub(), about)
-        except aio.AioRpcError as failure:
-            raise from_rpc(failure, self.address) from None
+        for wait_s in (*REPEAT_AFTER_S, None):
+            try:
+                return await send(self._stub(), await self._metadata())
+            except aio.AioRpcError as failure:
+                error = from_rpc(failure, self.address)
+            if wait_s is None or error.code != "UNAVAILABLE":
+                raise error
+            await asyncio.sleep(wait_s)
+        raise AssertionError("the last attempt returns or raises")
 
     async def _metadata(self) -> tuple[tuple[str, str], ...]:
         token = self._token if isinstance(self._token, str) else await self._token()

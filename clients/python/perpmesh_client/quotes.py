@@ -93,6 +93,10 @@ class Quotes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection."""
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
@@ -130,7 +134,7 @@ class Quotes:
                         raise PerpmeshError(message.end.message, code="ABORTED", reason=message.end.reason)
             except aio.AioRpcError as failure:
                 error = from_rpc(failure, self.address)
-                if error.code != "UNAVAILABLE":
+                if error.code != "UNAVAILABLE" and not error.from_transport:
                     raise error from None
             await asyncio.sleep(RECONNECT_S)
 

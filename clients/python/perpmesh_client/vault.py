@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceAsyncStub
 
 CALL_TIMEOUT_S = 30.0
+REPEAT_TIMEOUT_S = 20.0
+"""How long a call is repeated while the mesh, or the venue behind it, is away for a moment."""
+REPEAT_S = 0.2
 CONFIRM_WAIT_S = 60.0
 """How long a set-up may take to be confirmed by its venue."""
 ENVIRONMENTS = ("simulated", "paper", "testnet", "mainnet")
@@ -244,23 +247,30 @@ class Vault:
         if self._channel is None:
             self._channel = open_channel(Endpoint.parse(self.address), self._root_certificates)
         stub: VaultServiceAsyncStub = VaultServiceStub(self._channel)
-        for attempt in (1, 2):
+        loop = asyncio.get_running_loop()
+        deadline, refused = loop.time() + REPEAT_TIMEOUT_S, False
+        while True:
             token = self._token if isinstance(self._token, str) else await self._token()
             try:
                 async with asyncio.timeout(CALL_TIMEOUT_S):
                     return await send(stub, (("authorization", f"Bearer {token}"),))
             except aio.AioRpcError as failure:
                 error = from_rpc(failure, self.address)
-                if error.reason != "TOKEN_INVALID" or attempt == 2 or not isinstance(self._token, Login):
-                    raise error from None
-                self._token.refused()
             except TimeoutError:
                 raise PerpmeshError(
                     f"{self.address} did not answer within {CALL_TIMEOUT_S:g} s.",
                     code="DEADLINE_EXCEEDED",
                     category="network",
                 ) from None
-        raise AssertionError("the second attempt returns or raises")
+            if error.reason == "TOKEN_INVALID" and not refused and isinstance(self._token, Login):
+                self._token.refused()
+                refused = True
+                continue
+            # The same request again is the same account, key or gift: every call that makes something carries its id.
+            wait_s = max(REPEAT_S, error.retry_after.total_seconds() if error.retry_after is not None else 0.0)
+            if error.code != "UNAVAILABLE" or loop.time() + wait_s >= deadline:
+                raise error
+            await asyncio.sleep(wait_s)
 
 
 async def sign_step(step: key_setup_pb2.KeySetupStep, wallet: SetupWallet) -> str:

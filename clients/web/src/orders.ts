@@ -7,11 +7,14 @@ import { OrderType } from "@contract/perpmesh/type/v1/order_type_pb.js";
 import { Side } from "@contract/perpmesh/type/v1/side_pb.js";
 import { byId, element } from "./cells";
 import { grouped } from "./decimal";
+import { sentenceOf } from "./failure";
 import { button, Table, textColumn } from "./forms";
 import { isOpen, OrderBook } from "./order_book";
 import { gapWords, linkWords } from "./panel";
 import { Watch, type Message } from "./watch";
 import { timeOfDay } from "./words";
+
+const RECENT = 50;
 
 type OrderEvent = Exclude<WatchOrdersResponse["event"], { case: "live" | "heartbeat" | "end" | undefined }>;
 
@@ -82,7 +85,10 @@ export class Orders {
       opened: (fresh) => {
         if (fresh) this.#book.clear();
       },
-      live: () => this.#paint(),
+      live: (fresh) => {
+        this.#paint();
+        if (fresh) void this.#recent();
+      },
       ended: (end) => this.notice(`Orders: ${end.reason}: ${end.message}`),
       link: (link) => {
         this.#status.textContent = linkWords(link);
@@ -97,6 +103,19 @@ export class Orders {
       },
     });
     this.#watch.start();
+  }
+
+  /** The stream begins with what is open; what has ended lately is asked for once. */
+  async #recent(): Promise<void> {
+    const watch = this.#watch;
+    try {
+      const { orders } = await this.client.listOrders({ pageSize: RECENT });
+      if (this.#watch !== watch) return;
+      for (const order of orders) this.#book.put(order);
+      this.#paint();
+    } catch (error) {
+      this.notice(`Orders that have ended: ${sentenceOf(error)}`);
+    }
   }
 
   stop(): void {

@@ -16,28 +16,24 @@ from services.domain.refusal import Refusal
 from services.execution.app.settling import settle, settled
 from services.execution.model.fate import Fate, fate_of
 from services.execution.model.leg import Leg
+from services.execution.model.retry import Retry
 from services.execution.ports import Clock, Orders, Signer, TradingAccount, Work
 from services.venues.actions import Cancel, OrderReference
 from services.venues.trading import Accepted, AccountRef, SignedBytes, TradingVenue, Unknown
 
 HOLD_S: Final = 30.0
-FIRST_S, LONGEST_S = 0.5, 30.0
-"""The pause after the first cancel, doubled after each, and the longest."""
 GRACE_MS: Final = 10_000
 """How long after its expiry a cancel that nobody can tell of is given up: the vault lets its nonce lapse by itself."""
-
-
-def pause_s(cancels: int) -> float:
-    """Return how long to wait after so many cancels."""
-    return float(min(LONGEST_S, FIRST_S * 2.0 ** max(0, cancels - 1)))
 
 
 class Canceler:
     """Cancels legs, under the account's line, which the caller holds."""
 
     def __init__(
-        self, *, orders: Orders, signer: Signer, clock: Clock, key_index: Callable[[SignedBytes], int]
+        self, *, orders: Orders, signer: Signer, clock: Clock, key_index: Callable[[SignedBytes], int], standing: Retry
     ) -> None:
+        """Prepare; `standing` says how long to wait after each cancel."""
+        self._standing = standing
         self._orders = orders
         self._signer = signer
         self._clock = clock
@@ -47,7 +43,9 @@ class Canceler:
         """Return how long until another cancel may be signed; 0 where one may be, or one is out."""
         if not leg.is_settled or leg.cancel_send_time is None:
             return 0.0
-        return max(0.0, pause_s(leg.action_number) - (self._clock.now() - leg.cancel_send_time).total_seconds())
+        return max(
+            0.0, self._standing.pause_s(leg.action_number) - (self._clock.now() - leg.cancel_send_time).total_seconds()
+        )
 
     async def cancel(self, work: Work, account: TradingAccount, venue: TradingVenue) -> Work | None:
         """Sign the next cancel, or go on with the one that is out; None where another worker holds the leg."""

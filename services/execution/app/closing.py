@@ -21,6 +21,7 @@ from services.execution.model.order import NewOrder, Order, denied, mesh_says_no
 from services.execution.ports import Accounts, Orders, TradingAccount, Venues
 from services.venues.account import Position
 from services.venues.actions import ActionError, OrderType, Side, TimeInForce
+from services.venues.port import VenueError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,17 @@ class Closer:
                 f"There is no account {min(missing)} of yours that can trade there.",
                 metadata={"field": "account_ids", "account_id": str(min(missing))},
             )
-        states = await asyncio.gather(*(self._venues.at(one.venue, one.environment).state(one.ref) for one in accounts))
+        try:
+            states = await asyncio.gather(
+                *(self._venues.at(one.venue, one.environment).state(one.ref) for one in accounts)
+            )
+        except VenueError as error:
+            raise DomainError(
+                Reason.VENUE_UNAVAILABLE,
+                f"A venue does not say what is held there: {error}",
+                metadata={"venues": ",".join(sorted({one.venue for one in accounts}))},
+                retry_after_s=1.0,
+            ) from None
         return [
             (account, position)
             for account, state in zip(accounts, states, strict=True)

@@ -14,6 +14,7 @@ from services.domain.decimals import Price, Size, plain_text, rounding
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app import bracketing, slicing
+from services.execution.app.gate import Gate
 from services.execution.model import expiry, twap
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
@@ -42,6 +43,7 @@ class Intake:
         clock: Clock,
         chance: Chance,
         wake: Wake,
+        gate: Gate,
     ) -> None:
         self._orders = orders
         self._accounts = accounts
@@ -50,6 +52,7 @@ class Intake:
         self._clock = clock
         self._chance = chance
         self._wake = wake
+        self._gate = gate
 
     async def place(self, user_id: UUID, wanted: NewOrder) -> Order:
         """Accept an order, make it durable, then have it sent."""
@@ -59,6 +62,8 @@ class Intake:
         order_id = self.new_id()
         empty = self.draft(user_id, order_id, wanted)
         accounts = await self._chosen(user_id, wanted)
+        if not isinstance(accounts, Refusal):
+            accounts = await self._gate.admit(user_id, wanted, accounts)
         if isinstance(accounts, Refusal):
             order = denied(empty, accounts)
         else:
@@ -144,7 +149,8 @@ class Intake:
         able = [one for one in chosen if one.can_trade]
         if able:
             return able
-        why = chosen[0].why_not if chosen else "There is no account at a venue that is allowed."
+        where = wanted.venue or "a venue that the order may go to"
+        why = chosen[0].why_not if chosen else f"You have no account at {where}."
         return mesh_says_no(RefusalReason.NO_ACCOUNT, why, "Add an account and set up a key.", field="account_ids")
 
     async def _planned(self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount]) -> Order:

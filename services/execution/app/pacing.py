@@ -16,6 +16,7 @@ from uuid import UUID
 
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
+from services.execution.app.gate import Gate
 from services.execution.app.intake import Intake, unknown_order
 from services.execution.app.slicing import slice_of
 from services.execution.model import twap
@@ -40,6 +41,7 @@ class Pacer:
         orders: Orders,
         accounts: Accounts,
         planner: Planner,
+        gate: Gate,
         clock: Clock,
         wake: Wake,
         tell_fault: Callable[[Order, Exception], None],
@@ -48,6 +50,7 @@ class Pacer:
         self._orders = orders
         self._accounts = accounts
         self._planner = planner
+        self._gate = gate
         self._clock = clock
         self._wake = wake
         self._tell = tell_fault
@@ -138,6 +141,10 @@ class Pacer:
         accounts = [every[one] for one in schedule.account_ids if one in every and every[one].can_trade]
         if not accounts:
             return mesh_says_no(RefusalReason.NO_ACCOUNT, "None of the order's accounts can trade now.")
+        admitted = await self._gate.admit(order.user_id, slice_of(order, size), accounts)
+        if isinstance(admitted, Refusal):
+            return admitted
+        accounts = list(admitted)
         size = self._intake.on_lot(order.market, accounts, size)
         if size <= ZERO:
             return mesh_says_no(RefusalReason.SIZE_TOO_SMALL, "What was due is less than the venues' lots.")

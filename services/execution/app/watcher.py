@@ -12,11 +12,13 @@ from uuid import UUID
 
 from services.domain.errors import DomainError
 from services.domain.feed import FeedState
+from services.execution.app.attempts import Attempts
 from services.execution.model.evidence import apply_record, trades_of
 from services.execution.model.leg import Evidence, Leg
+from services.execution.model.retry import Trouble
 from services.execution.ports import Accounts, Clock, Observed, Orders, TradingAccount, Venues, Wake
 from services.venues.account import AccountState, Fees, OrderRecord
-from services.venues.port import VenueError
+from services.venues.port import SeatsTakenError, VenueError
 from services.venues.trading import (
     AccountEvent,
     BalancesSeen,
@@ -45,8 +47,8 @@ ACCOUNTS_MAX: Final = 500
 ENDED_S: Final = 3.5
 """How long the trades of an order that has ended may be on their way before it is looked up with all of them."""
 AGAIN_S: Final = 2.0
-DEAF_S: Final = 10.0
-"""How long until a stream that a venue did not give is asked for again: its seats may all be taken."""
+SEAT_S: Final = 10.0
+"""How long until a seat is asked for again at a venue that lets us listen to so many accounts and no more."""
 OVERLAP_MS: Final = 60_000
 """How far back trades are asked for beyond the last that was counted; those known count once."""
 
@@ -66,9 +68,11 @@ class Watcher:
         live: set[UUID],
         wake: Wake,
         tell_fault: Callable[[TradingAccount, Exception], None],
+        attempts: Attempts,
     ) -> None:
         """Prepare; `live` is kept to be the accounts whose streams tell, `wake` has the workers look."""
         self._tell = tell_fault
+        self._attempts = attempts
         self._orders = orders
         self._accounts = accounts
         self._venues = venues
@@ -103,19 +107,24 @@ class Watcher:
 
     async def _follow(self, account: TradingAccount) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._surely(account, self._listen, DEAF_S))
-            group.create_task(self._surely(account, self._states, AGAIN_S))
+            group.create_task(self._surely(account, self._listen))
+            group.create_task(self._surely(account, self._states))
 
-    async def _surely(self, account: TradingAccount, work: Watch, pause_s: float) -> None:
+    async def _surely(self, account: TradingAccount, work: Watch) -> None:
         """Do it again whenever it ends, and neither because of the other."""
         while True:
+            pause_s = AGAIN_S
             try:
                 await work(account, self._venues.at(account.venue, account.environment))
+            except SeatsTakenError as error:  # it is looked up instead
+                pause_s = SEAT_S
+                self._tell(account, error)
             except (
                 Exception
             ) as error:  # the venue's, the vault's or a fault of ours: the account is not left alone for it
                 self._live.discard(account.account_id)
                 self._tell(account, error)
+                pause_s = await self._attempts.failed_account(account, Trouble.DEAF, str(error) or repr(error))
             await self._clock.sleep(pause_s)
 
     async def _listen(self, account: TradingAccount, venue: TradingVenue) -> None:
@@ -165,6 +174,7 @@ class Watcher:
         elif isinstance(event, StreamChanged):
             if event.state is FeedState.LIVE:
                 self._live.add(account.account_id)
+                await self._attempts.went_well(account.account_id, seen=self._attempts.of(account.account_id))
             else:
                 self._live.discard(account.account_id)
         else:

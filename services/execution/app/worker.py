@@ -21,17 +21,21 @@ from uuid import UUID
 
 from services.domain.decimals import Price, Size
 from services.domain.errors import DomainError, Reason
-from services.domain.refusal import Refusal
+from services.domain.refusal import Refusal, RefusalReason
+from services.execution.app.attempts import Attempts
 from services.execution.app.canceling import Canceler, reference_of
+from services.execution.app.replacing import Succession
 from services.execution.app.settling import fate_of_placing, settle, settled
 from services.execution.model.evidence import apply_outcome, apply_record, trades_of
 from services.execution.model.fate import Fate, fate_of
 from services.execution.model.leg import Evidence, Leg, LegState, Told, tell
+from services.execution.model.order import mesh_says_no
+from services.execution.model.retry import Trouble, trouble_of
 from services.execution.ports import Accounts, Clock, Orders, Signer, TradingAccount, Venues, Work
 from services.venues.account import OrderRecord
 from services.venues.actions import OrderTerms, Place
 from services.venues.port import VenueError
-from services.venues.trading import NonceFate, SignedBytes, TradingVenue, Unknown
+from services.venues.trading import NonceFate, Outcome, Refused, SignedBytes, TradingVenue, Unknown
 
 _KEY_INDEX: Final = re.compile(rb'"ApiKeyIndex":([0-9]{1,3})')
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,10 +46,10 @@ RESEND_MAX: Final = 3
 SOON_S, BLIND_S, CALM_S = 0.5, 10.0, 120.0
 """When a leg is looked at again: while its outcome is open; while it rests and the account's stream is away; while it
 rests and the stream tells. Look-ups cost of the venue's budget, and each reconciliation names what to look up."""
-RETRY_S: Final = 1.0
-"""Pause before another attempt where nothing more is known."""
 SETTLE_MS: Final = 3_000
 """How long after an order's end a venue may show it without all of its trades: look-ups lag by up to a second."""
+SENT_WITHIN_S: Final = 60.0
+"""How long an immediate order may wait to be sent, whatever kept it; after that its price is of another market."""
 STREAM_S: Final = 1.0
 """How long the stream has to tell the end of an immediate order before it is looked up."""
 
@@ -63,8 +67,15 @@ class Worker:
         clock: Clock,
         tell_fault: Callable[[Work, Exception], None],
         hears: Callable[[UUID], bool],
+        attempts: Attempts,
+        stops: Callable[[UUID, str], Refusal | None],
+        lines: defaultdict[UUID, asyncio.Lock],
+        due: asyncio.Event,
         parallel: int = 32,
     ) -> None:
+        """Prepare; `stops` says why no new order may leave, `lines` keep the bytes of each account in a row,
+        `due` is set to have the workers look.
+        """
         self._orders = orders
         self._accounts = accounts
         self._signer = signer
@@ -73,10 +84,15 @@ class Worker:
         self._tell = tell_fault
         self._hears = hears
         self._parallel = parallel
-        self._canceler = Canceler(orders=orders, signer=signer, clock=clock, key_index=key_index_of)
-        self._due = asyncio.Event()
+        self._attempts = attempts
+        self._succession = Succession(orders, clock)
+        self._stops = stops
+        self._canceler = Canceler(
+            orders=orders, signer=signer, clock=clock, key_index=key_index_of, standing=attempts.table[Trouble.STANDING]
+        )
+        self._due = due
         self._running: set[asyncio.Task[None]] = set()
-        self._lines: defaultdict[UUID, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._lines = lines
         self._known: dict[UUID, TradingAccount] = {}
 
     def wake(self) -> None:
@@ -107,6 +123,7 @@ class Worker:
             await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _do(self, work: Work) -> None:
+        failed = self._attempts.of(work.leg.leg_id)
         try:
             account = await self._account(work)
             venue = self._venues.at(account.venue, account.environment)
@@ -121,18 +138,19 @@ class Worker:
                 await self._tend(work, account, venue)
             else:
                 await self._finish(work, account, venue)
-        except (DomainError, VenueError) as error:
+            if failed:
+                await self._attempts.went_well(work.leg.leg_id, seen=failed)
+        except Exception as error:  # the venue's, the vault's or a fault of ours: told, and tried again later
             self._tell(work, error)
-            await self._later(work)
-        except Exception as error:  # a fault of ours: it is told, and the leg is taken up again when its lease ends
-            self._tell(work, error)
+            trouble = Trouble.VENUE_AWAY if isinstance(error, VenueError) else trouble_of(error)
+            await self._later(work, await self._attempts.failed(work, trouble, str(error) or repr(error)))
 
-    async def _later(self, work: Work) -> None:
+    async def _later(self, work: Work, pause_s: float) -> None:
         """Nothing more is known than before: what was kept stands, and it is looked at again."""
         try:
-            await self._orders.change(work, _same, due_s=RETRY_S)
-        except DomainError:
-            return  # the database is away too: the lease ends by itself
+            await self._orders.change(work, _same, due_s=pause_s)
+        except Exception as error:  # the database is away too: the lease ends by itself
+            self._tell(work, error)
 
     async def _account(self, work: Work) -> TradingAccount:
         known = self._known.get(work.leg.account_id)
@@ -153,16 +171,43 @@ class Worker:
             await self._orders.change(work, self._teller(told, Evidence.NOT_SENT), due_s=CALM_S)
             return
         async with self._lines[work.leg.account_id]:
+            if await self._withheld(work):
+                return
             signed = await self._signer.sign(work, account, place_of(work.leg), 0)
             if isinstance(signed, Refusal):
                 deny = self._teller(Told.DENY, Evidence.NOT_SENT, refusal=signed)
                 await self._orders.change(work, deny, due_s=CALM_S)
+                return
+            if await self._withheld(work):  # it may have waited long for its nonce
                 return
             if not signed.body or signed.expire_time_ms <= self._clock.time_ns() // 1_000_000:
                 await settle(self._signer, work, 0, Fate.NOT_SENT)
                 await self._orders.change(work, self._teller(Told.EXPIRE, Evidence.NOT_SENT), due_s=CALM_S)
                 return
             await self._post(work, account, venue, signed)
+
+    async def _withheld(self, work: Work) -> bool:
+        """End a leg that was never sent and may not be any more: trading is halted, or its moment has passed."""
+        leg = work.leg
+        halted = self._halted(work)
+        waited_s = (self._clock.now() - leg.create_time).total_seconds()
+        if halted is not None:
+            end = self._teller(Told.DENY, Evidence.NOT_SENT, refusal=halted)
+        elif not leg.may_rest and waited_s > SENT_WITHIN_S:
+            late = mesh_says_no(
+                RefusalReason.EXPIRED,
+                f"It could not be sent within {SENT_WITHIN_S:.0f} s, and the price it was meant for is too old.",
+                "Place it again.",
+            )
+            end = self._teller(Told.EXPIRE, Evidence.NOT_SENT, refusal=late)
+        else:
+            return False
+        await settle(self._signer, work, 0, Fate.NOT_SENT)  # it may have been signed; it was surely not sent
+        await self._orders.change(work, end, due_s=CALM_S)
+        return True
+
+    def _halted(self, work: Work) -> Refusal | None:
+        return None if work.leg.reduce_only else self._stops(work.order.user_id, work.leg.venue)
 
     async def _post(self, work: Work, account: TradingAccount, venue: TradingVenue, signed: SignedBytes) -> None:
         """Note that bytes are sent, post them, and keep what came of it."""
@@ -189,7 +234,8 @@ class Worker:
         outcome = submission.outcomes[0]
         if submission.nonce is NonceFate.NOT_SENT and not again:
             # Surely nothing left this machine: the same bytes go later.
-            await self._orders.change(sent, _unsent, due_s=RETRY_S)
+            pause_s = await self._attempts.failed(work, *_why_held(outcome))
+            await self._orders.change(sent, _unsent, due_s=pause_s)
             return
         fate = fate_of(submission.nonce, outcome)
         note: Callable[[Leg], Leg] = _same
@@ -210,13 +256,15 @@ class Worker:
             now = self._clock.now()
             if isinstance(outcome, Unknown):
                 alive = leg.expire_ms > self._clock.time_ns() // 1_000_000 and not leg.is_over(now)
-                if alive and leg.acknowledge_time is None and leg.send_count < RESEND_MAX:
+                may_resend = leg.acknowledge_time is None and leg.send_count < RESEND_MAX
+                if alive and may_resend and self._halted(work) is None:
                     signed = await self._signer.sign(work, account, place_of(leg), 0)
                     if not isinstance(signed, Refusal) and signed.body:  # none where it was settled before a crash
                         await self._post(work, account, venue, signed)
                         return
                 lose = _same if leg.acknowledge_time else self._teller(Told.LOSE, Evidence.UNSPECIFIED)
-                await self._orders.change(work, lose, due_s=SOON_S * min(10, 1 + leg.send_count))
+                pause_s = await self._attempts.failed(work, Trouble.UNDECIDED, outcome.message)
+                await self._orders.change(work, lose, due_s=pause_s)
                 return
             found = apply_outcome(leg, outcome, now, evidence=Evidence.LOOKUP)
             note = settled(0)
@@ -242,6 +290,9 @@ class Worker:
                 return
             work = kept
         if work.leg.wants_cancel and self._canceler.wait_s(work.leg) == 0.0:
+            if work.leg.action_number and work.leg.is_settled:
+                words = f"The venue took {work.leg.action_number} cancels, and the order still stands."
+                await self._attempts.failed(work, Trouble.STANDING, words)
             async with self._lines[work.leg.account_id]:
                 kept = await self._canceler.cancel(work, account, venue)
             if kept is None:
@@ -263,6 +314,10 @@ class Worker:
             if kept is None:
                 return
             work = kept
+        if work.order.is_replacing(work.leg):
+            await self._succession.follow(work, account, venue)
+            self._due.set()
+            return
         await self._orders.change(work, _same, due_s=SOON_S)
 
     async def _look(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
@@ -284,7 +339,9 @@ class Worker:
 
         calm_s = STREAM_S if not leg.may_rest else CALM_S if self._hears(leg.account_id) else BLIND_S
         due_s = min(calm_s, max(SOON_S, self._canceler.wait_s(leg))) if leg.wants_cancel else calm_s
-        await self._orders.change(work, learned, due_s=due_s)
+        kept = await self._orders.change(work, learned, due_s=due_s)
+        if kept is not None and kept.leg.is_final and kept.order.is_replacing(kept.leg):
+            await self._finish(kept, account, venue)
 
     def _is_old(self, record: OrderRecord) -> bool:
         """Whether an order ended so long ago that the venue shows every trade of it."""
@@ -302,6 +359,13 @@ def _same(leg: Leg) -> Leg:
 def _expiring(leg: Leg) -> Leg:
     """Return a leg that is taken down because its time ran out; what its owner asked for first stands."""
     return leg if leg.wants_cancel else replace(leg, expiring=True)
+
+
+def _why_held(outcome: Outcome) -> tuple[Trouble, str]:
+    """Return why bytes did not leave this machine."""
+    assert isinstance(outcome, Refused), "what was not sent is refused by us"
+    is_budget = outcome.refusal.reason is RefusalReason.VENUE_BUDGET
+    return (Trouble.BUDGET if is_budget else Trouble.VENUE_AWAY), outcome.refusal.message
 
 
 def _unsent(leg: Leg) -> Leg:

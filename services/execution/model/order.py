@@ -98,6 +98,20 @@ class NewOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replacement:
+    """The terms that an order is to get when its present leg has ended."""
+
+    request_id: UUID
+    leg_id: UUID
+    """The leg that is being canceled."""
+    new_leg_id: UUID
+    """The id of the leg that follows it: known before, so that a crash changes nothing."""
+    size: Decimal
+    """Of the whole, what is filled included."""
+    limit_price: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """An order as it stands."""
 
@@ -123,6 +137,8 @@ class Order:
     legs: tuple[Leg, ...]
     refusal: Refusal | None = None
     """Why it was denied before it had legs."""
+    replacement: Replacement | None = None
+    """What it is to become, while its present leg is being canceled."""
     version: int = 1
     create_time: datetime
     update_time: datetime
@@ -141,9 +157,10 @@ class Order:
 
     @property
     def state(self) -> OrderState:
-        """Where it stands, by its legs alone; one in slices also by those to come."""
+        """Where it stands, by its legs alone; one that another leg or slice is to follow has not ended."""
         if self.twap is None:
-            return state_of(self.legs, self.size)
+            state = state_of(self.legs, self.size)
+            return OrderState.RUNNING if state.is_final and self.replacement is not None else state
         if self.refusal is not None:
             return OrderState.DENIED
         if self.is_slicing:
@@ -174,6 +191,10 @@ class Order:
         if schedule.pause_time is not None:
             return OrderState.PAUSED
         return OrderState.RUNNING if schedule.sent else OrderState.PLANNED
+
+    def is_replacing(self, leg: Leg) -> bool:
+        """Whether another leg is to follow this one."""
+        return self.replacement is not None and self.replacement.leg_id == leg.leg_id
 
     def answer_to(self, wanted: NewOrder) -> Order:
         """Return itself as the answer to a request with its request_id. Raises REQUEST_ID_REUSED for other content."""

@@ -44,7 +44,10 @@ class RoutingPeer:
         if wanted.max_slippage_bps is not None:
             route.max_slippage_bps = wanted.max_slippage_bps
         request = pb.PlanRouteRequest(
-            route=route, account_ids=[str(one.account_id) for one in accounts], order_id=str(order_id)
+            route=route,
+            account_ids=[str(one.account_id) for one in accounts],
+            order_id=str(order_id),
+            user_id=str(accounts[0].user_id),
         )
         if wanted.quote_id is not None:
             request.quote_id = str(wanted.quote_id)

@@ -19,6 +19,7 @@ from services.chassis.clock import Clock
 from services.domain.decimals import plain_text
 from services.domain.errors import DomainError
 from services.domain.refusal import Origin, Refusal, RefusalReason
+from services.execution.model.deed import Deed
 from services.execution.model.fate import Fate
 from services.execution.ports import TradingAccount, Work
 from services.venues import actions
@@ -60,14 +61,24 @@ class VaultPeer:
         self, work: Work, account: TradingAccount, action: actions.Action, number: int
     ) -> SignedBytes | Refusal:
         """Return the bytes of an action; the same ones again for the same leg and number."""
-        request = pb.SignRequest(
-            leg_id=str(work.leg.leg_id),
-            action_number=number,
-            fence=work.fence,
-            account_id=str(account.account_id),
-            action=action_message(action),
-            order_id=str(work.order.order_id),
+        return await self._sign(
+            account, action, self._request(work.leg.leg_id, number, work.fence, work.order.order_id)
         )
+
+    async def sign_deed(self, deed: Deed, account: TradingAccount) -> SignedBytes | Refusal:
+        """Return the bytes of a deed; the same ones again for the same deed."""
+        return await self._sign(account, deed.action, self._request(deed.deed_id, 0, deed.fence, None))
+
+    @staticmethod
+    def _request(work_id: UUID, number: int, fence: int, order_id: UUID | None) -> pb.SignRequest:
+        order = "" if order_id is None else str(order_id)
+        return pb.SignRequest(leg_id=str(work_id), action_number=number, fence=fence, order_id=order)
+
+    async def _sign(
+        self, account: TradingAccount, action: actions.Action, request: pb.SignRequest
+    ) -> SignedBytes | Refusal:
+        request.account_id = str(account.account_id)
+        request.action.CopyFrom(action_message(action))
         request.expire_time.FromDatetime(self._clock.now() + LIFE[account.venue])
         answer = await self._stub.Sign(request, timeout=SIGN_TIMEOUT_S)
         if answer.WhichOneof("result") == "refusal":
@@ -84,10 +95,15 @@ class VaultPeer:
 
     async def settle(self, work: Work, number: int, fate: Fate) -> None:
         """Say what became of an action."""
+        await self._settle(work.leg.leg_id, number, work.fence, fate)
+
+    async def settle_deed(self, deed: Deed, fate: Fate) -> None:
+        """Say what became of a deed."""
+        await self._settle(deed.deed_id, 0, deed.fence, fate)
+
+    async def _settle(self, work_id: UUID, number: int, fence: int, fate: Fate) -> None:
         outcome = pb.ReportOutcomeRequest.Outcome.Value(f"OUTCOME_{fate.value}")
-        request = pb.ReportOutcomeRequest(
-            leg_id=str(work.leg.leg_id), action_number=number, fence=work.fence, outcome=outcome
-        )
+        request = pb.ReportOutcomeRequest(leg_id=str(work_id), action_number=number, fence=fence, outcome=outcome)
         await self._stub.ReportOutcome(request, timeout=SIGN_TIMEOUT_S)
 
     async def token(self, account: AccountRef) -> VenueToken:
@@ -133,6 +149,10 @@ def action_message(action: actions.Action) -> action_pb2.Action:
         message.leverage.venue_market_id = action.venue_market_id
         message.leverage.leverage = action.leverage
         message.leverage.margin_mode = margin_mode_pb2.MarginMode.Value(f"MARGIN_MODE_{action.margin_mode.value}")
+    elif isinstance(action, actions.ScheduleCancel):
+        message.scheduled_cancel.SetInParent()
+        if action.cancel_time_ms is not None:
+            message.scheduled_cancel.cancel_time.FromMilliseconds(action.cancel_time_ms)
     else:
         raise TypeError(f"{type(action).__name__} is not asked for yet")
     return message

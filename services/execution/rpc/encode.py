@@ -38,6 +38,9 @@ def order(value: Order) -> order_pb2.Order:
     """Return an order as it stands."""
     state, refused = value.state, value.refusal or next((leg.refusal for leg in value.legs if leg.refusal), None)
     said = _sentence(value, state)
+    if value.replacement is not None:
+        terms = value.replacement
+        said += f" It is being replaced: {plain_text(terms.size)} in all at {plain_text(terms.limit_price)}."
     message = order_pb2.Order(
         order_id=str(value.order_id),
         request_id=str(value.request_id),

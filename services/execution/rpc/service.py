@@ -10,7 +10,6 @@ from uuid import UUID
 
 from perpmesh.execution.v1 import execution_service_pb2 as pb
 from perpmesh.execution.v1 import log_event_pb2, order_pb2
-from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceServicer
 
 from services.chassis import call
 from services.chassis.clock import Clock
@@ -23,6 +22,8 @@ from services.execution.app.pacing import Pacer
 from services.execution.model.wanted import Wanted
 from services.execution.ports import Bell, Lists, Log
 from services.execution.rpc import decode, encode
+from services.execution.rpc.caller import user as _user
+from services.execution.rpc.steering import Steering, SteeringRpc
 
 PAGE_DEFAULT, PAGE_MAX = 50, 500
 HEARTBEAT_S: Final = 15.0
@@ -31,12 +32,13 @@ STREAMS_MAX: Final = 2_000
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
-class ExecutionRpc(ExecutionServiceServicer):
+class ExecutionRpc(SteeringRpc):
     """Serves the contract, as far as its methods are defined here."""
 
     def __init__(
         self,
         *,
+        steering: Steering,
         intake: Intake,
         closer: Closer,
         pacer: Pacer,
@@ -46,6 +48,7 @@ class ExecutionRpc(ExecutionServiceServicer):
         pager: Pager,
         clock: Clock,
     ) -> None:
+        super().__init__(steering)
         self._intake = intake
         self._closer = closer
         self._pacer = pacer
@@ -302,10 +305,3 @@ def _arguments(request: Any) -> str:
     other.ClearField("page_token")
     other.ClearField("page_size")
     return f"{_user()} {other.SerializeToString(deterministic=True).hex()}"
-
-
-def _user() -> UUID:
-    serving = call.CURRENT.get()
-    principal = serving.principal if serving is not None else None
-    assert principal is not None, "the contract asks for a login"
-    return UUID(principal.user)

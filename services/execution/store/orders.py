@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 
 from services.chassis.postgres import Connection, Database
+from services.domain.errors import DomainError, Reason
 from services.execution.model.leg import Leg, LegState, Trade, fill
 from services.execution.model.order import Order, with_leg
+from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
 from services.execution.store.following import ADD_LEG, due_of, followed
-from services.execution.store.rows import LEG, ORDER, leg_row, marks, order_of, order_row, twap_json
+from services.execution.store.plans import twap_json
+from services.execution.store.rows import LEG, ORDER, leg_row, marks, order_of, order_row, replacement_json
 from services.venues.actions import Side
 
 _ORDER_COLUMNS: Final = ", ".join(ORDER)
@@ -57,7 +61,7 @@ _ADD_FILL: Final = """
 
 
 HOLD_S: Final = 30.0
-"""A look exactly this far ahead keeps the lease: the worker goes on with the leg."""
+"""A look exactly this far ahead keeps the lease: the worker goes on with the leg. Any other time gives it back."""
 LATE: Final = timedelta(seconds=1)
 """How soon a leg is looked at again whose time ran out and that could not be taken down yet."""
 
@@ -125,18 +129,19 @@ class PostgresOrders:
                 return None
             was_held = work.leg.state is LegState.HELD
             order, leg = await self._apply(connection, order, work.leg.leg_id, change, now, ripe=was_held)
-            held = due_s == HOLD_S
-            wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and not held else due_s
-            due = None if leg.is_final and leg.is_settled else now + timedelta(seconds=wait_s)
+            is_held = due_s == HOLD_S  # the worker goes on; a longer wait is a leg at rest, which anyone may take up
+            wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and not is_held else due_s
+            ended = leg.is_final and leg.is_settled and not order.is_replacing(leg)
+            due = None if ended else now + timedelta(seconds=wait_s)
             if was_held:
                 due = due_of(leg, now)
-            if due is not None and leg.take_down_time is not None and not held:
+            if due is not None and leg.take_down_time is not None and not is_held:
                 due = min(due, max(leg.take_down_time, now + LATE))
             await connection.execute(
                 "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1",
                 leg.leg_id,
                 due,
-                due if held else None,
+                due if is_held else None,
             )
         self._wake()
         return Work(order=order, leg=leg, fence=work.fence)
@@ -216,7 +221,9 @@ class PostgresOrders:
                 "UPDATE legs SET cancel_wanted = true, due_time = $2 WHERE leg_id = ANY($1)", open_ids, now
             )
             legs = tuple(replace(leg, cancel_wanted=True) if leg.leg_id in open_ids else leg for leg in order.legs)
-            wanted = replace(order, legs=legs, cancel_time=now, version=order.version + 1, update_time=now)
+            wanted = replace(
+                order, legs=legs, cancel_time=now, version=order.version + 1, update_time=now, replacement=None
+            )
             order = await followed(connection, order, wanted, now)
             await self._keep_order(connection, order)
         self._wake()
@@ -240,6 +247,56 @@ class PostgresOrders:
             await self._keep_order(connection, order)
         self._wake()
         return order
+
+    async def replace(self, order: Order, asked: ReplaceAsked, decide: Callable[[Order], Order]) -> Order:
+        """Have the live leg of an order canceled, and the order get new terms when it has ended."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            order = await _locked(connection, order.order_id)
+            known = await connection.fetchval(
+                "SELECT digest FROM replacements WHERE order_id = $1 AND request_id = $2",
+                order.order_id,
+                asked.request_id,
+            )
+            if known is not None:
+                if known != asked.digest:
+                    raise DomainError(
+                        Reason.REQUEST_ID_REUSED,
+                        f"request_id {asked.request_id} was used for other terms: choose a new UUID for each wish.",
+                        metadata={"field": "request_id", "order_id": str(order.order_id)},
+                    )
+                return order
+            after = decide(order)
+            await connection.execute(
+                "INSERT INTO replacements (order_id, request_id, digest, create_time) VALUES ($1, $2, $3, $4)",
+                order.order_id, asked.request_id, asked.digest, now,
+            )  # fmt: skip
+            if after is order or after.replacement is None:
+                return order
+            old = after.replacement.leg_id
+            await connection.execute("UPDATE legs SET cancel_wanted = true, due_time = $2 WHERE leg_id = $1", old, now)
+            legs = tuple(replace(leg, cancel_wanted=True) if leg.leg_id == old else leg for leg in after.legs)
+            order = replace(after, legs=legs, version=order.version + 1, update_time=now)
+            await self._keep_order(connection, order)
+        self._wake()
+        return order
+
+    async def succeed(self, work: Work, consumed: Decimal) -> None:
+        """Have a leg that has ended followed by the next one, unless its holder was fenced off or nothing follows."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            order = await _locked(connection, work.order.order_id)
+            fence = await connection.fetchval("SELECT fence FROM legs WHERE leg_id = $1", work.leg.leg_id)
+            if fence != work.fence:
+                return
+            if order.is_replacing(work.leg):
+                after, _ = succeed(order, consumed, now)
+                after = replace(after, version=order.version + 1, update_time=now)
+                await self._keep_order(connection, await followed(connection, order, after, now))
+            await connection.execute(
+                "UPDATE legs SET due_time = NULL, lease_time = NULL WHERE leg_id = $1", work.leg.leg_id
+            )
+        self._wake()
 
     async def last_fill_ms(self, account_id: UUID) -> int:
         """Return when the last counted trade of an account happened; 0 where there is none."""
@@ -280,7 +337,7 @@ class PostgresOrders:
     async def _keep_order(self, connection: Connection, order: Order) -> None:
         await connection.execute(
             "UPDATE orders SET state = $2, version = $3, update_time = $4, cancel_time = $5, finish_time = $6, "
-            "twap = $7, slice_time = $8 WHERE order_id = $1",
+            "twap = $7, slice_time = $8, size = $9, limit_price = $10, replacement = $11 WHERE order_id = $1",
             order.order_id,
             order.state.value,
             order.version,
@@ -289,6 +346,9 @@ class PostgresOrders:
             order.finish_time,
             twap_json(order.twap),
             order.slice_time,
+            order.size,
+            order.limit_price,
+            replacement_json(order.replacement),
         )
         await self._say(connection, order.user_id, "order", self._scribe.order(order))
 

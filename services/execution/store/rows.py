@@ -5,23 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from services.domain.decimals import plain_text
-from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.execution.model.leg import Evidence, Leg, LegState, Role
-from services.execution.model.order import Exit, Order
-from services.execution.model.twap import Terms, Twap
+from services.execution.model.order import Order, Replacement
+from services.execution.store.plans import exit_json, exit_of, refusal_json, refusal_of, twap_json, twap_of
 from services.venues.actions import OrderType, Side, TimeInForce
 
-_US: Final = timedelta(microseconds=1)
 ORDER: Final = (
     "order_id", "user_id", "request_id", "digest", "market", "side", "size", "type", "limit_price", "time_in_force",
     "reduce_only", "client_order_id", "quote_id", "max_slippage_bps", "refusal", "state", "version", "create_time",
-    "update_time", "cancel_time", "finish_time", "expire_time", "trigger_price", "take_profit",
+    "update_time", "cancel_time", "finish_time", "replacement", "expire_time", "trigger_price", "take_profit",
     "stop_loss", "twap", "slice_time",
 )  # fmt: skip
 LEG: Final = (
@@ -52,9 +48,10 @@ def order_row(order: Order) -> list[object]:
         "time_in_force": order.time_in_force.value,
         "refusal": refusal_json(order.refusal),
         "state": order.state.value,
-        "take_profit": _exit_json(order.take_profit),
-        "stop_loss": _exit_json(order.stop_loss),
+        "take_profit": exit_json(order.take_profit),
+        "stop_loss": exit_json(order.stop_loss),
         "twap": twap_json(order.twap),
+        "replacement": replacement_json(order.replacement),
     }
     return [values[name] for name in ORDER]
 
@@ -83,9 +80,10 @@ def order_of(row: Any, legs: Sequence[Any]) -> Order:
         "type": OrderType(row["type"]),
         "time_in_force": TimeInForce(row["time_in_force"]),
         "refusal": refusal_of(row["refusal"]),
-        "take_profit": _exit_of(row["take_profit"]),
-        "stop_loss": _exit_of(row["stop_loss"]),
-        "twap": _twap_of(row["twap"]),
+        "take_profit": exit_of(row["take_profit"]),
+        "stop_loss": exit_of(row["stop_loss"]),
+        "twap": twap_of(row["twap"]),
+        "replacement": replacement_of(row["replacement"]),
     }
     return Order(**values, legs=tuple(leg_of(one) for one in legs))
 
@@ -106,63 +104,20 @@ def leg_of(row: Any) -> Leg:
     return Leg(**values)
 
 
-def _exit_json(one: Exit | None) -> str | None:
-    if one is None:
-        return None
-    limit = None if one.limit_price is None else plain_text(one.limit_price)
-    return json.dumps({"trigger_price": plain_text(one.trigger_price), "limit_price": limit})
+def replacement_json(replacement: Replacement | None) -> str | None:
+    """Return the terms that an order is to get as JSON."""
+    return None if replacement is None else json.dumps({k: str(v) for k, v in asdict(replacement).items()})
 
 
-def _exit_of(text: str | None) -> Exit | None:
+def replacement_of(text: str | None) -> Replacement | None:
+    """Return the terms that an order is to get."""
     if text is None:
         return None
     values = json.loads(text)
-    limit = values["limit_price"]
-    return Exit(trigger_price=Decimal(values["trigger_price"]), limit_price=None if limit is None else Decimal(limit))
-
-
-def twap_json(schedule: Twap | None) -> str | None:
-    """Return a schedule as JSON; times in whole microseconds."""
-    if schedule is None:
-        return None
-    terms = schedule.terms
-    values = {
-        "duration_us": terms.duration // _US, "interval_us": terms.interval // _US, "randomize": terms.randomize,
-        "seed": schedule.seed, "account_ids": [str(one) for one in schedule.account_ids],
-        "start": schedule.start_time.isoformat(), "next": schedule.next_slice, "sent": schedule.sent,
-        "pause": None if schedule.pause_time is None else schedule.pause_time.isoformat(),
-        "paused_us": schedule.paused // _US, "refusal": refusal_json(schedule.refusal),
-    }  # fmt: skip
-    return json.dumps(values)
-
-
-def _twap_of(text: str | None) -> Twap | None:
-    if text is None:
-        return None
-    values = json.loads(text)
-    return Twap(
-        terms=Terms(
-            duration=values["duration_us"] * _US, interval=values["interval_us"] * _US, randomize=values["randomize"]
-        ),
-        seed=values["seed"],
-        account_ids=tuple(UUID(one) for one in values["account_ids"]),
-        start_time=datetime.fromisoformat(values["start"]),
-        next_slice=values["next"],
-        sent=values["sent"],
-        pause_time=None if values["pause"] is None else datetime.fromisoformat(values["pause"]),
-        paused=values["paused_us"] * _US,
-        refusal=refusal_of(values["refusal"]),
+    return Replacement(
+        request_id=UUID(values["request_id"]),
+        leg_id=UUID(values["leg_id"]),
+        new_leg_id=UUID(values["new_leg_id"]),
+        size=Decimal(values["size"]),
+        limit_price=Decimal(values["limit_price"]),
     )
-
-
-def refusal_json(refusal: Refusal | None) -> str | None:
-    """Return a refusal as JSON."""
-    return None if refusal is None else json.dumps(asdict(refusal))
-
-
-def refusal_of(text: str | None) -> Refusal | None:
-    """Return a refusal."""
-    if text is None:
-        return None
-    values = json.loads(text)
-    return Refusal(**{**values, "reason": RefusalReason(values["reason"]), "origin": Origin(values["origin"])})

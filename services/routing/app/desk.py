@@ -8,12 +8,14 @@ from typing import Final
 from uuid import UUID
 
 from services.domain.errors import DomainError, Reason
+from services.domain.feed import FeedState
 from services.domain.refusal import Refusal
+from services.routing.model.books import MarketBooks, Stamp, VenueBook
 from services.routing.model.forecast import Forecast, forecast
-from services.routing.model.inputs import Inputs
+from services.routing.model.inputs import Inputs, Side, VenueInputs
 from services.routing.model.plan import Plan
 from services.routing.model.planner import SOLVER_VERSION, make_plan
-from services.routing.model.reach import clip, prepare, units_down
+from services.routing.model.reach import prepare, units_down
 from services.routing.model.wish import Standing, Wish, assemble
 from services.routing.ports import Books, Chance, Clock, Standings
 
@@ -32,6 +34,8 @@ class Quoted:
     left_out: tuple[Refusal, ...]
     is_public: bool
     expire_ns: int
+    stamp: Stamp | None = None
+    """The books it was made from; None where it depends on more than them and the wish."""
     solver_version: str = SOLVER_VERSION
 
 
@@ -75,11 +79,23 @@ class Desk:
         """Wait until the books of a market have changed."""
         await self._books.changed(market)
 
+    async def stamp(self, wish: Wish) -> Stamp | None:
+        """Return what a quote for the public would be made from now; None where that is more than books and wish."""
+        return _stamp(wish, await self._books.market(wish.market))
+
     async def stands(self, inputs: Inputs) -> bool:
-        """Return whether the books that a plan was made from still stand, by their versions."""
+        """Return whether the books that a plan was made from still stand: each LIVE, and unchanged as far as it went.
+
+        A version that moved on leaves a plan standing where none of its levels changed: a venue may confirm the same
+        levels several times a second.
+        """
         books = await self._books.market(inputs.market)
-        now = {book.venue: book.version for book in books.books}
-        return all(now.get(venue.venue) == venue.book_version for venue in inputs.venues)
+        now = {book.venue: book for book in books.books if book.state is FeedState.LIVE}
+        for venue in inputs.venues:
+            book = now.get(venue.venue)
+            if book is None or not _unchanged(inputs, venue, book):
+                return False
+        return True
 
     async def forecast(
         self, wish: Wish, sizes: tuple[Decimal, ...], points: int
@@ -95,11 +111,7 @@ class Desk:
         books = await self._books.market(wish.market)
         now_ns = self._clock.time_ns()
         inputs, left_out = assemble(wish, books, standing, now_ns)
-        prepared = prepare(inputs)
-        plan = make_plan(prepared)
-        kept = prepared
-        if plan.is_feasible and not prepared.size_in_usd:
-            kept = clip(prepared, units_down(plan.size, prepared.size_decimals))
+        kept, plan = _planned(inputs)
         return Quoted(
             quote_id=self._chance.uuid(),
             inputs=kept,
@@ -107,9 +119,37 @@ class Desk:
             left_out=left_out,
             is_public=standing.is_public,
             expire_ns=now_ns + self._life_ns(books.volatility),
+            stamp=_stamp(wish, books) if standing.is_public else None,
         )
 
     def _life_ns(self, volatility: Decimal) -> int:
         """Return how long a quote lives: the longest in a market at rest, the shortest from a yearly move of 100 %."""
         share = min(max(volatility, Decimal(0)), Decimal(1))
         return self._life_max_ns - int(share * (self._life_max_ns - self._life_min_ns))
+
+
+def _planned(inputs: Inputs) -> tuple[Inputs, Plan]:
+    """Return the plan, and the inputs with as many levels as it and its proof need; all of them where there is none."""
+    if not inputs.size_in_usd:
+        kept = prepare(inputs, units_down(inputs.size, inputs.size_decimals))
+        plan = make_plan(kept)
+        if plan.is_feasible:
+            return kept, plan
+    whole = prepare(inputs)
+    return whole, make_plan(whole)
+
+
+def _stamp(wish: Wish, books: MarketBooks) -> Stamp | None:
+    if wish.charge_latency or not books.versions:
+        return None
+    if not wish.holding_s:
+        return Stamp(books.number, books.versions)
+    said = " ".join(f"{one.mark_price} {one.funding_rate_hourly}" for one in books.contexts)
+    return Stamp(books.number, f"{books.versions} {said}")
+
+
+def _unchanged(inputs: Inputs, venue: VenueInputs, book: VenueBook) -> bool:
+    if book.version == venue.book_version:
+        return True
+    taken, own = (book.asks, book.bids) if inputs.side is Side.BUY else (book.bids, book.asks)
+    return taken[: len(venue.levels)] == venue.levels and own[: len(venue.own_levels)] == venue.own_levels

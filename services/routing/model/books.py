@@ -74,3 +74,14 @@ class MarketBooks:
     """A fraction per square root of a year, estimated from the mid prices seen; zero before there are enough."""
     number: int
     """Grows with every change of any book."""
+    versions: str = ""
+    """Versions and states of the books and a digest of the rules, equal in every process that has these books; empty
+    where they cannot be said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a quote was made from, to be compared: within this process by `number`, with others by `versions`."""
+
+    number: int
+    versions: str

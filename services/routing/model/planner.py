@@ -15,7 +15,7 @@ from services.domain.decimals import rounding
 from services.routing.model import refusals
 from services.routing.model.break_even import break_even_of, priority_advice
 from services.routing.model.costs import add_up, leg_of
-from services.routing.model.inputs import Inputs
+from services.routing.model.inputs import ZERO, Inputs
 from services.routing.model.money import Scale, scale_of
 from services.routing.model.plan import Alternative, Method, Neighbors, Plan, PlanLeg, Proof, SetProof, VenueLimits
 from services.routing.model.reach import BPS, Reach, reach_of, units_down
@@ -43,14 +43,15 @@ def make_plan(inputs: Inputs) -> Plan:
     costs = add_up(legs)
     total = sum((line.amount for line in costs), Decimal(0))
     notional = inputs.arrival_mid_price * Decimal(size).scaleb(-inputs.size_decimals)
-    others = _alternatives(wish, reaches, size, total, notional, found)
+    total_bps = bps(total, notional)
+    others = _alternatives(wish, reaches, size, (legs, total), notional, found)
     later = break_even_of(inputs, reaches, others)
-    plan = Plan(
+    return Plan(
         size=Decimal(size).scaleb(-inputs.size_decimals),
         legs=legs,
         costs=costs,
         total_cost=total,
-        total_cost_bps=bps(total, notional),
+        total_cost_bps=total_bps,
         average_price=mean_price(legs, inputs.price_decimals),
         fee_truncation_bound=_truncation(inputs, reaches, found.sizes, legs),
         alternatives=others,
@@ -58,9 +59,9 @@ def make_plan(inputs: Inputs) -> Plan:
         break_even_s=later[0] if later else None,
         break_even_venue=later[1] if later else "",
         limits=limits,
+        explanation=explain(inputs, legs, others),
         priority_advice=priority_advice(inputs, legs),
     )
-    return replace(plan, explanation=explain(inputs, plan))
 
 
 def size_in_units(inputs: Inputs, reaches: Sequence[Reach]) -> int:
@@ -149,32 +150,42 @@ def _truncation(inputs: Inputs, reaches: Sequence[Reach], sizes: Sequence[int], 
 
 
 def _alternatives(
-    inputs: Inputs, reaches: Sequence[Reach], size: int, total: Decimal, notional: Decimal, found: Split
+    inputs: Inputs,
+    reaches: Sequence[Reach],
+    size: int,
+    plan: tuple[tuple[PlanLeg, ...], Decimal],
+    notional: Decimal,
+    found: Split,
 ) -> tuple[Alternative, ...]:
     """Return every single venue and the even split, the cheapest first, what cannot be done last."""
     made: list[Alternative] = []
-    for at, reach in enumerate(reaches):
-        alone = next(one for one in found.bounds if one.members == (at,))
-        sizes = [size if other == at else 0 for other in range(len(reaches))]
-        if alone.cost is None:
-            refusal = refusals.of_venue(inputs, reach, size)
-            made.append(Alternative(venue=reach.venue.venue, refusal=refusal))
+    for one in found.bounds:
+        if len(one.members) > 1:
+            continue
+        at = one.members[0]
+        venue = reaches[at].venue.venue
+        if one.cost is None:
+            made.append(Alternative(venue=venue, refusal=refusals.of_venue(inputs, reaches[at], size)))
+        elif found.sizes[at] == size:
+            legs, total = plan
+            made.append(Alternative(venue=venue, legs=legs, total_cost=total, extra_cost=ZERO, extra_cost_bps=ZERO))
         else:
-            made.append(_alternative(inputs, reaches, reach.venue.venue, sizes, total, notional))
+            sizes = [size if other == at else 0 for other in range(len(reaches))]
+            made.append(_alternative(inputs, reaches, venue, sizes, plan[1], notional))
     if len(reaches) > 1:
         even = even_sizes(reaches, size)
         if even is None:
             made.append(Alternative(venue="", refusal=refusals.no_even_split(inputs, size)))
         else:
-            made.append(_alternative(inputs, reaches, "", even, total, notional))
-    return tuple(sorted(made, key=lambda one: (one.total_cost is None, one.total_cost or Decimal(0), one.venue)))
+            made.append(_alternative(inputs, reaches, "", even, plan[1], notional))
+    return tuple(sorted(made, key=lambda one: (one.total_cost is None, one.total_cost or ZERO, one.venue)))
 
 
 def _alternative(
     inputs: Inputs, reaches: Sequence[Reach], venue: str, sizes: Sequence[int], total: Decimal, notional: Decimal
 ) -> Alternative:
     legs = legs_of(inputs, reaches, sizes)
-    cost = sum((leg.total_cost for leg in legs), Decimal(0))
+    cost = legs[0].total_cost if len(legs) == 1 else sum((leg.total_cost for leg in legs), ZERO)
     extra = cost - total
     return Alternative(venue=venue, legs=legs, total_cost=cost, extra_cost=extra, extra_cost_bps=bps(extra, notional))
 

@@ -6,13 +6,16 @@ is a size of its own; the decision is recorded in `docs/decisions`.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Final
 
 from services.domain.decimals import rounding
+from services.routing.model.books import Levels
 from services.routing.model.curve import Curve
+from services.routing.model.depth import Depth, depth_of
 from services.routing.model.inputs import ZERO, Cap, CapKind, Inputs, VenueInputs
 from services.routing.model.money import Charges, Scale, charges_of, net_levels
 
@@ -38,23 +41,27 @@ class Reach:
         return min(self.venue.caps, key=_size).kind
 
 
-def prepare(inputs: Inputs) -> Inputs:
-    """Return the inputs with every venue's limits in sizes: what a plan is made from, and what is stored."""
-    return replace(inputs, venues=tuple(_prepared(inputs, venue) for venue in inputs.venues))
+def prepare(inputs: Inputs, size: int | None = None) -> Inputs:
+    """Return the inputs with every venue's limits in sizes: what a plan is made from, and what is stored.
+
+    With `size`, each venue keeps as many levels as so many units and one level more need; limits count all levels.
+    """
+    return replace(inputs, venues=tuple(_prepared(inputs, venue, size) for venue in inputs.venues))
 
 
-def _prepared(inputs: Inputs, venue: VenueInputs) -> VenueInputs:
-    taken = _within_limit(inputs, venue)
-    held = sum(units for _, units in taken)
+def _prepared(inputs: Inputs, venue: VenueInputs, size: int | None) -> VenueInputs:
+    count, depth = _within_limit(inputs, venue), depth_of(venue.levels)
+    held = depth.units(count)
     caps = [Cap(CapKind.DEPTH, _size_of(held, inputs))]
     if inputs.max_slippage_bps is not None:
-        caps.append(Cap(CapKind.SLIPPAGE, _size_of(_within_slippage(inputs, taken), inputs)))
+        caps.append(Cap(CapKind.SLIPPAGE, _size_of(_within_slippage(inputs, venue.levels, depth, count), inputs)))
     minimum = max(venue.lot, units_up(venue.min_size, inputs.size_decimals))
-    worth = _smallest_notional(inputs, venue, taken)
+    worth = _smallest_notional(inputs, venue, venue.levels[:count])
     smallest = -(-max(minimum, worth) // venue.lot) * venue.lot
+    needed = count if size is None else min(count, bisect_left(depth.ends, size, 0, count) + 2)
     return replace(
         venue,
-        levels=taken,
+        levels=venue.levels if needed == len(venue.levels) else venue.levels[:needed],
         min_size=_size_of(smallest, inputs),
         min_notional=venue.min_notional if worth > minimum else ZERO,
         caps=(*caps, *venue.caps),
@@ -74,27 +81,23 @@ def reach_of(inputs: Inputs, venue: VenueInputs, scale: Scale) -> Reach:
 
 
 def clip(inputs: Inputs, size: int) -> Inputs:
-    """Return the inputs with as many levels of each venue as `size` units and one level more need."""
+    """Return prepared inputs with as many levels of each venue as `size` units and one level more need."""
     return replace(inputs, venues=tuple(replace(one, levels=_clipped(one.levels, size)) for one in inputs.venues))
 
 
-def _clipped(levels: tuple[tuple[int, int], ...], size: int) -> tuple[tuple[int, int], ...]:
-    held = 0
-    for at, (_, units) in enumerate(levels):
-        if held >= size:
-            return levels[: at + 1]
-        held += units
-    return levels
+def _clipped(levels: Levels, size: int) -> Levels:
+    return levels[: bisect_left(depth_of(levels).ends, size) + 2]
 
 
-def _within_limit(inputs: Inputs, venue: VenueInputs) -> tuple[tuple[int, int], ...]:
-    """Return the levels no worse than the limit price."""
+def _within_limit(inputs: Inputs, venue: VenueInputs) -> int:
+    """Return how many levels are no worse than the limit price."""
     if inputs.limit_price is None:
-        return venue.levels
-    limit = inputs.limit_price.scaleb(inputs.price_decimals)
-    if inputs.side.sign > 0:
-        return tuple(level for level in venue.levels if level[0] <= limit)
-    return tuple(level for level in venue.levels if level[0] >= limit)
+        return len(venue.levels)
+    sign = inputs.side.sign
+    rounded = ROUND_DOWN if sign > 0 else ROUND_UP  # to whole units of price, which levels are
+    with rounding():
+        limit = int(inputs.limit_price.scaleb(inputs.price_decimals).to_integral_value(rounding=rounded))
+    return bisect_right(venue.levels, sign * limit, key=lambda level: sign * level[0])
 
 
 def units_down(size: Decimal, decimals: int) -> int:
@@ -126,26 +129,25 @@ def _smallest_notional(inputs: Inputs, venue: VenueInputs, levels: Sequence[tupl
     return end + 1
 
 
-def _within_slippage(inputs: Inputs, levels: Sequence[tuple[int, int]]) -> int:
-    """Return the most units whose average price stays within the slippage limit."""
-    held = sum(units for _, units in levels)
+def _within_slippage(inputs: Inputs, levels: Levels, depth: Depth, count: int) -> int:
+    """Return the most units of the first `count` levels whose average price stays within the slippage limit.
+
+    What better prices leave to worse ones grows along the book and then shrinks, so that its end is searched.
+    """
     if inputs.max_slippage_bps is None:
-        return held
+        return depth.units(count)
     sign = inputs.side.sign
     bound: Decimal = inputs.arrival_mid_price * (1 + sign * inputs.max_slippage_bps / BPS)
     limit = int(bound.scaleb(inputs.price_decimals + _MID_DECIMALS + _BPS_DECIMALS))
-    spare, taken = 0, 0  # what better prices leave to worse ones
-    for price, units in levels:
-        gain = sign * (limit - price * _FINER)
-        if gain >= 0:
-            spare, taken = spare + gain * units, taken + units
-            continue
-        more = min(units, spare // -gain)
-        taken += more
-        if more < units:
-            return taken
-        spare += gain * units
-    return taken
+
+    def spare(taken: int) -> int:
+        return sign * (limit * depth.units(taken) - depth.money(taken) * _FINER)
+
+    better = bisect_right(levels, sign * limit, 0, count, key=lambda level: sign * level[0] * _FINER)
+    whole = bisect_right(range(better + 1, count + 1), 0, key=lambda taken: spare(taken) < 0) + better
+    if whole == count:
+        return depth.units(count)
+    return depth.units(whole) + spare(whole) // (sign * (levels[whole][0] * _FINER) - sign * limit)
 
 
 def _size_of(units: int, inputs: Inputs) -> Decimal:

@@ -6,6 +6,7 @@ not fit ends the following, and a fresh snapshot begins it anew. Until then ever
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
@@ -32,6 +33,7 @@ class Follower:
         self._market = market
         self.number = 0
         self._rules: tuple[VenueRules, ...] = ()
+        self._rules_digest = ""
         self._funding_hours: dict[str, Decimal] = {}
         self._price_decimals = self._size_decimals = 0
         self.learn(market)
@@ -52,6 +54,7 @@ class Follower:
         """Take the market's listings, which may change."""
         self._market = market
         self._rules = tuple(_rules(one) for one in market.listings)
+        self._rules_digest = hashlib.sha256(market.SerializeToString(deterministic=True)).hexdigest()
         self._price_decimals = max((one.price_decimals for one in market.listings), default=0)
         self._size_decimals = max((_decimals(one.lot) for one in market.listings), default=0)
         self._funding_hours = {
@@ -108,8 +111,16 @@ class Follower:
                 contexts=tuple(self._contexts.get(venue, _NO_CONTEXT) for venue in names),
                 volatility=self._volatility.yearly(),
                 number=self.number,
+                versions=self._said(),
             )
         return self._made
+
+    def _said(self) -> str:
+        if self.lost:
+            return ""
+        versions = sorted(self._versions.values(), key=_venue_of)
+        books = " ".join(f"{one.venue} {one.version} {one.state}" for one in versions)
+        return f"{self._rules_digest} {books}"
 
     def _book(self, venue: str) -> VenueBook:
         version = self._versions.get(venue)
@@ -204,3 +215,7 @@ def _decimals(step: str) -> int:
 
 def _nanoseconds(span: Duration) -> int:
     return span.seconds * 1_000_000_000 + span.nanos
+
+
+def _venue_of(version: book_pb2.BookVersion) -> str:
+    return version.venue

@@ -6,11 +6,13 @@ from decimal import Decimal
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from perpmesh.routing.v1 import quote_inputs_pb2 as pb
 from perpmesh.type.v1 import side_pb2, size_unit_pb2
 
 from services.domain.decimals import plain_text, to_units, units_text
 from services.routing.model.inputs import Cap, CapKind, Inputs, Side, VenueInputs
+from services.routing.model.reach import units_down
 
 SIDES: Final = {Side.BUY: side_pb2.SIDE_BUY, Side.SELL: side_pb2.SIDE_SELL}
 SIDES_BACK: Final = {value: key for key, value in SIDES.items()}
@@ -27,7 +29,6 @@ def inputs_message(inputs: Inputs) -> pb.QuoteInputs:
         limit_price="" if inputs.limit_price is None else plain_text(inputs.limit_price),
         max_slippage_bps=inputs.max_slippage_bps,
         reduce_only=inputs.reduce_only,
-        holding_time=duration(inputs.holding_s),
         arrival_mid_price=plain_text(inputs.arrival_mid_price),
         volatility=plain_text(inputs.volatility),
         risk_factor=plain_text(inputs.risk_factor),
@@ -35,29 +36,25 @@ def inputs_message(inputs: Inputs) -> pb.QuoteInputs:
         price_decimals=inputs.price_decimals,
         size_decimals=inputs.size_decimals,
     )
-    message.as_of_time.FromNanoseconds(inputs.time_ns)
-    message.venues.extend([_venue_message(inputs, venue) for venue in inputs.venues])
+    set_duration(message.holding_time, inputs.holding_s)
+    set_time(message.as_of_time, inputs.time_ns)
+    for venue in inputs.venues:
+        _add_venue(message, inputs, venue)
     return message
 
 
-def _venue_message(inputs: Inputs, venue: VenueInputs) -> pb.QuoteInputs.VenueInputs:
+def _add_venue(message: pb.QuoteInputs, inputs: Inputs, venue: VenueInputs) -> None:
     prices, sizes = inputs.price_decimals, inputs.size_decimals
     largest = min((cap.size for cap in venue.caps), default=Decimal(0))
-    whole = to_units(plain_text(largest), 18) // 10 ** (18 - sizes) // venue.lot * venue.lot
-    return pb.QuoteInputs.VenueInputs(
+    one = message.venues.add(
         venue=venue.venue,
         book_version=venue.book_version,
-        levels=[
-            pb.QuoteInputs.Level(price=units_text(price, prices), size=units_text(size, sizes))
-            for price, size in venue.levels
-        ],
         tick=plain_text(venue.tick),
         price_significant_figures=venue.price_significant_figures,
         price_decimals=venue.price_decimals,
         lot=units_text(venue.lot, sizes),
         min_size=plain_text(venue.min_size),
-        max_size=units_text(whole, sizes),
-        caps=[pb.QuoteInputs.Cap(kind=_CAPS[cap.kind], size=plain_text(cap.size)) for cap in venue.caps],
+        max_size=units_text(units_down(largest, sizes) // venue.lot * venue.lot, sizes),
         taker_fee_rate=plain_text(venue.taker_fee_rate),
         maker_fee_rate=plain_text(venue.maker_fee_rate),
         interface_fee_rate=plain_text(venue.interface_fee_rate),
@@ -65,8 +62,6 @@ def _venue_message(inputs: Inputs, venue: VenueInputs) -> pb.QuoteInputs.VenueIn
         priority_fee_rate=plain_text(venue.priority_fee_rate),
         funding_rate_hourly=plain_text(venue.funding_rate_hourly),
         mark_price=plain_text(venue.mark_price),
-        latency=duration(venue.latency_s),
-        book_age=duration(venue.book_age_s),
         fee_decimals=venue.fee_decimals,
         closing_cost_rate=plain_text(venue.closing_cost_rate),
         fee_table_version=venue.fee_table_version,
@@ -76,6 +71,12 @@ def _venue_message(inputs: Inputs, venue: VenueInputs) -> pb.QuoteInputs.VenueIn
         max_leverage=venue.max_leverage,
         sells_priority=venue.sells_priority,
     )
+    for price, size in venue.levels:
+        one.levels.add(price=units_text(price, prices), size=units_text(size, sizes))
+    for cap in venue.caps:
+        one.caps.add(kind=_CAPS[cap.kind], size=plain_text(cap.size))
+    set_duration(one.latency, venue.latency_s)
+    set_duration(one.book_age, venue.book_age_s)
 
 
 def inputs_value(message: pb.QuoteInputs) -> Inputs:
@@ -131,10 +132,17 @@ def _venue_value(one: pb.QuoteInputs.VenueInputs, prices: int, sizes: int) -> Ve
     )
 
 
-def duration(span_s: Decimal) -> Duration:
-    """Return seconds with at most nine decimals as a duration."""
-    nanos = int(span_s.scaleb(9))
-    return Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
+def set_duration(message: Duration, span_s: Decimal) -> None:
+    """Write seconds with at most nine decimals into a duration, zero too: it is then present."""
+    seconds, nanos = divmod(int(span_s.scaleb(9)), 1_000_000_000)
+    message.seconds, message.nanos = seconds, nanos
+    if not (seconds or nanos):
+        message.SetInParent()
+
+
+def set_time(message: Timestamp, at_ns: int) -> None:
+    """Write nanoseconds since 1970 into a timestamp."""
+    message.seconds, message.nanos = divmod(at_ns, 1_000_000_000)
 
 
 def seconds(span: Duration) -> Decimal:

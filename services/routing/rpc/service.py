@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -17,11 +18,12 @@ from perpmesh.routing.v1.routing_service_pb2_grpc import RoutingServiceServicer
 from services.chassis import call
 from services.domain.decimals import parse_decimal, plain_text
 from services.domain.errors import DomainError, Reason
-from services.routing.app.desk import Desk, Quoted
+from services.routing.app.desk import Desk
 from services.routing.model.wish import Wish
-from services.routing.ports import Clock, KeptQuote, Quotes
-from services.routing.rpc.inputs import inputs_message, inputs_value
-from services.routing.rpc.quotes import digest_of, quote_message, refusals
+from services.routing.ports import Clock, KeptQuote, Quotes, Routes
+from services.routing.rpc.inputs import inputs_value
+from services.routing.rpc.quotes import refusals
+from services.routing.rpc.record import field, serves, written
 from services.routing.rpc.replay import replay
 from services.routing.rpc.requests import forecast_of, wish_of
 
@@ -30,14 +32,19 @@ INTERVAL_MIN_S: Final = 0.1
 HEARTBEAT_S: Final = 15.0
 STREAMS_MAX: Final = 2_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ANSWER: Final = pb.QuoteRouteResponse.QUOTE_FIELD_NUMBER
+_INPUTS: Final = quote_pb2.Quote.INPUTS_FIELD_NUMBER
+_CURSOR: Final = pb.WatchQuoteResponse.CURSOR_FIELD_NUMBER
+_QUOTE: Final = pb.WatchQuoteResponse.QUOTE_FIELD_NUMBER
 
 
 class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
     """Serves both contracts."""
 
-    def __init__(self, *, desk: Desk, quotes: Quotes, clock: Clock) -> None:
+    def __init__(self, *, desk: Desk, quotes: Quotes, routes: Routes, clock: Clock) -> None:
         self._desk = desk
         self._quotes = quotes
+        self._routes = routes
         self._clock = clock
         self._streams = 0
         self._draining = asyncio.Event()
@@ -46,17 +53,28 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         """End every stream, with its reason."""
         self._draining.set()
 
-    async def QuoteRoute(self, request: pb.QuoteRouteRequest, context: Any) -> pb.QuoteRouteResponse:
-        """Make a quote and keep it."""
-        user = _user()
-        quoted = await self._desk.quote(user, wish_of(request), tuple(request.account_ids))
-        message, kept = _written(quoted, user)
+    async def QuoteRoute(self, request: pb.QuoteRouteRequest, context: Any) -> Any:
+        """Make a quote and keep it; the one just made for nobody in particular serves again while its books stand."""
+        user, wish = _user(), wish_of(request)
+        kept = await self._shared(wish) if user is None and not request.account_ids else None
+        if kept is None:
+            quoted = await self._desk.quote(user, wish, tuple(request.account_ids))
+            kept = written(quoted, user)
+            if user is None and quoted.stamp is not None:
+                self._routes.remember(wish, quoted.stamp, kept, share=True)
         self._quotes.keep(kept)
-        if request.include_inputs:
-            message.inputs.ParseFromString(kept.inputs)
-        return pb.QuoteRouteResponse(quote=message)
+        return field(_ANSWER, _quote_of(kept, with_inputs=request.include_inputs))
 
-    async def WatchQuote(self, request: pb.WatchQuoteRequest, context: Any) -> AsyncIterator[pb.WatchQuoteResponse]:
+    async def _shared(self, wish: Wish) -> KeptQuote | None:
+        """Return a quote made for nobody in particular, on the books as they stand."""
+        if wish.reduce_only:
+            return None
+        stamp = await self._desk.stamp(wish)
+        if stamp is None:
+            return None
+        return self._routes.known(wish, stamp) or await self._routes.fetch(wish, stamp)
+
+    async def WatchQuote(self, request: pb.WatchQuoteRequest, context: Any) -> AsyncIterator[Any]:
         """Quote again and again as the books move."""
         user, wish = _user(), wish_of(request.route, "route.")
         if self._streams >= STREAMS_MAX:
@@ -68,19 +86,30 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
             )
         self._streams += 1
         try:
-            accounts = tuple(request.route.account_ids)
-            quoted = await self._desk.quote(user, wish, accounts)  # refused before the stream begins, not within it
-            async for message in self._follow(request, user, wish, quoted):
+            first = await self._next(user, wish, request)  # refused before the stream begins, not within it
+            async for message in self._follow(request, user, wish, first):
                 yield message
         finally:
             self._streams -= 1
 
+    async def _next(self, user: str | None, wish: Wish, request: pb.WatchQuoteRequest) -> bytes:
+        """Return the quote of a stream's wish on the books as they stand, once for all streams of the same wish."""
+        stamp = await self._desk.stamp(wish) if user is None and not wish.reduce_only else None
+        kept = self._routes.known(wish, stamp) if stamp is not None else None
+        if kept is None:
+            quoted = await self._desk.quote(user, wish, tuple(request.route.account_ids))
+            kept = written(quoted, user)
+            if user is None and quoted.stamp is not None:
+                self._routes.remember(wish, quoted.stamp, kept, share=False)
+        self._routes.note_frame(kept)
+        return _quote_of(kept, with_inputs=request.route.include_inputs)
+
     async def _follow(
-        self, request: pb.WatchQuoteRequest, user: str | None, wish: Wish, first: Quoted
-    ) -> AsyncIterator[pb.WatchQuoteResponse]:
+        self, request: pb.WatchQuoteRequest, user: str | None, wish: Wish, first: bytes
+    ) -> AsyncIterator[Any]:
         interval_s = max(INTERVAL_MIN_S, request.min_interval.seconds + request.min_interval.nanos / 1e9)
-        route, count = request.route, 1
-        yield _frame(count, quote=_shown(first, with_inputs=route.include_inputs))
+        count = 1
+        yield _frame(count, first)
         live = pb.WatchQuoteResponse(cursor=f"q{count}")
         live.live.send_time.FromNanoseconds(self._clock.time_ns())
         yield live
@@ -97,7 +126,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
                 yield beat
                 continue
             try:
-                quoted = await self._desk.quote(user, wish, tuple(route.account_ids))
+                quote = await self._next(user, wish, request)
             except DomainError as error:
                 if error.reason is Reason.NO_LIVE_VENUE:
                     due_s = loop.time() + interval_s
@@ -106,7 +135,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
                 return
             count += 1
             due_s = max(due_s + interval_s, loop.time())
-            yield _frame(count, quote=_shown(quoted, with_inputs=route.include_inputs))
+            yield _frame(count, quote)
 
     async def _change(self, market: str, due_s: float) -> bool:
         """Wait until the next quote is due and the books have changed; False when only a heartbeat is due."""
@@ -167,26 +196,31 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         self, request: planner_service_pb2.PlanRouteRequest, context: Any
     ) -> planner_service_pb2.PlanRouteResponse:
         """Plan for an order, by the quote it cites where that still stands."""
-        replaced = False
+        user = request.user_id or None
         if request.HasField("quote_id"):
-            cited = await self._quotes.get(UUID(request.quote_id))
-            if cited is not None and await self._still_stands(cited, request.route):
+            cited = await self._cited(UUID(request.quote_id))
+            if cited is not None and await self._serves(cited, request):
+                await self._quotes.keep_now(replace(cited, order_id=UUID(request.order_id)))
                 return planner_service_pb2.PlanRouteResponse(quote=quote_pb2.Quote.FromString(cited.quote))
-            replaced = True
         quoted = await self._desk.plan(wish_of(request.route, "route."), tuple(request.account_ids))
-        message, kept = _written(quoted, None, order_id=UUID(request.order_id))
+        kept = replace(written(quoted, user), order_id=UUID(request.order_id))
         await self._quotes.keep_now(kept)
-        return planner_service_pb2.PlanRouteResponse(quote=message, quote_replaced=replaced)
+        return planner_service_pb2.PlanRouteResponse(
+            quote=quote_pb2.Quote.FromString(kept.quote), quote_replaced=request.HasField("quote_id")
+        )
 
-    async def _still_stands(self, cited: KeptQuote, route: pb.QuoteRouteRequest) -> bool:
-        """Return whether a quote is for this wish, has time left, and its books have not moved."""
-        inputs = inputs_value(quote_inputs_pb2.QuoteInputs.FromString(cited.inputs))
-        wish = wish_of(route, "route.")
-        same = (inputs.market, inputs.side, inputs.size, inputs.size_in_usd)
-        if same != (wish.market, wish.side, wish.size, wish.size_in_usd):
-            return False
+    async def _cited(self, quote_id: UUID) -> KeptQuote | None:
+        return self._routes.frame(quote_id) or await self._quotes.get(quote_id)
+
+    async def _serves(self, cited: KeptQuote, request: planner_service_pb2.PlanRouteRequest) -> bool:
+        """Return whether a quote has time left, serves this order, and its books have not moved."""
         now = _EPOCH + timedelta(microseconds=self._clock.time_ns() // 1_000)
-        return now < cited.expire_time and await self._desk.stands(inputs)
+        of_another = cited.user_id is not None and str(cited.user_id) != request.user_id
+        if of_another or now >= cited.expire_time:
+            return False
+        inputs = inputs_value(quote_inputs_pb2.QuoteInputs.FromString(cited.inputs))
+        wish, quote = wish_of(request.route, "route."), quote_pb2.Quote.FromString(cited.quote)
+        return serves(inputs, quote, wish, request.account_ids) and await self._desk.stands(inputs)
 
     async def _kept(self, quote_id: str) -> KeptQuote:
         """Return a quote that the caller may read; any other is not found."""
@@ -207,34 +241,13 @@ def _user() -> str | None:
     return principal.user if principal is not None and principal.user else None
 
 
-def _written(quoted: Quoted, user: str | None, *, order_id: UUID | None = None) -> tuple[quote_pb2.Quote, KeptQuote]:
-    """Return a quote as a message and as what is kept of it."""
-    inputs = inputs_message(quoted.inputs)
-    digest = digest_of(inputs)
-    message = quote_message(quoted, digest)
-    return message, KeptQuote(
-        quote_id=quoted.quote_id,
-        user_id=UUID(user) if user is not None else None,
-        market=quoted.inputs.market,
-        create_time=_EPOCH + timedelta(microseconds=quoted.inputs.time_ns // 1_000),
-        expire_time=_EPOCH + timedelta(microseconds=quoted.expire_ns // 1_000),
-        digest=digest,
-        inputs=inputs.SerializeToString(deterministic=True),
-        quote=message.SerializeToString(),
-        order_id=order_id,
-    )
+def _quote_of(kept: KeptQuote, *, with_inputs: bool) -> bytes:
+    """Return a quote as it was made, with what it was made from where that is asked for."""
+    return kept.quote + field(_INPUTS, kept.inputs) if with_inputs else kept.quote
 
 
-def _shown(quoted: Quoted, *, with_inputs: bool) -> quote_pb2.Quote:
-    inputs = inputs_message(quoted.inputs)
-    message = quote_message(quoted, digest_of(inputs))
-    if with_inputs:
-        message.inputs.CopyFrom(inputs)
-    return message
-
-
-def _frame(count: int, *, quote: quote_pb2.Quote) -> pb.WatchQuoteResponse:
-    return pb.WatchQuoteResponse(cursor=f"q{count}", quote=quote)
+def _frame(count: int, quote: bytes) -> bytes:
+    return field(_CURSOR, b"q%d" % count) + field(_QUOTE, quote)
 
 
 def _end(count: int, reason: Reason, message: str, *, resumable: bool) -> pb.WatchQuoteResponse:

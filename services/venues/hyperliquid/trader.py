@@ -28,7 +28,7 @@ from services.venues.hyperliquid.wire.universe import EMPTY, Universe
 from services.venues.hyperliquid.wire.values import WireError, decimal_of
 from services.venues.lifecycle import SessionConfig
 from services.venues.link import Breaker, Link
-from services.venues.port import LimitUse, VenueError, listing_of
+from services.venues.port import LimitUse, SeatsTakenError, VenueError, listing_of
 from services.venues.rest import Importance, Rest, RestConfig, RestRefusedError, RestUnavailableError
 from services.venues.session import Session
 from services.venues.teaching import Scene
@@ -315,7 +315,9 @@ class HyperliquidTrader:
         """Tell everything that happens to the account until canceled. Raises `VenueError` when all seats are taken."""
         user = account.address
         if not self.budgets.users.take(user):
-            raise VenueError(f"Hyperliquid lets one address listen to {self.budgets.users.limit} accounts, all taken")
+            raise SeatsTakenError(
+                f"Hyperliquid lets one address listen to {self.budgets.users.limit} accounts, all taken"
+            )
         try:
             dialect = PrivateDialect(user, self._config.dexes, self.universe)
             watch = AccountWatch(

@@ -269,6 +269,20 @@ class LighterTrader:
         """Return the account as it stands."""
         return await self._ask.state(account, self._markets)
 
+    async def setting(self, account: AccountRef, market: str) -> actions.SetLeverage:
+        """Return a market's leverage and margin mode; one that was never set is cross, and its leverage is not said."""
+        listing = listing_of(self._listings, market)
+        if listing is None:
+            raise ActionError("market", f"{market} is not listed at Lighter")
+        state = await self.state(account)
+        found = next((one for one in state.settings if one.market == market), None)
+        return actions.SetLeverage(
+            market=market,
+            venue_market_id=listing.venue_market_id,
+            leverage=0 if found is None else round(found.leverage),
+            margin_mode=actions.MarginMode.CROSS if found is None else found.margin_mode,
+        )
+
     async def fees(self, account: AccountRef) -> Fees:
         """Return what the account pays."""
         return await self._ask.fees(account)

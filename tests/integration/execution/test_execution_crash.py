@@ -123,8 +123,21 @@ def covered(order: order_pb2.Order) -> bool:
     return {leg.role for leg in waits} == {Leg.ROLE_TAKE_PROFIT, Leg.ROLE_STOP_LOSS} and order.filled_size == "0.01"
 
 
+async def is_replaced(trader: Trader) -> None:
+    """A resting order is replaced by a larger one that trades: it fills exactly the new size, over both legs."""
+    order = await trader.place(side=BUY, size="0.01", type=LIMIT, limit_price=str(trader.price * 90 // 100))
+    await trader.until(order.order_id, lambda one: bool(one.legs[0].venue_order_id))
+    terms = pb.ReplaceOrderRequest(
+        order_id=order.order_id, request_id=str(uuid.uuid4()), size="0.02", limit_price=str(trader.price * 102 // 100)
+    )
+    for _ in range(2):
+        await trader.brittle.ask("ReplaceOrder", terms, trader.owner.metadata)
+    done = await trader.ended(order.order_id)
+    assert (done.state, done.filled_size, len(done.legs)) == (State.STATE_DONE, "0.02", 2), done
+
+
 STORIES: tuple[Callable[[Trader], Awaitable[None]], ...] = (
-    rests, crosses, is_refused, is_canceled_at_once, is_canceled_too_late, come_together,
+    rests, crosses, is_refused, is_canceled_at_once, is_canceled_too_late, come_together, is_replaced,
     waits_for_its_trigger, has_exits,
 )  # fmt: skip
 

@@ -20,7 +20,7 @@ NOT_SERVED = "of the contract and not served yet: 501 with CALL_NOT_SERVED"
 LEFT_OUT = dict.fromkeys(
     (
         "ArmCancelAll", "GetExecutionReport", "GetUsage", "GetVenueBudget", "PlaceHedgedOrder", "PrepareOrder",
-        "PreviewOrder", "ReplaceOrder", "SetLeverage", "SubmitOrder",
+        "PreviewOrder", "SubmitOrder",
     ),
     NOT_SERVED,
 )  # fmt: skip
@@ -65,6 +65,9 @@ async def own(owner: Owner) -> list[Step]:
     )
     twap = (await stub.PlaceOrder(slices, metadata=owner.metadata)).order.order_id
     one = order.order_id
+    other = (await stub.PlaceOrder(rests, metadata=owner.metadata)).order.order_id
+    new_terms = pb.ReplaceOrderRequest(order_id=other, request_id=owner.new_id(), limit_price="49000")
+    rests.request_id = owner.new_id()
     batch = pb.BatchPlaceOrdersRequest(requests=[rests])
     return [
         Step("PlaceOrder", request, shows=(one,), hides=(mine.account_id,)),
@@ -78,6 +81,13 @@ async def own(owner: Owner) -> list[Step]:
         Step("BatchCancelOrders", pb.BatchCancelOrdersRequest(order_ids=[one]), shows=(one,), hides=(one,)),
         Step("PauseOrder", pb.PauseOrderRequest(order_id=twap), shows=(twap,), hides=(twap,)),
         Step("ResumeOrder", pb.ResumeOrderRequest(order_id=twap), shows=(twap,), hides=(twap,)),
+        Step("ReplaceOrder", new_terms, shows=(other,), hides=(other,)),
+        Step(
+            "SetLeverage",
+            pb.SetLeverageRequest(account_id=mine.account_id, market=vault.MARKET, leverage=5),
+            shows=(mine.account_id,),
+            hides=(mine.account_id,),
+        ),
         Step("ClosePosition", pb.ClosePositionRequest(request_id=owner.new_id(), market=vault.MARKET)),
         Step("CancelAllOrders", pb.CancelAllOrdersRequest()),
     ]

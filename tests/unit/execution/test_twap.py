@@ -18,7 +18,7 @@ from services.execution.model.leg import LegState, Role
 from services.execution.model.order import NewOrder, Order, OrderState, denied
 from services.execution.model.twap import CATCH_UP, GRAIN, Terms, Twap
 from services.execution.ports import Route, TradingAccount
-from services.execution.store.rows import _twap_of, twap_json
+from services.execution.store.plans import twap_json, twap_of
 from services.venues.actions import OrderType, TimeInForce
 from tests.unit.execution.test_exits import bracket
 from tests.unit.execution.test_leg import NOW, leg
@@ -122,7 +122,7 @@ def test_a_schedule_is_kept_whole(terms: Terms, seed: int, paused: bool) -> None
     no = Refusal(reason=RefusalReason.VENUE_STALE, origin=Origin.MESH, message="stale")
     twap = schedule(terms, seed=seed, next_slice=3, sent=2, paused=timedelta(seconds=3), refusal=no if paused else None)
     twap = replace(twap, pause_time=NOW if paused else None)
-    assert _twap_of(twap_json(twap)) == twap
+    assert twap_of(twap_json(twap)) == twap
 
 
 SHORT = Terms(duration=timedelta(seconds=60), interval=timedelta(seconds=10))

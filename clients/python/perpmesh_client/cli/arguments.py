@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from perpmesh_client.cli.order_arguments import add_demo, add_orders
 from perpmesh_client.cli.portfolio_arguments import add_portfolio
 from perpmesh_client.cli.quote_arguments import add_quote
 from perpmesh_client.cli.vault_arguments import add_vault
@@ -153,6 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     add_quote(commands, _add)
     add_vault(commands, _add)
     add_portfolio(commands, _add)
+    add_orders(commands, _add)
+    add_demo(commands)
     # No option of its own, not even --help: all that follows is the recorder's.
     commands.add_parser("record", help="write the raw frames of the venues to a file (from a checkout)", add_help=False)
     return parser

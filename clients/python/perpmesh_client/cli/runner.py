@@ -10,8 +10,11 @@ from perpmesh_client.cli.arguments import ADDRESS_VARIABLE, Arguments
 
 # gRPC's own log lines would be written across the views; what matters of them comes back as an error.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# The demo starts a mesh as a process, which gRPC's handlers of a fork have nothing to do with.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from perpmesh_client.cli.commands import COMMANDS
+from perpmesh_client.cli.order_arguments import NAMES as ORDERS
 from perpmesh_client.cli.output import Output
 from perpmesh_client.cli.portfolio_arguments import NAMES as PORTFOLIO
 from perpmesh_client.cli.vault_arguments import VAULT_COMMANDS
@@ -64,6 +67,12 @@ async def _run(arguments: Arguments) -> None:
     if arguments.command in PORTFOLIO:
         await _run_portfolio(arguments)
         return
+    if arguments.command in ORDERS:
+        await _run_orders(arguments)
+        return
+    if arguments.command == "demo":
+        await _run_demo(arguments)
+        return
     try:
         mesh = Perpmesh(arguments.address, tuning=_TUNING, on_gap=lambda gap: None)
     except ValueError as error:
@@ -82,6 +91,25 @@ async def _run_account(arguments: Arguments) -> None:
         raise _UsageError(str(error)) from None
     except OSError as error:
         raise _UsageError(f"{error.filename} cannot be used ({error.strerror})") from None
+
+
+async def _run_orders(arguments: Arguments) -> None:
+    from perpmesh_client.cli.orders import run_orders
+
+    try:
+        await run_orders(arguments, Output.of_process(arguments.json))
+    except ValueError as error:
+        raise _UsageError(str(error)) from None
+
+
+async def _run_demo(arguments: Arguments) -> None:
+    from perpmesh_client.cli.demo import run_demo
+    from perpmesh_client.cli.demo_page import Page
+
+    try:
+        await run_demo(arguments, Page(Output.of_process(as_json=False).console()))
+    except ValueError as error:
+        raise _UsageError(str(error)) from None
 
 
 async def _run_portfolio(arguments: Arguments) -> None:

@@ -123,6 +123,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The venue refused what was asked of it for the caller: the message and the metadata have its words."""
     REASON_KEY_SEALED: _Reason.ValueType  # 64
     """A key cannot be opened with the master keys at hand. Nothing is lost: the right master key opens it again."""
+    REASON_VERSION_MOVED: _Reason.ValueType  # 65
+    """The change is meant for a version that what it changes has left behind. Nothing was changed."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Every machine-readable reason a call can fail for: the `reason` of the `google.rpc.ErrorInfo` that every error carries
@@ -195,6 +197,8 @@ REASON_VENUE_REFUSED: Reason.ValueType  # 63
 """The venue refused what was asked of it for the caller: the message and the metadata have its words."""
 REASON_KEY_SEALED: Reason.ValueType  # 64
 """A key cannot be opened with the master keys at hand. Nothing is lost: the right master key opens it again."""
+REASON_VERSION_MOVED: Reason.ValueType  # 65
+"""The change is meant for a version that what it changes has left behind. Nothing was changed."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final

@@ -1463,6 +1463,7 @@ class SetLeverageRequest(_message.Message):
     MARKET_FIELD_NUMBER: _builtins.int
     LEVERAGE_FIELD_NUMBER: _builtins.int
     MARGIN_MODE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The id of the account."""
     market: _builtins.str
@@ -1471,6 +1472,10 @@ class SetLeverageRequest(_message.Message):
     """The leverage, from 1 to what the market allows."""
     margin_mode: _margin_mode_pb2.MarginMode.ValueType
     """What stands behind a position. Unspecified: as it is."""
+    request_id: _builtins.str
+    """The idempotency key, a UUID chosen by the caller: the same one gets what became of the first, and sets nothing
+    again. Absent: it is set anew.
+    """
     def __init__(
         self,
         *,
@@ -1478,12 +1483,15 @@ class SetLeverageRequest(_message.Message):
         market: _builtins.str = ...,
         leverage: _builtins.int = ...,
         margin_mode: _margin_mode_pb2.MarginMode.ValueType = ...,
+        request_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "request_id", b"request_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "leverage", b"leverage", "margin_mode", b"margin_mode", "market", b"market"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "account_id", b"account_id", "leverage", b"leverage", "margin_mode", b"margin_mode", "market", b"market", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
+    _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
 
 Global___SetLeverageRequest: _TypeAlias = SetLeverageRequest  # noqa: Y015
 

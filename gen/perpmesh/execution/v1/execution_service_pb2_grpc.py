@@ -253,6 +253,11 @@ class ExecutionServiceServicer:
 
         A replaced order loses its place in the queue of a venue. A fill that comes first stands: what is replaced is the
         rest. Safe to retry with the same request_id.
+
+        The answer says that it was asked for. The present leg is canceled first; when its end is evident and all it traded
+        is counted, a new leg carries what is left of the new size: the two are never live together, and never more than the
+        new size is filled. Until then size and limit_price are the old ones. A leg that ended otherwise, refused or thrown
+        out by the venue, is followed by none. Another replacement meanwhile takes the place of this one; a cancel ends it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -318,7 +323,9 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetLeverage(self, request, context):
-        """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer.
+        """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer; the setting in
+        ours is what the venue then holds. Where that takes longer than a few seconds the answer is STATE_UNKNOWN, and it is
+        found out on: the same request_id asks for it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

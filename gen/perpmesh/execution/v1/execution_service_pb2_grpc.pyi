@@ -87,6 +87,11 @@ class ExecutionServiceStub:
 
     A replaced order loses its place in the queue of a venue. A fill that comes first stands: what is replaced is the
     rest. Safe to retry with the same request_id.
+
+    The answer says that it was asked for. The present leg is canceled first; when its end is evident and all it traded
+    is counted, a new leg carries what is left of the new size: the two are never live together, and never more than the
+    new size is filled. Until then size and limit_price are the old ones. A leg that ended otherwise, refused or thrown
+    out by the venue, is followed by none. Another replacement meanwhile takes the place of this one; a cancel ends it.
     """
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.CancelOrderRequest, _execution_service_pb2.CancelOrderResponse]
     """Cancels what is open of an order.
@@ -117,7 +122,10 @@ class ExecutionServiceStub:
     is named in their explanations. Safe to retry with the same request_id.
     """
     SetLeverage: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.SetLeverageRequest, _execution_service_pb2.SetLeverageResponse]
-    """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer."""
+    """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer; the setting in
+    ours is what the venue then holds. Where that takes longer than a few seconds the answer is STATE_UNKNOWN, and it is
+    found out on: the same request_id asks for it again.
+    """
     ListFills: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListFillsRequest, _execution_service_pb2.ListFillsResponse]
     """Lists fills, the newest first by fill_time and then by fill_id."""
     WatchFills: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.WatchFillsRequest, _execution_service_pb2.WatchFillsResponse]
@@ -188,6 +196,11 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
 
     A replaced order loses its place in the queue of a venue. A fill that comes first stands: what is replaced is the
     rest. Safe to retry with the same request_id.
+
+    The answer says that it was asked for. The present leg is canceled first; when its end is evident and all it traded
+    is counted, a new leg carries what is left of the new size: the two are never live together, and never more than the
+    new size is filled. Until then size and limit_price are the old ones. A leg that ended otherwise, refused or thrown
+    out by the venue, is followed by none. Another replacement meanwhile takes the place of this one; a cancel ends it.
     """
     CancelOrder: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.CancelOrderRequest, _execution_service_pb2.CancelOrderResponse]  # type: ignore[assignment]
     """Cancels what is open of an order.
@@ -218,7 +231,10 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     is named in their explanations. Safe to retry with the same request_id.
     """
     SetLeverage: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.SetLeverageRequest, _execution_service_pb2.SetLeverageResponse]  # type: ignore[assignment]
-    """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer."""
+    """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer; the setting in
+    ours is what the venue then holds. Where that takes longer than a few seconds the answer is STATE_UNKNOWN, and it is
+    found out on: the same request_id asks for it again.
+    """
     ListFills: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListFillsRequest, _execution_service_pb2.ListFillsResponse]  # type: ignore[assignment]
     """Lists fills, the newest first by fill_time and then by fill_id."""
     WatchFills: _aio.UnaryStreamMultiCallable[_execution_service_pb2.WatchFillsRequest, _execution_service_pb2.WatchFillsResponse]  # type: ignore[assignment]
@@ -346,6 +362,11 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A replaced order loses its place in the queue of a venue. A fill that comes first stands: what is replaced is the
         rest. Safe to retry with the same request_id.
+
+        The answer says that it was asked for. The present leg is canceled first; when its end is evident and all it traded
+        is counted, a new leg carries what is left of the new size: the two are never live together, and never more than the
+        new size is filled. Until then size and limit_price are the old ones. A leg that ended otherwise, refused or thrown
+        out by the venue, is followed by none. Another replacement meanwhile takes the place of this one; a cancel ends it.
         """
 
     @_abc_1.abstractmethod
@@ -424,7 +445,10 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _execution_service_pb2.SetLeverageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.SetLeverageResponse, _abc.Awaitable[_execution_service_pb2.SetLeverageResponse]]:
-        """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer."""
+        """Sets the leverage or the margin mode of one market at one account, and waits for the venue's answer; the setting in
+        ours is what the venue then holds. Where that takes longer than a few seconds the answer is STATE_UNKNOWN, and it is
+        found out on: the same request_id asks for it again.
+        """
 
     @_abc_1.abstractmethod
     def ListFills(

@@ -68,7 +68,9 @@ Global___HaltScope: _TypeAlias = HaltScope  # noqa: Y015
 
 @_typing.final
 class Halt(_message.Message):
-    """A halt in force: no new order leaves, within a second and after any restart. Look-ups and cancellations go on."""
+    """A halt in force: no new order leaves, within a second and after any restart. Look-ups, cancellations and orders that
+    only reduce positions go on; what freezes those too is the vault's freeze.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

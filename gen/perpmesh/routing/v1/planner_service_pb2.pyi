@@ -30,12 +30,17 @@ class PlanRouteRequest(_message.Message):
     ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
     QUOTE_ID_FIELD_NUMBER: _builtins.int
     ORDER_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     quote_id: _builtins.str
     """The quote that the order cites. Where its books still stand it is answered as it is; else a new one is made, and
     `quote_replaced` says so. Absent: none is cited.
     """
     order_id: _builtins.str
     """The order the plan is for, a UUID, so that the audit finds both."""
+    user_id: _builtins.str
+    """Whose order it is, a UUID: only this user reads the quote, and only a quote of this user or of nobody is used where
+    one is cited. Absent: only quotes of nobody are.
+    """
     @_builtins.property
     def route(self) -> _routing_service_pb2.QuoteRouteRequest:
         """The wish, as for QuoteRoute; its account_ids are ignored."""
@@ -51,14 +56,20 @@ class PlanRouteRequest(_message.Message):
         account_ids: _abc.Iterable[_builtins.str] | None = ...,
         quote_id: _builtins.str | None = ...,
         order_id: _builtins.str = ...,
+        user_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "quote_id", b"quote_id", "route", b"route"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "_user_id", b"_user_id", "quote_id", b"quote_id", "route", b"route", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "account_ids", b"account_ids", "order_id", b"order_id", "quote_id", b"quote_id", "route", b"route"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "_user_id", b"_user_id", "account_ids", b"account_ids", "order_id", b"order_id", "quote_id", b"quote_id", "route", b"route", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quote_id: _TypeAlias = _typing.Literal["quote_id"]  # noqa: Y015
     _WhichOneofArgType__quote_id: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id"]  # noqa: Y015
+    _WhichOneofReturnType__user_id: _TypeAlias = _typing.Literal["user_id"]  # noqa: Y015
+    _WhichOneofArgType__user_id: _TypeAlias = _typing.Literal["_user_id", b"_user_id"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quote_id) -> _WhichOneofReturnType__quote_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__user_id) -> _WhichOneofReturnType__user_id | None: ...
 
 Global___PlanRouteRequest: _TypeAlias = PlanRouteRequest  # noqa: Y015
 

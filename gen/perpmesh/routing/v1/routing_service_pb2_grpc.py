@@ -80,7 +80,8 @@ class RoutingServiceServicer:
         """Makes a quote: legs, costs by line, alternatives and the proof.
 
         That the wish cannot be met is an answer too, with the reasons and the nearest sizes that would pass. Safe to
-        retry: each call makes a new quote and changes nothing else. The quote is kept for audit.
+        retry: each call makes a new quote and changes nothing else. Without a login, the quote just made for the same wish
+        on the same books may be answered again, in the first half of its life. The quote is kept for audit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,8 @@ class RoutingServiceStub:
     """Makes a quote: legs, costs by line, alternatives and the proof.
 
     That the wish cannot be met is an answer too, with the reasons and the nearest sizes that would pass. Safe to
-    retry: each call makes a new quote and changes nothing else. The quote is kept for audit.
+    retry: each call makes a new quote and changes nothing else. Without a login, the quote just made for the same wish
+    on the same books may be answered again, in the first half of its life. The quote is kept for audit.
     """
     WatchQuote: _grpc.UnaryStreamMultiCallable[_routing_service_pb2.WatchQuoteRequest, _routing_service_pb2.WatchQuoteResponse]
     """Streams quotes for one wish as the books move, at most ten a second.
@@ -73,7 +74,8 @@ class RoutingServiceAsyncStub(RoutingServiceStub):
     """Makes a quote: legs, costs by line, alternatives and the proof.
 
     That the wish cannot be met is an answer too, with the reasons and the nearest sizes that would pass. Safe to
-    retry: each call makes a new quote and changes nothing else. The quote is kept for audit.
+    retry: each call makes a new quote and changes nothing else. Without a login, the quote just made for the same wish
+    on the same books may be answered again, in the first half of its life. The quote is kept for audit.
     """
     WatchQuote: _aio.UnaryStreamMultiCallable[_routing_service_pb2.WatchQuoteRequest, _routing_service_pb2.WatchQuoteResponse]  # type: ignore[assignment]
     """Streams quotes for one wish as the books move, at most ten a second.
@@ -106,7 +108,8 @@ class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a quote: legs, costs by line, alternatives and the proof.
 
         That the wish cannot be met is an answer too, with the reasons and the nearest sizes that would pass. Safe to
-        retry: each call makes a new quote and changes nothing else. The quote is kept for audit.
+        retry: each call makes a new quote and changes nothing else. Without a login, the quote just made for the same wish
+        on the same books may be answered again, in the first half of its life. The quote is kept for audit.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,230 @@
+"""`perpmesh order`, `orders`, `cancel`, `close` and `fills`: trading from a terminal."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC
+from typing import TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from perpmesh.execution.v1 import fill_pb2, order_pb2
+from perpmesh.type.v1 import cost_pb2
+from rich.table import Table
+
+from perpmesh_client.cli.account import kept_login
+from perpmesh_client.cli.arguments import Arguments
+from perpmesh_client.cli.output import Output
+from perpmesh_client.errors import PerpmeshError
+from perpmesh_client.orders import ENDED, Orders, wish
+
+Shown = TypeVar("Shown", bound=Message)
+Answer = TypeVar("Answer")
+State = order_pb2.Order.State
+_REFUSED = (order_pb2.Order.STATE_DENIED, order_pb2.Order.STATE_REJECTED, order_pb2.Order.STATE_FAILED)
+
+
+async def run_orders(arguments: Arguments, output: Output) -> None:
+    """Run one of the commands for the user that is signed in. Raises `ValueError` for a wrong wish."""
+    async with kept_login(arguments) as login, Orders(arguments.address, token=login) as mine:
+        await COMMANDS[arguments.command](mine, arguments, output)
+
+
+async def order(mine: Orders, arguments: Arguments, output: Output) -> None:
+    """Place an order; follow to its end what does not rest."""
+    typed, (market,) = arguments.typed, arguments.markets
+    request = wish(
+        market,
+        typed.side,
+        typed.size,
+        limit_price=typed.limit,
+        venue=typed.venue,
+        time_in_force=typed.tif,
+        reduce_only=typed.reduce_only,
+        quote_id=typed.quote,
+        max_slippage_bps=typed.slippage,
+        client_order_id=typed.client_id,
+        request_id=typed.request_id,
+    )
+    placed = await _surely(mine.submit(request), request.request_id)
+    if typed.limit is None or typed.tif == "ioc":
+        placed = await _ended(mine, placed)
+    _show(placed.state not in _REFUSED, [placed], output)
+
+
+async def orders(mine: Orders, arguments: Arguments, output: Output) -> None:
+    """Show orders, or follow them."""
+    typed = arguments.typed
+    if typed.watch:
+        async for one in mine.watch_orders(*arguments.markets):
+            _line(one, order_line(one), output)
+        return
+    market = "".join(arguments.markets)
+    found = await mine.list(market=market, venue=typed.venue, active_only=typed.open, limit=typed.count)
+    _print(found, output, orders_table)
+
+
+async def cancel(mine: Orders, arguments: Arguments, output: Output) -> None:
+    """Cancel orders."""
+    typed = arguments.typed
+    if bool(typed.ids) == typed.all:
+        raise ValueError("name the orders to cancel, or --all, and not both; perpmesh orders --open shows their ids")
+    ids = typed.ids or await mine.cancel_all(market="".join(arguments.markets), venue=typed.venue)
+    found = [await (mine.get(one) if typed.all else mine.cancel(one)) for one in ids]
+    _print(found, output, orders_table)
+
+
+async def close(mine: Orders, arguments: Arguments, output: Output) -> None:
+    """Close the position in a market, and follow what does it to its end."""
+    typed, (market,) = arguments.typed, arguments.markets
+    request_id = typed.request_id or str(uuid.uuid4())
+    placed = await _surely(
+        mine.close_position(
+            market,
+            venue=typed.venue,
+            size=typed.size,
+            limit_price=typed.limit,
+            max_slippage_bps=typed.slippage,
+            request_id=request_id,
+        ),
+        request_id,
+    )
+    if not placed and not output.as_json:
+        output.line(f"You hold no {market}{f' at {typed.venue}' if typed.venue else ''}: there is nothing to close.")
+        return
+    closing = [await _ended(mine, one) for one in placed]
+    _show(all(one.state not in _REFUSED for one in closing), closing, output)
+
+
+async def fills(mine: Orders, arguments: Arguments, output: Output) -> None:
+    """Show fills, or follow them."""
+    typed = arguments.typed
+    if typed.watch:
+        async for one in mine.watch_fills(*arguments.markets):
+            _line(one, fill_line(one), output)
+        return
+    market = "".join(arguments.markets)
+    _print(await mine.fills(typed.order, market=market, venue=typed.venue, limit=typed.count), output, fills_table)
+
+
+COMMANDS: dict[str, Callable[[Orders, Arguments, Output], Awaitable[None]]] = {
+    "order": order,
+    "orders": orders,
+    "cancel": cancel,
+    "close": close,
+    "fills": fills,
+}
+
+
+async def _surely(call: Awaitable[Answer], request_id: str) -> Answer:
+    """Return what a call answers; where it does not, say how the same is asked again and not a second time done."""
+    try:
+        return await call
+    except PerpmeshError as error:
+        if not error.from_transport:
+            raise
+        again = f"the mesh did not answer; the order may exist. Type the same with --request-id {request_id}"
+        raise PerpmeshError(f"{again}: it is then placed once at most", code="UNKNOWN") from None
+
+
+async def _ended(mine: Orders, one: order_pb2.Order) -> order_pb2.Order:
+    """Return an order once it has ended, or as it stands after a while."""
+    try:
+        return await mine.ended(one.order_id)
+    except TimeoutError:
+        return await mine.get(one.order_id)
+
+
+def _show(passed: bool, found: Sequence[order_pb2.Order], output: Output) -> None:
+    """Show orders; of one that was refused, say why and what would pass."""
+    if passed or output.as_json:
+        _print(found, output, orders_table)
+    refused = [one for one in found if one.state in _REFUSED]
+    for one in refused:
+        told = f"{one.explanation or one.refusal.message} {one.refusal.advice}".strip()
+        raise PerpmeshError(told, code="FAILED_PRECONDITION")
+
+
+def state_name(state: State.ValueType) -> str:
+    """Return a state as a word."""
+    return State.Name(state).removeprefix("STATE_").replace("_", " ").lower()
+
+
+def order_line(one: order_pb2.Order) -> str:
+    """Return an order as one line."""
+    price = f" at {one.average_price}" if one.average_price else ""
+    said = f"{one.order_id} {_side(one.side)} {one.size} {one.market}: {state_name(one.state)}"
+    end = f" ({one.explanation})" if one.explanation and one.state in ENDED else ""
+    return f"{said}, filled {one.filled_size or 0}{price}{end}"
+
+
+def fill_line(one: fill_pb2.Fill) -> str:
+    """Return a fill as one line."""
+    return f"{one.venue} {_side(one.side)} {one.size} {one.market} at {one.price}, {fees(one.costs)}"
+
+
+def fees(costs: Iterable[cost_pb2.Cost]) -> str:
+    """Return every line of cost in short, ours of zero too."""
+    return ", ".join(f"{cost_name(cost.kind)} {cost.amount}" for cost in costs)
+
+
+def cost_name(kind: cost_pb2.CostKind.ValueType) -> str:
+    """Return a kind of cost as words."""
+    return cost_pb2.CostKind.Name(kind).removeprefix("COST_KIND_").replace("_", " ").lower()
+
+
+def orders_table(found: Sequence[order_pb2.Order]) -> Table:
+    """Return orders as a person reads them."""
+    table = _table("CREATED", "ORDER", "MARKET", "SIDE", "SIZE", "LIMIT", "FILLED", "AVERAGE", "STATE", "VENUES")
+    for one in found:
+        table.add_row(
+            f"{one.create_time.ToDatetime(UTC):%m-%d %H:%M:%S}", one.order_id, one.market, _side(one.side), one.size,
+            one.limit_price or "market", one.filled_size or "0", one.average_price, state_name(one.state),
+            " ".join(dict.fromkeys(leg.venue for leg in one.legs)),
+        )  # fmt: skip
+    return table
+
+
+def fills_table(found: Sequence[fill_pb2.Fill]) -> Table:
+    """Return fills as a person reads them."""
+    table = _table("TIME", "VENUE", "MARKET", "SIDE", "SIZE", "PRICE", "FEES", "REALIZED", "ORDER")
+    for one in found:
+        table.add_row(
+            f"{one.fill_time.ToDatetime(UTC):%m-%d %H:%M:%S}", one.venue, one.market, _side(one.side), one.size,
+            one.price, fees(one.costs), one.realized_pnl, one.order_id,
+        )  # fmt: skip
+    return table
+
+
+def _side(side: int) -> str:
+    return "buy" if side == 1 else "sell"
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, no_wrap=True, overflow="fold")
+    return table
+
+
+def _print(found: Sequence[Shown], output: Output, view: Callable[[Sequence[Shown]], Table]) -> None:
+    if output.as_json:
+        for one in found:
+            output.json_line(_json(one))
+    else:
+        output.console().print(view(found))
+
+
+def _line(one: Message, text: str, output: Output) -> None:
+    if output.as_json:
+        output.json_line(_json(one))
+    else:
+        output.line(text)
+
+
+def _json(one: Message) -> dict[str, object]:
+    found: dict[str, object] = json_format.MessageToDict(
+        one, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return found

@@ -1,0 +1,174 @@
+"""Replacing orders: the wish is durable first; the old leg is canceled, and when all it traded is known, followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from services.domain.decimals import Price, Size, plain_text
+from services.domain.errors import DomainError, FieldViolation, Reason, field_invalid
+from services.domain.refusal import Refusal
+from services.execution.app.canceling import reference_of
+from services.execution.app.intake import unknown_order
+from services.execution.model.evidence import trades_of
+from services.execution.model.leg import ZERO, Leg, LegState
+from services.execution.model.order import Order, Replacement
+from services.execution.model.replacing import ReplaceAsked, to_replace, wished
+from services.execution.ports import Accounts, Chance, Clock, Orders, TradingAccount, Venues, Wake, Work
+from services.venues.account import OrderRecord
+from services.venues.actions import ActionError, OrderTerms
+from services.venues.trading import TradingVenue
+
+SETTLE_S: Final = 5.0
+"""How long the venue's trades of an order that has ended may lag behind its own word of how much was traded; after that
+its word counts."""
+AGAIN_S: Final = 0.3
+
+
+class Replacer:
+    """Takes wishes to replace."""
+
+    def __init__(
+        self,
+        *,
+        orders: Orders,
+        accounts: Accounts,
+        venues: Venues,
+        chance: Chance,
+        wake: Wake,
+        stops: Callable[[UUID, str], Refusal | None],
+    ) -> None:
+        """Prepare; `stops` says why no new order may leave."""
+        self._orders = orders
+        self._accounts = accounts
+        self._venues = venues
+        self._chance = chance
+        self._wake = wake
+        self._stops = stops
+
+    async def replace(self, user_id: UUID, asked: ReplaceAsked) -> Order:
+        """Have an order get new terms. The same request changes it once, whatever became of it since."""
+        order = await self._orders.get(user_id, asked.order_id)
+        if order is None:
+            raise unknown_order(asked.order_id)
+        decide = partial(self._decide, user_id, asked, await self._grid(user_id, order))
+        replaced = await self._orders.replace(order, asked, decide)
+        self._wake()
+        return replaced
+
+    def _decide(
+        self, user_id: UUID, asked: ReplaceAsked, grid: Callable[[OrderTerms], OrderTerms], order: Order
+    ) -> Order:
+        """Return the order as it is to be, from how it stands while nobody else can change it."""
+        leg = next((one for one in reversed(order.legs) if not one.is_final), order.legs[-1] if order.legs else None)
+        if leg is None:
+            return to_replace(order, asked, _nothing(order))  # it was denied, which is said
+        size, price = wished(order)
+        terms = Replacement(
+            request_id=asked.request_id,
+            leg_id=leg.leg_id if order.replacement is None else order.replacement.leg_id,
+            new_leg_id=self._chance.uuid(),
+            size=asked.size if asked.size is not None else size,
+            limit_price=asked.limit_price or price or leg.limit_price,
+        )
+        after = to_replace(order, asked, _rounded(terms, leg, asked, grid))
+        halted = None if order.reduce_only else self._stops(user_id, leg.venue)
+        if after is not order and halted is not None:
+            raise DomainError(
+                Reason.STATE_FORBIDS,
+                f"{halted.message} {halted.advice}",
+                metadata={"order_id": str(order.order_id), "state": "HALTED"},
+            )
+        return after
+
+    async def _grid(self, user_id: UUID, order: Order) -> Callable[[OrderTerms], OrderTerms]:
+        """Return what puts terms on the grid of an order's venue."""
+        if not order.legs:
+            return lambda terms: terms
+        account_id = order.legs[-1].account_id
+        for one in await self._accounts.of_user(user_id):
+            if one.account_id == account_id:
+                return self._venues.at(one.venue, one.environment).rounded
+        raise DomainError(
+            Reason.RESOURCE_UNKNOWN, f"The account {account_id} is gone.", metadata={"account_id": str(account_id)}
+        )
+
+
+def _rounded(
+    terms: Replacement, leg: Leg, asked: ReplaceAsked, grid: Callable[[OrderTerms], OrderTerms]
+) -> Replacement:
+    """Return terms on the venue's grid: a size rounded down, a price that is on it. Raises FIELD_INVALID."""
+    try:
+        found = grid(
+            OrderTerms(
+                market=leg.market,
+                venue_market_id=leg.venue_market_id,
+                side=leg.side,
+                size=Size(terms.size),
+                limit_price=Price(terms.limit_price),
+                type=leg.type,
+                time_in_force=leg.time_in_force,
+                client_id=leg.client_id,
+                reduce_only=leg.reduce_only,
+            )
+        )
+    except ActionError as error:
+        raise field_invalid(error.field, error.problem) from None
+    if asked.limit_price is not None and found.limit_price != asked.limit_price:
+        advice = f"{plain_text(found.limit_price)} would pass: the nearest on the price grid of {leg.venue}"
+        raise DomainError(
+            Reason.FIELD_INVALID,
+            f"limit_price: {advice}",
+            metadata={"field": "limit_price", "passing_value": plain_text(found.limit_price)},
+            fields=(FieldViolation("limit_price", advice),),
+        )
+    return replace(terms, size=Decimal(found.size))
+
+
+def _nothing(order: Order) -> Replacement:
+    return Replacement(
+        request_id=order.request_id,
+        leg_id=order.order_id,
+        new_leg_id=order.order_id,
+        size=order.size,
+        limit_price=order.limit_price or ZERO,
+    )
+
+
+class Succession:
+    """Has a leg that was to be replaced, and has ended, followed by the next."""
+
+    def __init__(self, orders: Orders, clock: Clock) -> None:
+        self._orders = orders
+        self._clock = clock
+
+    async def follow(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
+        """Make the next leg once all trades of this one are counted; until then, have it looked at again soon."""
+        leg = work.leg
+        consumed = leg.filled
+        if leg.send_count and leg.state is not LegState.FILLED:
+            record = await venue.order(account.ref, reference_of(leg))
+            consumed = max(consumed, _traded(record, leg))
+            ended_s = (self._clock.now() - leg.update_time).total_seconds()
+            if (consumed > leg.filled or record is None) and ended_s < SETTLE_S:
+                since = (leg.submit_time or leg.create_time) - timedelta(seconds=5)
+                fills = await venue.fills(account.ref, since_ms=int(since.timestamp() * 1_000))
+                trades = trades_of(account.account_id, account.venue, fills, self._clock.now())
+                if not await self._orders.record(account, trades):
+                    await self._orders.change(work, lambda one: one, due_s=AGAIN_S)
+                    return
+        await self._orders.succeed(work, consumed)
+
+
+def _traded(record: OrderRecord | None, leg: Leg) -> Decimal:
+    """Return how much of an order that has ended was traded by its venue's own word."""
+    if record is None:
+        return ZERO
+    if record.filled is not None:
+        return Decimal(record.filled)
+    return min(leg.size, max(ZERO, Decimal(record.size) - Decimal(record.remaining)))

@@ -1,0 +1,71 @@
+"""A quote as bytes: what is kept of it, sent of it, and compared with what an order asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from perpmesh.routing.v1 import quote_pb2
+
+from services.routing.app.desk import Quoted
+from services.routing.model.inputs import Inputs
+from services.routing.model.wish import Wish
+from services.routing.ports import KeptQuote
+from services.routing.rpc.inputs import inputs_message
+from services.routing.rpc.quotes import digest_of, quote_message
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def written(quoted: Quoted, user: str | None) -> KeptQuote:
+    """Return a quote as it is kept, for its user or for anyone."""
+    inputs = inputs_message(quoted.inputs)
+    digest = digest_of(inputs)
+    return KeptQuote(
+        quote_id=quoted.quote_id,
+        user_id=UUID(user) if user is not None else None,
+        market=quoted.inputs.market,
+        create_time=_EPOCH + timedelta(microseconds=quoted.inputs.time_ns // 1_000),
+        expire_time=_EPOCH + timedelta(microseconds=quoted.expire_ns // 1_000),
+        digest=digest,
+        inputs=inputs.SerializeToString(deterministic=True),
+        quote=quote_message(quoted, digest).SerializeToString(),
+    )
+
+
+def field(number: int, value: bytes) -> bytes:
+    """Return a field of a message whose value is `value`: a message that is serialized already is not made again."""
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+def serves(inputs: Inputs, quote: quote_pb2.Quote, wish: Wish, account_ids: Collection[str]) -> bool:
+    """Return whether a quote answers what an order asks for, within every limit that the order states."""
+    if quote.outcome != quote_pb2.Quote.OUTCOME_FEASIBLE:
+        return False
+    asked = (wish.market, wish.side, wish.size, wish.size_in_usd, wish.reduce_only)
+    if asked != (inputs.market, inputs.side, inputs.size, inputs.size_in_usd, inputs.reduce_only):
+        return False
+    if wish.max_slippage_bps is not None and (
+        inputs.max_slippage_bps is None or inputs.max_slippage_bps > wish.max_slippage_bps
+    ):
+        return False
+    for leg in quote.legs:
+        if (wish.venues and leg.venue not in wish.venues) or leg.venue in wish.excluded:
+            return False
+        if leg.account_id and leg.account_id not in account_ids:
+            return False
+        if wish.limit_price is not None and (Decimal(leg.worst_price) - wish.limit_price) * inputs.side.sign > 0:
+            return False
+    return True

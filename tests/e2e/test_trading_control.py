@@ -1,0 +1,311 @@
+"""The kill switch, what is stuck, and what is set and kept at accounts, at both simulated venues."""
+
+# ruff: noqa: ASYNC110 - what is awaited is in other processes
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+import pytest_asyncio
+from perpmesh.execution.v1 import execution_service_pb2 as pb
+from perpmesh.execution.v1 import halt_pb2, leverage_setting_pb2, operator_service_pb2, order_pb2
+from perpmesh.execution.v1.operator_service_pb2_grpc import OperatorServiceStub
+from perpmesh.type.v1 import margin_mode_pb2, order_type_pb2, refusal_pb2, side_pb2
+
+from tests.e2e.test_trading import BTC, Trader, mid, new_trader
+from tests.support.mesh import Mesh, running_mesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+State = order_pb2.Order
+VENUES = ("hyperliquid", "lighter")
+LIMIT = order_type_pb2.ORDER_TYPE_LIMIT
+BUY = side_pb2.SIDE_BUY
+Setting = leverage_setting_pb2.LeverageSetting
+CROSS, ISOLATED = margin_mode_pb2.MARGIN_MODE_CROSS, margin_mode_pb2.MARGIN_MODE_ISOLATED
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def mesh() -> AsyncIterator[Mesh]:
+    settings = {
+        "simulator_seed": 72, "ip_requests_per_s": 100_000, "simulator_lighter_requests_max": 0,
+        "execution_retry_undecided": "max_attempts=1", "execution_retry_venue_away": "max_attempts=1",
+    }  # fmt: skip
+    async with running_mesh(**settings) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def edge(mesh: Mesh) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(mesh.edge) as channel:
+        yield channel
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def trader(mesh: Mesh, edge: grpc.aio.Channel) -> Trader:
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await mid(edge)
+                break
+            except (grpc.aio.AioRpcError, ArithmeticError):
+                await asyncio.sleep(0.2)
+    return await new_trader(mesh, edge)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def operator(mesh: Mesh) -> AsyncIterator[Any]:
+    async with mesh.channel("execution", part="portfolio") as channel:
+        yield OperatorServiceStub(channel)
+
+
+async def low(edge: grpc.aio.Channel, percent: int = 95) -> str:
+    """Return a price at which an order rests."""
+    return str(int(await mid(edge)) * percent // 100 // 10 * 10)
+
+
+async def rests(trader: Trader, edge: grpc.aio.Channel, venue: str) -> order_pb2.Order:
+    """Return an order that rests at a venue."""
+    price = await low(edge)
+    placed = await trader.place_surely(side=BUY, size="0.01", type=LIMIT, limit_price=price, venue=venue)
+    return await until(trader, placed.order_id, lambda one: one.legs[0].state == one.legs[0].STATE_OPEN)
+
+
+async def until(trader: Trader, order_id: str, good: Callable[[order_pb2.Order], bool]) -> order_pb2.Order:
+    """Wait until an order stands as wanted."""
+    order = await trader.get(order_id)
+    try:
+        async with asyncio.timeout(60):
+            while not good(order := await trader.get(order_id)):
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"it stands otherwise: {order}") from None
+    return order
+
+
+def scope(**what: Any) -> halt_pb2.HaltScope:
+    return halt_pb2.HaltScope(**what)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_halted_venue_takes_cancels_and_closes_and_nothing_new(
+    trader: Trader, edge: grpc.aio.Channel, operator: Any, venue: str
+) -> None:
+    bought = await trader.place_surely(
+        side=BUY, size="0.01", type=LIMIT, limit_price=str(int(await mid(edge)) * 102 // 100 // 10 * 10), venue=venue
+    )
+    assert (await trader.ended(bought.order_id)).state == State.STATE_DONE
+    rest = await rests(trader, edge, venue)
+    halt = operator_service_pb2.HaltTradingRequest(
+        scope=scope(venue=venue), reason="Prices are odd there.", operator="ann"
+    )
+    begun = await operator.HaltTrading(halt)
+    assert begun.halt.scope.venue == venue
+    again = await operator.HaltTrading(halt)
+    assert again.halt.halt_id == begun.halt.halt_id
+    try:
+        denied = await trader.place(side=BUY, size="0.01", type=LIMIT, limit_price=await low(edge), venue=venue)
+        assert denied.state == State.STATE_DENIED
+        assert denied.refusal.reason == refusal_pb2.REFUSAL_REASON_HALTED
+        assert "Prices are odd there." in denied.refusal.message
+        await trader.execution.CancelOrder(pb.CancelOrderRequest(order_id=rest.order_id), metadata=trader.metadata)
+        assert (await trader.ended(rest.order_id)).state == State.STATE_CANCELED
+        close = pb.ClosePositionRequest(request_id=str(uuid.uuid4()), market=BTC, venue=venue)
+        (closing,) = (await trader.execution.ClosePosition(close, metadata=trader.metadata)).orders
+        assert (await trader.ended(closing.order_id)).state == State.STATE_DONE
+        other = next(one for one in VENUES if one != venue)
+        assert (await rests(trader, edge, other)).state == State.STATE_RUNNING, "the other venue is not halted"
+    finally:
+        resume = operator_service_pb2.ResumeTradingRequest(scope=scope(venue=venue), operator="ben")
+        assert not (await operator.ResumeTrading(resume)).halts_in_force
+    assert (await rests(trader, edge, venue)).state == State.STATE_RUNNING
+
+
+async def test_a_halt_that_cancels_leaves_nothing_open_and_outlives_a_killed_room(
+    trader: Trader, edge: grpc.aio.Channel, mesh: Mesh, operator: Any
+) -> None:
+    resting = [await rests(trader, edge, venue) for venue in VENUES]
+    everything = scope(everything=halt_pb2.HaltScope.Everything())
+    halt = operator_service_pb2.HaltTradingRequest(
+        scope=everything, reason="A drill.", operator="ann", cancel_open_orders=True
+    )
+    await operator.HaltTrading(halt)
+    killed = mesh.kill("execution")
+    await mesh.restarted("execution", than=killed)
+    denied = await trader.place_surely(side=BUY, size="0.01", type=LIMIT, limit_price=await low(edge), venue="lighter")
+    assert denied.refusal.reason == refusal_pb2.REFUSAL_REASON_HALTED, denied
+    for one in resting:
+        assert (await trader.ended(one.order_id)).state == State.STATE_CANCELED
+    async with mesh.channel("execution", part="portfolio") as channel:
+        resume = operator_service_pb2.ResumeTradingRequest(scope=everything, operator="ann")
+        assert not (await OperatorServiceStub(channel).ResumeTrading(resume)).halts_in_force
+
+
+async def test_what_cannot_be_done_is_listed_with_why_until_it_is_done(
+    trader: Trader, edge: grpc.aio.Channel, mesh: Mesh, operator: Any
+) -> None:
+    control = f"http://{mesh.address('simulator.control')}/control/faults"
+    price = await low(edge)
+    wanted = operator_service_pb2.ListStuckWorkRequest(venue="hyperliquid")
+    async with aiohttp.ClientSession() as http:
+        fault = {"kind": "http_status", "venue": "hyperliquid", "channel": "/exchange", "params": {"status": 503}}
+        async with http.post(control, json=fault) as answer:
+            assert answer.status < 300, await answer.text()
+        placed = await trader.place(side=BUY, size="0.01", type=LIMIT, limit_price=price, venue="hyperliquid")
+        async with asyncio.timeout(60):
+            while not (works := [one for one in await stuck(operator, wanted) if one.order_id == placed.order_id]):
+                await asyncio.sleep(0.1)
+        (work,) = works
+        assert work.attempt_count >= 1
+        assert work.last_error
+        assert work.advice
+        assert work.first_attempt_time.seconds <= work.last_attempt_time.seconds
+        async with http.delete(control) as answer:
+            assert answer.status < 300
+    order = await until(
+        trader, placed.order_id, lambda one: one.state in (State.STATE_RUNNING, State.STATE_FAILED) and
+        one.legs[0].state != one.legs[0].STATE_SUBMITTED,
+    )  # fmt: skip
+    assert order.legs[0].send_count >= 1
+    async with asyncio.timeout(60):
+        while placed.order_id in {one.order_id for one in await stuck(operator, wanted)}:
+            await asyncio.sleep(0.1)
+
+
+async def stuck(operator: Any, wanted: operator_service_pb2.ListStuckWorkRequest) -> list[Any]:
+    return list((await operator.ListStuckWork(wanted)).works)
+
+
+def leverage(trader: Trader, venue: str, **fields: Any) -> pb.SetLeverageRequest:
+    return pb.SetLeverageRequest(**{"account_id": trader.owners[venue].account_id, "market": BTC, **fields})
+
+
+async def set_leverage(trader: Trader, request: pb.SetLeverageRequest) -> leverage_setting_pb2.LeverageSetting:
+    """Set a leverage as a client does whose server may die: until it is answered and known."""
+    async with asyncio.timeout(90):
+        while True:
+            try:
+                answer = await trader.execution.SetLeverage(request, metadata=trader.metadata, timeout=20)
+                if answer.setting.state != Setting.STATE_UNKNOWN:
+                    return answer.setting
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                    raise
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_leverage_is_what_the_venue_then_holds(trader: Trader, mesh: Mesh, venue: str) -> None:
+    first = await set_leverage(trader, leverage(trader, venue, leverage=7, margin_mode=CROSS))
+    assert (first.state, first.leverage, first.margin_mode) == (Setting.STATE_CONFIRMED, 7, CROSS)
+    request = leverage(trader, venue, leverage=4, margin_mode=ISOLATED, request_id=str(uuid.uuid4()))
+    set_once = await set_leverage(trader, request)
+    assert (set_once.state, set_once.leverage, set_once.margin_mode) == (Setting.STATE_CONFIRMED, 4, ISOLATED)
+    kept = await set_leverage(trader, leverage(trader, venue, leverage=5))
+    assert (kept.leverage, kept.margin_mode) == (5, ISOLATED), "a mode that is not named stays"
+    again = await set_leverage(trader, request)
+    assert (again.state, again.leverage) == (Setting.STATE_CONFIRMED, 5), "it was set once; the venue holds another"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await set_leverage(trader, leverage(trader, venue, leverage=6, request_id=request.request_id))
+    assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    over = await set_leverage(trader, leverage(trader, venue, leverage=200))
+    assert (over.state, over.leverage) == (Setting.STATE_REFUSED, 5)
+    assert over.refusal.reason == refusal_pb2.REFUSAL_REASON_LEVERAGE
+    assert 5 < int(over.refusal.passing_value) < 200
+    odd = await set_leverage(trader, leverage(trader, venue, market="NOSUCH-PERP", leverage=2))
+    assert odd.refusal.reason == refusal_pb2.REFUSAL_REASON_MARKET_NOT_LISTED
+    url = f"{mesh.url}/v1/accounts/{trader.owners[venue].account_id}:setLeverage"
+    async with aiohttp.ClientSession() as http:
+        body = {"market": BTC, "leverage": 7, "marginMode": "MARGIN_MODE_CROSS"}
+        async with http.post(url, json=body, headers=dict(trader.metadata)) as answer:
+            told = (await answer.json())["setting"]
+    assert (told["state"], told["leverage"], told["venue"]) == ("STATE_CONFIRMED", 7, venue)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_leverage_whose_answer_was_lost_is_found_out_by_a_room_that_was_killed(
+    trader: Trader, mesh: Mesh, venue: str
+) -> None:
+    control = f"http://{mesh.address('simulator.control')}/control/faults"
+    async with aiohttp.ClientSession() as http:
+        async with http.post(control, json={"kind": "ack_lost", "venue": venue, "count": 1}) as answer:
+            assert answer.status < 300
+        request = leverage(trader, venue, leverage=9, request_id=str(uuid.uuid4()))
+        calling = asyncio.create_task(set_leverage(trader, request))
+        async with asyncio.timeout(30):
+            while not await injected(http, control, venue):
+                await asyncio.sleep(0.02)
+        killed = mesh.kill("execution")
+        await mesh.restarted("execution", than=killed)
+        told = await calling
+        assert (told.state, told.leverage) == (Setting.STATE_CONFIRMED, 9)
+        async with http.delete(control):
+            pass
+    more = await set_leverage(trader, leverage(trader, venue, leverage=7))
+    assert (more.state, more.leverage) == (Setting.STATE_CONFIRMED, 7), "its nonce holds nothing up"
+
+
+async def injected(http: aiohttp.ClientSession, control: str, venue: str) -> bool:
+    """Say whether an acknowledgement was lost at a venue."""
+    async with http.get(control) as answer:
+        return any((one["kind"], one["venue"]) == ("ack_lost", venue) for one in (await answer.json())["injected"])
+
+
+def new_terms(order: order_pb2.Order, **fields: Any) -> pb.ReplaceOrderRequest:
+    return pb.ReplaceOrderRequest(**{"order_id": order.order_id, "request_id": str(uuid.uuid4()), **fields})
+
+
+def live(order: order_pb2.Order) -> list[str]:
+    """Return the venue's ids of the legs that are open."""
+    return [leg.venue_order_id for leg in order.legs if leg.state in (leg.STATE_OPEN, leg.STATE_PARTIALLY_FILLED)]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_an_order_is_replaced_by_a_leg_that_follows_and_never_fills_more_than_was_wished(
+    trader: Trader, edge: grpc.aio.Channel, mesh: Mesh, venue: str
+) -> None:
+    order = await rests(trader, edge, venue)
+    request = new_terms(order, limit_price=await low(edge, 94), expected_version=order.version)
+    replaced = (await trader.execution.ReplaceOrder(request, metadata=trader.metadata)).order
+    assert replaced.version > order.version
+    moved = await until(trader, order.order_id, lambda one: len(one.legs) == 2 and len(live(one)) == 1)
+    assert (moved.limit_price, moved.size, moved.state) == (request.limit_price, "0.01", State.STATE_RUNNING)
+    assert moved.legs[0].state == moved.legs[0].STATE_CANCELED
+    again = (await trader.execution.ReplaceOrder(request, metadata=trader.metadata)).order
+    assert (again.version, len(again.legs)) == (moved.version, 2), "the same request changes it once"
+    late = new_terms(order, size="0.03", expected_version=order.version)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await trader.execution.ReplaceOrder(late, metadata=trader.metadata)
+    assert caught.value.code() is grpc.StatusCode.ABORTED
+    off = new_terms(order, limit_price=f"{request.limit_price}.123456")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await trader.execution.ReplaceOrder(off, metadata=trader.metadata)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    crossing = str(int(await mid(edge)) * 102 // 100 // 10 * 10)
+    url = f"{mesh.url}/v1/orders/{order.order_id}:replace"
+    async with aiohttp.ClientSession() as http:
+        body = {"requestId": str(uuid.uuid4()), "size": "0.02", "limitPrice": crossing}
+        async with http.post(url, json=body, headers=dict(trader.metadata)) as answer:
+            assert answer.status == 200, await answer.text()
+    done = await trader.ended(order.order_id)
+    assert (done.state, done.filled_size, done.size) == (State.STATE_DONE, "0.02", "0.02"), done
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await trader.execution.ReplaceOrder(new_terms(order, size="0.03"), metadata=trader.metadata)
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_cancel_ends_a_replacement_and_a_smaller_size_than_is_filled_ends_the_order(
+    trader: Trader, edge: grpc.aio.Channel
+) -> None:
+    order = await rests(trader, edge, "lighter")
+    request = new_terms(order, size="0.02", limit_price=await low(edge, 94))
+    await trader.execution.ReplaceOrder(request, metadata=trader.metadata)
+    await trader.execution.CancelOrder(pb.CancelOrderRequest(order_id=order.order_id), metadata=trader.metadata)
+    ended = await trader.ended(order.order_id)
+    assert ended.state == State.STATE_CANCELED
+    assert not live(ended)
