@@ -40,23 +40,23 @@ async def until(trader: Trader, order_id: str, good: Callable[[order_pb2.Order],
 async def test_an_order_in_slices_is_paused_resumed_survives_a_death_and_ends_truthfully(trader: Trader) -> None:
     placed = await trader.place(**sliced("0.07"))
     assert (placed.type, placed.twap_progress.slice_count) == (order_type_pb2.ORDER_TYPE_TWAP, 7)
-    order = await until(trader, placed.order_id, lambda one: one.filled_size == "0.01")
+    order = await until(trader, placed.order_id, lambda one: Decimal(one.filled_size) > 0)
     assert order.state == State.STATE_RUNNING
-    assert order.twap_progress.sent_slice_count == 1
-    before = order.twap_progress.next_slice_time.ToMilliseconds()
     for _ in range(2):  # a paused order is answered as it is
         request = pb.PauseOrderRequest(order_id=placed.order_id)
         paused = (await trader.execution.PauseOrder(request, metadata=trader.metadata)).order
         assert paused.state == State.STATE_PAUSED
         assert not paused.twap_progress.HasField("next_slice_time")
+    sent = paused.twap_progress.sent_slice_count
+    assert sent >= 1
     killed = trader.mesh.kill("execution", signal.SIGKILL)
     await trader.mesh.restarted("execution", than=killed)
     order = await until(trader, placed.order_id, lambda one: one.state == State.STATE_PAUSED)
     resume = pb.ResumeOrderRequest(order_id=placed.order_id)
     order = (await trader.execution.ResumeOrder(resume, metadata=trader.metadata)).order
-    later_ms = order.twap_progress.next_slice_time.ToMilliseconds() - before
-    assert later_ms > 0, "what is to come is as much later as the pause was long"
-    order = await until(trader, placed.order_id, lambda one: one.twap_progress.sent_slice_count == 2)
+    assert order.twap_progress.HasField("next_slice_time")
+    assert order.expire_time.ToMilliseconds() > placed.expire_time.ToMilliseconds(), "its end moved by the pause"
+    await until(trader, placed.order_id, lambda one: one.twap_progress.sent_slice_count > sent)
     killed = trader.mesh.kill("execution", signal.SIGKILL)
     await trader.mesh.restarted("execution", than=killed)
     await until(trader, placed.order_id, lambda one: all(leg.state in ENDED_LEGS for leg in one.legs))
@@ -64,9 +64,11 @@ async def test_an_order_in_slices_is_paused_resumed_survives_a_death_and_ends_tr
     order = await trader.ended(placed.order_id)
     assert order.state == State.STATE_PARTIALLY_DONE, order
     assert {leg.role for leg in order.legs} == {leg_pb2.Leg.ROLE_SLICE}
-    assert sorted({leg.slice_number for leg in order.legs}) == [1, 2]
+    numbers = {leg.slice_number for leg in order.legs}
+    assert len(numbers) == order.twap_progress.sent_slice_count > sent
     fills = await trader.execution.ListFills(pb.ListFillsRequest(order_id=order.order_id), metadata=trader.metadata)
-    assert sum(Decimal(one.size) for one in fills.fills) == Decimal(order.filled_size) <= Decimal("0.02")
+    assert sum(Decimal(one.size) for one in fills.fills) == Decimal(order.filled_size)
+    assert Decimal(order.filled_size) <= max(numbers) * Decimal("0.01"), "never ahead of its schedule"
 
 
 ENDED_LEGS = (leg_pb2.Leg.STATE_FILLED, leg_pb2.Leg.STATE_CANCELED, leg_pb2.Leg.STATE_EXPIRED,

@@ -108,26 +108,26 @@ class Trader:
                 try:
                     return await self.get(order_id)
                 except grpc.aio.AioRpcError as error:
-                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
                         raise
                     await asyncio.sleep(0.2)
 
     async def ended(self, order_id: str, timeout_s: float = 40.0) -> order_pb2.Order:
         async with asyncio.timeout(timeout_s):
-            while (order := await self.get(order_id)).state not in ENDED:
+            while (order := await self.get_surely(order_id)).state not in ENDED:
                 await asyncio.sleep(0.05)
         return order
 
     async def until_open(self, order_id: str) -> order_pb2.Order:
         """Wait until the venue has taken an order's first leg."""
         async with asyncio.timeout(30):
-            while (order := await self.get(order_id)).legs[0].state != leg_pb2.Leg.STATE_OPEN:
+            while (order := await self.get_surely(order_id)).legs[0].state != leg_pb2.Leg.STATE_OPEN:
                 await asyncio.sleep(0.05)
         return order
 
     async def until(self, order_id: str, state: int) -> order_pb2.Order:
         async with asyncio.timeout(30):
-            while (order := await self.get(order_id)).state != state or not all(
+            while (order := await self.get_surely(order_id)).state != state or not all(
                 leg.acknowledge_time.seconds for leg in order.legs
             ):
                 await asyncio.sleep(0.05)
