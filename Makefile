@@ -59,7 +59,7 @@ crash: $(VENV)/.dev  ## kill -9 of execution at every step of every story of an 
 	@PERPMESH_CRASH_STEPS=all $(PY) -m pytest tests/integration/execution/test_execution_crash.py -s $(ARGS)
 
 vault-nonces: $(VENV)/.dev  ## 10,000 signatures at once per venue, and with rate limits; a vault stopped past its lease 1,000 times
-	@PERPMESH_VAULT_SIGNS=10000 PERPMESH_VAULT_STOPS=1000 PERPMESH_VAULT_LIMITED=hyperliquid=1500,lighter=80 \
+	@PERPMESH_VAULT_SIGNS=10000 PERPMESH_VAULT_STOPS=1000 PERPMESH_VAULT_LIMITED=hyperliquid=10000,lighter=80,lighter.premium=10000 \
 		$(PY) -m pytest tests/integration/vault/test_vault_nonces.py tests/integration/vault/test_vault_budgets.py -s $(ARGS)
 
 budgets: $(VENV)/.dev  ## 10,000 mixed actions beside the venues' own counts, and 1,000 refusals a venue taught and sent again

@@ -46,6 +46,7 @@ from services.chassis.migrate import require_current
 from services.chassis.postgres import Database
 from services.chassis.room import run_room, start_probes
 from services.chassis.server import Server
+from services.chassis.shield import shield
 from services.chassis.tasks import Supervisor
 from services.chassis.valkey_bus import ValkeyBus
 from services.chassis.verifier import AuthConfig
@@ -69,6 +70,7 @@ class _Chance:
 
 async def main(config: Config, stop: asyncio.Event) -> None:
     """Wire the room, serve it, and drain when told to stop."""
+    shield()  # the keys that sign tokens are in its memory
     secret = read_sealing_secret(config.key_secret)
     database = await Database.open(ROOM, config.postgres)
     challenges, tally = ValkeyChallenges(config.bus.url), ValkeyTally(config.bus.url, config.allowance)

@@ -22,6 +22,7 @@ from services.chassis.migrate import require_current
 from services.chassis.postgres import Database
 from services.chassis.room import run_room, start_probes
 from services.chassis.server import Server
+from services.chassis.shield import shield
 from services.chassis.tasks import Supervisor
 from services.chassis.tls import check_listening
 from services.chassis.valkey_bus import ValkeyBus
@@ -35,7 +36,6 @@ from services.vault.config import Config
 from services.vault.model.account import Environment
 from services.vault.peers.hyperliquid.venue import HyperliquidVenue
 from services.vault.peers.lighter.venue import LighterVenue
-from services.vault.peers.shield import shield
 from services.vault.peers.venues import ConfiguredVenues, OneVenue, SimulatorFaucet
 from services.vault.rpc.signer import SignerRpc
 from services.vault.rpc.vault import VaultRpc
@@ -51,6 +51,7 @@ from services.vault.store.upkeep import Upkeep
 from services.venues.budget import Allowance, Budget
 from services.venues.circuit import REST, Circuit
 from services.venues.hyperliquid import venue as hyperliquid
+from services.venues.hyperliquid.budgets import KEYS_WEIGHT
 from services.venues.lighter import venue as lighter
 from services.venues.rest import Rest, RestConfig
 
@@ -65,7 +66,7 @@ _CHAINS: Final = {Environment.TESTNET: 300}
 """Lighter's chain ids; 304 where nothing else is said."""
 FIRST_LOOK_S: Final = 3.0
 """How long the start waits for the venues; without them nothing is signed, and all else works."""
-_WEIGHT: Final = {"hyperliquid": 300, "lighter": 30}
+_WEIGHT: Final = {"hyperliquid": KEYS_WEIGHT, "lighter": 30}
 """What the vault may ask of a venue in a minute: a part of the address's budget, the rest is the other rooms'."""
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC110 - what is awaited is in other processes
 """Signing in through a real edge: public vectors, other people's tools, floods; and no secret is written down."""
 
 from __future__ import annotations
@@ -26,19 +27,30 @@ from perpmesh.auth.v1 import session_pb2
 from perpmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
 from services.auth.rpc import limits
-from tests.support.auth import bearer, refusal, sign_in
+from services.domain.errors import Reason
+from tests.integration.auth.test_auth_sign_in import CHANGES
+from tests.support.auth import bearer, challenge, refusal, sign_in
+from tests.support.collector import Collector, collector
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.wallet import Wallet
 
+EDGE = "127.0.0.1:8080"
+"""Where the texts of the room's own tests sign in."""
 FIXTURES = os.environ.get("PERPMESH_FIXTURES", "")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def mesh() -> AsyncIterator[Mesh]:
-    async with running_mesh(
-        ip_requests_per_s=1_000_000, sign_ins_per_minute=300, edge_shares_limits=True, user_requests_per_s=150
-    ) as running:
+async def traces() -> AsyncIterator[Collector]:
+    async with collector() as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def mesh(traces: Collector) -> AsyncIterator[Mesh]:
+    settings = {"ip_requests_per_s": 1_000_000, "sign_ins_per_minute": 300, "user_requests_per_s": 150}
+    traced = {"traces_endpoint": f"127.0.0.1:{traces.port}", "traces_ratio": 1}
+    async with running_mesh(edge_shares_limits=True, **settings, **traced) as running:
         yield running
 
 
@@ -82,6 +94,27 @@ async def test_long_and_foreign_texts_get_the_documented_answers(mesh: Mesh, htt
         assert (status, reason) == expected
 
 
+async def test_every_changed_text_a_replay_and_a_race_get_the_documented_answers(mesh: Mesh) -> None:
+    """What the room answers by itself, `test_auth_sign_in.py`, is what comes through the edge."""
+    async with grpc.aio.insecure_channel(mesh.edge) as channel:
+        stub = AuthServiceStub(channel)
+        for name, (change, check) in CHANGES.items():
+            wallet = Wallet()
+            text = change((await challenge(stub, wallet)).message.replace(mesh.edge, EDGE)).replace(EDGE, mesh.edge)
+            if name == "S3 a domain that begins like ours":
+                text = text.replace("127.0.0.1:80801 wants", f"{mesh.edge}1 wants")
+            told = await refusal(stub.CreateSession(pb.CreateSessionRequest(message=text, signature=wallet.sign(text))))
+            assert (told.reason, told.metadata["check"]) == (Reason.SIGN_IN_REFUSED, check), (name, told.message)
+        wallet = Wallet()
+        text = (await challenge(stub, wallet)).message
+        request = pb.CreateSessionRequest(message=text, signature=wallet.sign(text))
+        calls = [stub.CreateSession(request) for _ in range(40)]
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert sum(not isinstance(one, BaseException) for one in ends) == 1, "of many at once one wins"
+        told = await refusal(stub.CreateSession(request))
+        assert (told.reason, told.metadata["check"]) == (Reason.SIGN_IN_REFUSED, "nonce"), "a replay"
+
+
 async def test_grpcurl_calls_with_a_bearer_token(mesh: Mesh) -> None:
     async with grpc.aio.insecure_channel(mesh.edge) as channel:
         signed = await sign_in(AuthServiceStub(channel), Wallet())
@@ -118,11 +151,16 @@ async def test_users_are_counted_by_auth_for_every_edge_and_nobody_else_may_ask_
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
         stub = AuthServiceStub(channel)
         signed = await sign_in(stub, Wallet())
-        user = (await stub.GetUser(pb.GetUserRequest(), metadata=bearer(signed.access_token))).user.user_id
-    client = redis.Redis.from_url(mesh.about["valkey_url"])
-    counted = await client.exists(f"auth:tally:{user}")
-    await client.aclose()
-    assert counted == 1, "the edge asked before it let the call in"
+        metadata = bearer(signed.access_token)
+        user = (await stub.GetUser(pb.GetUserRequest(), metadata=metadata)).user.user_id
+        spent = rls_pb2.RateLimitRequest(domain="perpmesh", hits_addend=1)
+        spent.descriptors.add().entries.add(key="user", value=user)
+        async with mesh.channel("auth", part="edge") as inner, asyncio.timeout(60):
+            ask, told = inner.unary_unary(limits.PATH), grpc.StatusCode.OK
+            while told is grpc.StatusCode.OK:  # what other edges let in counts at this one
+                await asyncio.gather(*(ask(spent.SerializeToString()) for _ in range(320)))
+                told = await stub.GetUser(pb.GetUserRequest(), metadata=metadata).code()
+        assert told is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_the_edge_answers_identity_and_internal_calls_with_nothing(
@@ -208,7 +246,7 @@ async def test_a_flood_of_sign_ins_is_cut_and_an_honest_reader_feels_little(mesh
     assert seen["RESOURCE_EXHAUSTED"] > 20
 
 
-async def test_no_secret_is_written_down_anywhere(mesh: Mesh, http: aiohttp.ClientSession) -> None:
+async def test_no_secret_is_written_down_anywhere(mesh: Mesh, http: aiohttp.ClientSession, traces: Collector) -> None:
     await asyncio.sleep(4)  # the flood's bucket fills again
     async with grpc.aio.insecure_channel(mesh.edge) as channel:
         stub = AuthServiceStub(channel)
@@ -243,6 +281,13 @@ async def test_no_secret_is_written_down_anywhere(mesh: Mesh, http: aiohttp.Clie
         texts["metrics"] = await answer.text()
     texts["errors"] = str([(one.message, one.metadata) for one in told])
     texts["launcher"] = mesh.printed()
+    traced = ("CreateSession", "RefreshSession", "CreateApiToken", "ExchangeApiToken")
+    async with asyncio.timeout(60):  # spans are sent in batches
+        while not all(any(name in span.name for span in traces.spans) for name in traced):
+            await asyncio.sleep(0.1)
+    texts["traces"] = str(traces.spans)
+    limits_of_auth = await asyncio.to_thread(Path(f"/proc/{mesh.pid('auth')}/limits").read_text)
+    assert re.search(r"Max core file size\s+0\s+0\s", limits_of_auth), "and a process that dies leaves no core"
     assert len(texts["auth.log"]) > 1_000
     assert "auth.auth_sessions" in texts
     assert {"vault.keys", "vault.accounts"} & set(texts), sorted(texts)

@@ -242,7 +242,8 @@ async def test_the_owner_succeeds_with_data_and_the_other_sees_none_of_it(world:
             other = (await world.somebody()).token
             told, answer = await asked(world.edge, rpc, step.request, other, until=())
             # What the other said itself may be repeated to it.
-            if found := [mark for mark in marks - set(step.hides) if mark in answer]:
+            said = str(step.request)
+            if found := [mark for mark in marks if mark in answer and mark not in said]:
                 wrong.append(f"{rpc.name} shows another {found}")
             if step.hides:
                 fresh = altered(step.request, step.hides)

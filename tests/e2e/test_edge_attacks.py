@@ -17,12 +17,13 @@ import pytest
 import pytest_asyncio
 
 from bench.attacks import Honest
-from tests.support.attacks import IDLE, LORIS
+from tests.support.attacks import IDLE, LORIS, SOURCE
 from tests.support.edge import RunningEdge, running_edge
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOT = Path(__file__).resolve().parents[2]
 BOUND_S = 2.0
+RESETS_MAX = 25
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -57,20 +58,24 @@ async def test_a_thousand_idle_connections_cost_nobody_anything(edge: RunningEdg
 
 
 async def test_headers_that_never_end_are_cut(edge: RunningEdge) -> None:
-    seen, _ = await attacked(edge, "slow_headers", 9)
+    seen, _ = await attacked(edge, "slow_headers", 45)
     assert seen.get("408", 0) + seen.get("closed", 0) == LORIS
 
 
 async def test_bodies_that_never_end_are_cut_and_reach_no_room(edge: RunningEdge) -> None:
     before = len([name for name, _, _ in edge.room.received if name == "QuoteRoute"])
-    seen, _ = await attacked(edge, "slow_body", 13)
+    seen, _ = await attacked(edge, "slow_body", 45)
     assert seen.get("408", 0) + seen.get("closed", 0) == LORIS
     assert len([name for name, _, _ in edge.room.received if name == "QuoteRoute"]) == before
 
 
 @pytest.mark.parametrize("name", ["rapid_reset", "continuation", "settings", "pings"])
 async def test_a_flood_of_frames_is_cut(edge: RunningEdge, name: str) -> None:
+    before = edge.access_log.read_text().count(f'"ip":"{SOURCE[0]}"')
     seen, _ = await attacked(edge, name, 2)
     assert seen["cut"] > 0
+    if name == "rapid_reset":
+        begun = edge.access_log.read_text().count(f'"ip":"{SOURCE[0]}"') - before
+        assert 0 < begun <= RESETS_MAX * seen["connections"], "a connection is cut before it can hold others up"
     async with grpc.aio.insecure_channel(edge.address) as channel:
         await channel.unary_unary("/perpmesh.marketdata.v1.MarketDataService/ListVenues")(b"", timeout=10)

@@ -65,7 +65,7 @@ class Storm:
         try:
             truth = await self.sim.book(venue, "BTC")
             want = [[(Decimal(price), Decimal(size)) for price, size in truth[side][:5]] for side in ("bids", "asks")]
-            await until(lambda: self.top(venue), lambda got: got == want, timeout_s=10, why=f"the truth is {want}")
+            await until(lambda: self.top(venue), lambda got: got == want, timeout_s=40, why=f"the truth is {want}")
         finally:
             await self.sim.thaw()
 

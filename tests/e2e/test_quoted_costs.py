@@ -23,7 +23,7 @@ from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceStu
 from perpmesh.routing.v1 import quote_pb2
 from perpmesh.routing.v1 import routing_service_pb2 as routing
 from perpmesh.routing.v1.routing_service_pb2_grpc import RoutingServiceStub
-from perpmesh.type.v1 import cost_pb2, order_type_pb2, side_pb2, time_in_force_pb2
+from perpmesh.type.v1 import cost_pb2, order_type_pb2, refusal_pb2, side_pb2, time_in_force_pb2
 from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
 from perpmesh_client.certificate import check_quote
 from perpmesh_client.quotes import route
@@ -342,3 +342,55 @@ async def test_with_several_makers_behind_a_level_the_cost_is_within_the_bound(d
             await other.execution.CancelOrder(pb.CancelOrderRequest(order_id=order_id), metadata=other.metadata)
         for order_id in resting:
             await other.ended(order_id)
+
+
+async def test_a_venue_that_goes_stale_between_quote_and_use_ends_the_quote_and_is_left_out(desk: Desk) -> None:
+    await desk.script("BTC", WHOLE_FEES, "84000")
+    quote = await desk.quote("BTC", "buy", "0.4")
+    assert {leg.venue for leg in quote.legs} == set(VENUES)
+    await desk.control("POST", "faults", {"kind": "mute", "venue": "lighter"})
+    try:
+        await until(
+            lambda: desk.quote("BTC", "buy", "0.2"),
+            lambda seen: [one.venue for one in seen.left_out] == ["lighter"],
+            timeout_s=WAIT_S,
+            why="a silent venue is left out",
+        )
+        wish = {"market": quote.market, "side": quote.side, "type": order_type_pb2.ORDER_TYPE_MARKET}
+        cited = await desk.place(size=quote.size, quote_id=quote.quote_id, **wish)
+        assert cited.state == State.STATE_DENIED, story(cited)
+        assert (cited.refusal.reason, cited.refusal.field) == (refusal_pb2.REFUSAL_REASON_QUOTE_EXPIRED, "quote_id")
+        assert cited.refusal.advice
+        order = await desk.ended((await desk.place(size="0.2", **wish)).order_id)
+        assert [leg.venue for leg in order.legs] == ["hyperliquid"]
+    finally:
+        await desk.control("DELETE", "faults")
+
+
+async def test_an_order_that_waits_is_placed_by_the_rule_and_a_cited_split_at_both_venues(desk: Desk) -> None:
+    await desk.script("BTC", WHOLE_FEES, "84000")
+    rests = time_in_force_pb2.TIME_IN_FORCE_GOOD_TILL_CANCELED
+    wish = {"market": "BTC-PERP", "side": side_pb2.SIDE_BUY, "type": order_type_pb2.ORDER_TYPE_LIMIT,
+            "limit_price": "83500", "time_in_force": rests}  # fmt: skip
+    alone = await desk.place(size="0.02", **wish)
+    assert [leg.venue for leg in alone.legs] == ["lighter"], "a maker pays nothing there, and nobody stands before it"
+    asked = route("BTC-PERP", "buy", "0.02", limit_price="83500")
+    asked.time_in_force, asked.split_resting = rests, True
+    orders = [alone.order_id]
+    for _ in range(5):
+        quote = (await desk.routing.QuoteRoute(routing_request(asked))).quote
+        assert check_quote(quote) == []
+        both = await desk.place(size="0.02", quote_id=quote.quote_id, **wish)
+        if both.state != State.STATE_DENIED:
+            break
+    assert {leg.venue: leg.size for leg in both.legs} == {"hyperliquid": "0.01", "lighter": "0.01"}, story(both)
+    orders.append(both.order_id)
+    for order_id in orders:
+        await until(
+            lambda order_id=order_id: desk.get(order_id),  # type: ignore[misc]
+            lambda order: all(leg.state == leg_pb2.Leg.STATE_OPEN for leg in order.legs),
+            timeout_s=WAIT_S,
+            why="every leg waits at its venue",
+        )
+        await desk.execution.CancelOrder(pb.CancelOrderRequest(order_id=order_id), metadata=desk.metadata)
+        assert (await desk.ended(order_id)).state == State.STATE_CANCELED

@@ -20,6 +20,10 @@ from collections.abc import Awaitable, Callable
 IDLE = 1_000
 LORIS = 200
 FLOODERS = 4
+PATIENCE = 20
+"""How many times its time a flood goes on at most, where a busy machine lets too little through to be cut."""
+SOURCE = ("127.0.0.2", 0)
+"""Where an attack comes from: an address of its own, as it would have, with a limit of its own."""
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _CONTINUATION = 0, 1, 3, 4, 6, 9
 _END_STREAM, _END_HEADERS = 1, 4
@@ -48,7 +52,7 @@ async def idle(host: str, port: int, seconds: float, seen: Counter[str]) -> None
     held = []
     for _ in range(IDLE):
         with contextlib.suppress(OSError):
-            held.append((await asyncio.open_connection(host, port))[1])
+            held.append((await asyncio.open_connection(host, port, local_addr=SOURCE))[1])
     seen["opened"] = len(held)
     await asyncio.sleep(seconds)
     seen["open at the end"] = sum(not writer.is_closing() for writer in held)
@@ -70,7 +74,7 @@ async def slow_body(host: str, port: int, seconds: float, seen: Counter[str]) ->
 async def _drip(host: str, port: int, seconds: float, seen: Counter[str], begun: bytes) -> None:
     async def one() -> None:
         try:
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, port, local_addr=SOURCE)
             seen["opened"] += 1
             writer.write(begun)
             answer = asyncio.create_task(reader.read(100))
@@ -126,11 +130,15 @@ async def pings(host: str, port: int, seconds: float, seen: Counter[str]) -> Non
 async def _flood(
     host: str, port: int, seconds: float, seen: Counter[str], burst: Callable[[int], bytes], what: str, count: int
 ) -> None:
-    """Send bursts as fast as they are taken, on a new connection whenever one is cut."""
-    end = time.monotonic() + seconds
+    """Send bursts as fast as they are taken, on a new connection whenever one is cut; go on until one was."""
+    began = time.monotonic()
+
+    def goes_on() -> bool:
+        took = time.monotonic() - began
+        return took < seconds or (not seen["cut"] and took < seconds * PATIENCE)
 
     async def one() -> None:
-        while time.monotonic() < end:
+        while goes_on():
             try:
                 await until_cut()
             except OSError:
@@ -138,13 +146,13 @@ async def _flood(
             await asyncio.sleep(0.01)
 
     async def until_cut() -> None:
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(host, port, local_addr=SOURCE)
         seen["connections"] += 1
         writer.write(PREFACE + frame(_SETTINGS, 0, 0))
         gone = asyncio.create_task(reader.read(-1))
         first = 1
         try:
-            while time.monotonic() < end and not gone.done() and first < 2**30:
+            while goes_on() and not gone.done() and first < 2**30:
                 writer.write(burst(first))
                 seen[what] += count
                 first += 2 * count

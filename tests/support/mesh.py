@@ -28,6 +28,7 @@ import grpc
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 150.0
 STOP_S = 20.0
+_UNLIMITED = {"simulator_hyperliquid_weight_max": 0, "simulator_lighter_requests_max": 0}
 MARK = "MESH_OF_TEST"
 """Set in the environment of all that a mesh starts, so that leftovers are found wherever they hang."""
 
@@ -91,7 +92,7 @@ class Mesh:
         os.kill(pid, number)
         return pid
 
-    async def restarted(self, name: str, *, than: int, timeout_s: float = 20.0) -> int:
+    async def restarted(self, name: str, *, than: int, timeout_s: float = 60.0) -> int:
         """Wait until `name` runs and is ready under another process id `than` it had; return the new id."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -135,9 +136,12 @@ def marked(mark: str, state: str) -> dict[int, str]:
 
 
 def environment(state: Path, mark: str, settings: dict[str, object]) -> dict[str, str]:
-    """Return the environment of a launcher: nothing of ours from outside, free ports, and the given settings."""
+    """Return the environment of a launcher: nothing of ours from outside, free ports, and the given settings.
+
+    The venues' limits for one address are off, unless given: a test makes more users in a minute than one has there.
+    """
     outside = {name: value for name, value in os.environ.items() if not name.startswith("PERPMESH_")}
-    ours = {"state_dir": state, "edge_port": 0, "admin_port": 0, **settings}
+    ours = {"state_dir": state, "edge_port": 0, "admin_port": 0, **_UNLIMITED, **settings}
     return outside | {MARK: mark} | {f"PERPMESH_{name.upper()}": str(value) for name, value in ours.items()}
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 LOOK_S = 0.05
+TURN_S = 0.02
 
 
 async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], *, timeout_s: float, why: str) -> T:
@@ -20,3 +21,17 @@ async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], *,
             return seen
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {why}; the last was {seen!r:.2000}"
         await asyncio.sleep(LOOK_S)
+
+
+async def took(condition: Callable[[], bool], within_s: float, why: Callable[[], str]) -> float:
+    """Return how many seconds `condition` took to hold; fail with `why` when it took longer than `within_s`.
+
+    Time for which the machine did not let this process run is not counted: what is measured runs in it too.
+    """
+    passed, last = 0.0, time.monotonic()
+    while not condition():
+        assert passed < within_s, f"not within {within_s} s: {why()}"
+        await asyncio.sleep(TURN_S)
+        now = time.monotonic()
+        passed, last = passed + min(now - last, 3 * TURN_S), now
+    return passed

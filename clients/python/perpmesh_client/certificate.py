@@ -27,6 +27,7 @@ VENUES_MAX: Final = 10
 """Sets are two to the power of the venues."""
 _EXACT: Final = Context(prec=120, rounding=ROUND_HALF_EVEN)
 _YEAR_S: Final = 31_536_000
+_NO_LIMIT: Final = Fraction(10**36)
 
 
 Money = dict["cost_pb2.CostKind.ValueType", Fraction]
@@ -87,7 +88,7 @@ def check_quote(quote: quote_pb2.Quote) -> list[str]:
         if quote.outcome != quote_pb2.Quote.OUTCOME_FEASIBLE:
             raise _WrongError("the quote does not say whether it is feasible")
         size = _check_plan(quote, venues)
-        if not any(leg.resting for leg in quote.legs):
+        if not quote.inputs.resting:
             _check_bounds(quote, venues, size)
     except _WrongError as wrong:
         return [str(wrong)]
@@ -127,7 +128,7 @@ def _venues(inputs: quote_inputs_pb2.QuoteInputs) -> dict[str, _Venue]:
             name=one.venue,
             lot=_number(one.lot),
             low=_number(one.min_size),
-            high=_number(one.max_size),
+            high=_number(one.max_size) if one.max_size else _NO_LIMIT,
             prices=prices,
             nets=tuple(price * slope + fixed for price in prices),
             sizes=tuple(_number(level.size) for level in one.levels),
@@ -174,7 +175,11 @@ def _check_plan(quote: quote_pb2.Quote, venues: dict[str, _Venue]) -> Fraction:
         lines = {line.kind: _number(line.amount) for line in leg.costs}
         if len(lines) != len(leg.costs) or sum(lines.values()) != _number(leg.total_cost):
             raise _WrongError(f"{leg.venue}: the lines do not add up to total_cost")
-        if not leg.resting:
+        if leg.resting != quote.inputs.resting:
+            raise _WrongError(f"{leg.venue}: only legs of an order that waits wait")
+        if leg.resting:
+            _check_waiting(leg, quote.inputs, venue, lines)
+        else:
             _check_lines(leg, venue, lines, taken, mid, sign)
             spent += venue.money(taken)
         size, total = size + taken, total + _number(leg.total_cost)
@@ -189,7 +194,7 @@ def _check_plan(quote: quote_pb2.Quote, venues: dict[str, _Venue]) -> Fraction:
     inputs = quote.inputs
     if inputs.size_unit != size_unit_pb2.SIZE_UNIT_USD and size != _number(inputs.size):
         raise _WrongError("the plan does not carry the size that was asked for")
-    if not any(leg.resting for leg in quote.legs) and spent != sign * mid * size + total:
+    if not inputs.resting and spent != sign * mid * size + total:
         raise _WrongError("the walk of the books is not the size at the arrival mid price plus total_cost")
     return size
 
@@ -213,6 +218,30 @@ def _check_lines(
             raise _WrongError(f"{leg.venue}: {cost_pb2.CostKind.Name(kind)} is not what the inputs make it")
     if abs(notional / taken - _number(leg.average_price)) > Fraction(1, 10**8):
         raise _WrongError(f"{leg.venue}: average_price is not the mean of the levels taken")
+
+
+def _check_waiting(leg: quote_pb2.QuoteLeg, inputs: quote_inputs_pb2.QuoteInputs, venue: _Venue, lines: Money) -> None:
+    """Check the lines of a leg that takes what its limit reaches and waits with the rest."""
+    limit, mid, sign, size = (
+        _number(inputs.limit_price), _number(inputs.arrival_mid_price), _sign(inputs.side), _number(leg.size),
+    )  # fmt: skip
+    taken, left = Fraction(0), size
+    for price, held in zip(venue.prices, venue.sizes, strict=True):
+        if (price - limit) * sign > 0 or inputs.post_only:
+            raise _WrongError(f"{leg.venue}: the levels hold what the limit does not reach")
+        used = min(left, held)
+        taken, left = taken + price * used, left - used
+    whole = taken + limit * left
+    (one,) = (one for one in inputs.venues if one.venue == leg.venue)
+    maker = _number(one.maker_fee_rate)
+    wanted = {kind: whole * rate for kind, rate in venue.rates.items() if kind != cost_pb2.COST_KIND_PRIORITY_FEE}
+    taker = venue.rates[cost_pb2.COST_KIND_VENUE_FEE]
+    wanted[cost_pb2.COST_KIND_VENUE_FEE] = taken * taker + limit * left * maker
+    wanted |= {kind: charge * size for kind, charge in venue.charges.items()}
+    wanted[cost_pb2.COST_KIND_BOOK] = sign * (whole - mid * size)
+    for kind in wanted.keys() | lines.keys():
+        if wanted.get(kind, Fraction(0)) != lines.get(kind, Fraction(0)):
+            raise _WrongError(f"{leg.venue}: {cost_pb2.CostKind.Name(kind)} is not what the inputs make it")
 
 
 def _check_bounds(quote: quote_pb2.Quote, venues: dict[str, _Venue], size: Fraction) -> None:
@@ -262,7 +291,7 @@ def _may_carry(members: list[_Venue], size: Fraction) -> bool:
 def _check_infeasible(quote: quote_pb2.Quote, venues: dict[str, _Venue]) -> None:
     if quote.legs or not quote.refusals:
         raise _WrongError("an infeasible quote has no legs and says why")
-    if quote.inputs.size_unit == size_unit_pb2.SIZE_UNIT_USD:
+    if quote.inputs.size_unit == size_unit_pb2.SIZE_UNIT_USD or quote.inputs.resting:
         return
     size, members = _number(quote.inputs.size), list(venues.values())
     for count in range(1, len(members) + 1):

@@ -120,6 +120,8 @@ def from_rpc(failure: RpcFailure, address: str) -> PerpmeshError:
     message = failure.details() or f"The call failed with {code}."
     if code == "UNAVAILABLE":
         message = f"Nothing answers at {address} ({message})."
+    elif code == "DEADLINE_EXCEEDED":
+        message = f"{address} did not answer in time ({message})."
     return PerpmeshError(message, code=code, category="network" if code in _TRANSPORT_CODES else "")
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from grpc import aio
 from perpmesh.execution.v1 import execution_service_pb2 as pb
-from perpmesh.execution.v1 import fill_pb2, order_pb2
+from perpmesh.execution.v1 import fill_pb2, order_pb2, report_pb2
 from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from perpmesh.type.v1 import order_type_pb2, side_pb2, time_in_force_pb2
 
@@ -187,6 +187,14 @@ class Orders:
                 if order.state in ENDED:
                     return order
                 await asyncio.sleep(REPEAT_S)
+
+    async def report(self, order_id: str) -> report_pb2.ExecutionReport:
+        """Return what an order was quoted to cost, what it did cost, and where the difference comes from."""
+        request = pb.GetExecutionReportRequest(order_id=order_id)
+        answer = await self._call(
+            lambda stub, about: stub.GetExecutionReport(request, metadata=about, timeout=CALL_TIMEOUT_S)
+        )
+        return answer.report
 
     async def follow(self, order_id: str) -> AsyncGenerator[fill_pb2.Fill, None]:
         """Yield every fill of an order, each once and as it comes, until nothing can happen to the order anymore."""

@@ -202,7 +202,7 @@ class Portfolio:
                 return await send(self._stub(), await self._metadata())
             except aio.AioRpcError as failure:
                 error = from_rpc(failure, self.address)
-            if wait_s is None or error.code != "UNAVAILABLE":
+            if wait_s is None or (error.code != "UNAVAILABLE" and not error.from_transport):
                 raise error
             await asyncio.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")

@@ -157,24 +157,18 @@ class Intake:
         if wanted.twap is not None:
             begun = await slicing.begin(order, accounts, planner=self._planner, on_lot=self.on_lot)
             return denied(order, begun) if isinstance(begun, Refusal) else begun
-        if wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL:
+        if wanted.type.has_trigger and len(accounts) > 1:
+            return denied(order, _which_venue(accounts))
+        if wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL or len(accounts) > 1:
             route = await self._planner.plan(wanted, accounts, order.order_id)
             if route.refusal is not None:
                 return denied(order, route.refusal)
             parts = _parts(wanted, accounts, route)
             order = replace(order, size=route.size, quote_id=route.quote_id)
-        elif len(accounts) > 1:
-            at = " and ".join(sorted(one.venue for one in accounts))
-            refusal = mesh_says_no(
-                RefusalReason.NOT_SUPPORTED,
-                f"An order that rests is placed at one venue, and it could go to {at}.",
-                "Name one of them in venue.",
-                field="venue",
-            )
-            return denied(order, refusal)
-        else:
+        else:  # one venue is all there is: it waits there whether or not routing can be asked
             parts = [(accounts[0], wanted.size, resting_price(wanted))]
-            late = expiry.judge(wanted.expire_time, parts[0][0].venue, order.create_time)
+        for account, _, _ in parts:
+            late = expiry.judge(wanted.expire_time, account.venue, order.create_time)
             if late is not None:
                 return denied(order, late)
         try:
@@ -255,6 +249,17 @@ class Intake:
             expire_time=order.expire_time,
             trigger_price=terms.trigger_price,
         )
+
+
+def _which_venue(accounts: Sequence[TradingAccount]) -> Refusal:
+    """Return the refusal of a trigger that could wait at several venues: each has a mark price of its own."""
+    at = " and ".join(sorted(one.venue for one in accounts))
+    return mesh_says_no(
+        RefusalReason.NOT_SUPPORTED,
+        f"An order with a trigger waits at one venue, for its mark price, and it could go to {at}.",
+        "Name one of them in venue.",
+        field="venue",
+    )
 
 
 def _parts(

@@ -37,7 +37,7 @@ class RoutingPeer:
             size_unit=size_unit_pb2.SIZE_UNIT_USD if wanted.size_in_usd else size_unit_pb2.SIZE_UNIT_BASE,
             venues=sorted({one.venue for one in accounts}),
             reduce_only=wanted.reduce_only,
-            time_in_force=time_in_force_pb2.TIME_IN_FORCE_IMMEDIATE_OR_CANCEL,
+            time_in_force=time_in_force_pb2.TimeInForce.Value(f"TIME_IN_FORCE_{wanted.time_in_force.value}"),
         )
         if wanted.limit_price is not None:
             route.limit_price = plain_text(wanted.limit_price)

@@ -11,7 +11,7 @@ from services.chassis.telemetry import log
 from services.domain.errors import DomainError, Reason
 from services.domain.market import HYPERLIQUID
 from services.venues.circuit import REST, SOCKET, Circuit
-from services.venues.hyperliquid.budgets import HyperliquidBudgets
+from services.venues.hyperliquid.budgets import TRADING_WEIGHT, HyperliquidBudgets
 from services.venues.hyperliquid.trader import HyperliquidTrader
 from services.venues.hyperliquid.trader import TraderConfig as HyperliquidConfig
 from services.venues.lighter.tokens import TokenSource
@@ -23,8 +23,6 @@ from services.venues.trading import TradingVenue
 LOAD_S: Final = 60.0
 RECONCILE_S: Final = 180.0
 """How often an account is reconciled while its stream tells; after each reconnect it is at once."""
-WEIGHT_PER_MINUTE: Final = 800
-"""This room's part of Hyperliquid's 1,200 a minute: the mesh has one address, and market_data and the vault ask too."""
 BOOT_S: Final = 1.0
 
 
@@ -88,7 +86,7 @@ def _make(venue: str, url: str, clock: Clock, tokens: TokenSource) -> Hyperliqui
             rng=seeded_random(),
             rest_breaker=rest,
             socket_breaker=socket,
-            budgets=HyperliquidBudgets(weight_per_minute=WEIGHT_PER_MINUTE),
+            budgets=HyperliquidBudgets(weight_per_minute=TRADING_WEIGHT),
         )
     return LighterTrader(
         LighterConfig(base_url=url, reconcile_every_s=RECONCILE_S),

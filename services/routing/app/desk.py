@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
@@ -13,14 +14,28 @@ from services.domain.refusal import Refusal
 from services.routing.model.books import MarketBooks, Stamp, VenueBook
 from services.routing.model.forecast import Forecast, forecast
 from services.routing.model.inputs import Inputs, Side, VenueInputs
+from services.routing.model.money import Scale
 from services.routing.model.plan import Plan
-from services.routing.model.planner import SOLVER_VERSION, make_plan
-from services.routing.model.reach import prepare, units_down
-from services.routing.model.wish import Standing, Wish, assemble
+from services.routing.model.planner import SOLVER_VERSION, plan_over, reaches_of
+from services.routing.model.reach import Reach, clipped, prepare, units_down
+from services.routing.model.resting import crosses, prepare_resting, rest
+from services.routing.model.wish import Standing, Wish, age_s, assemble
 from services.routing.ports import Books, Chance, Clock, Standings
 
 LIFE_MAX_NS: Final = 3_000_000_000
 LIFE_MIN_NS: Final = 1_000_000_000
+GROUNDS_MAX: Final = 64
+"""Grounds remembered a market: one for each side and set of limits that is asked for."""
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Ground:
+    """What plans of any size are made over: the books as a wish sees them, its size aside."""
+
+    inputs: Inputs
+    left_out: tuple[Refusal, ...]
+    scale: Scale
+    reaches: Sequence[Reach]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +49,12 @@ class Quoted:
     left_out: tuple[Refusal, ...]
     is_public: bool
     expire_ns: int
+    number: int = 0
+    """The number of the books it was made from."""
     stamp: Stamp | None = None
     """The books it was made from; None where it depends on more than them and the wish."""
+    ground: Ground | None = None
+    """What it was made over, by which equal parts of quotes are known; None for one made again."""
     solver_version: str = SOLVER_VERSION
 
 
@@ -58,6 +77,8 @@ class Desk:
         self._chance = chance
         self._life_min_ns = life_min_ns
         self._life_max_ns = life_max_ns
+        self._grounds: dict[str, tuple[MarketBooks, dict[Hashable, Ground]]] = {}
+        """By market, over the books of its last quote."""
 
     async def quote(self, user: str | None, wish: Wish, account_ids: tuple[str, ...] = ()) -> Quoted:
         """Return the cheapest plan for a wish, for a user's own accounts or for the public."""
@@ -82,6 +103,10 @@ class Desk:
     async def stamp(self, wish: Wish) -> Stamp | None:
         """Return what a quote for the public would be made from now; None where that is more than books and wish."""
         return _stamp(wish, await self._books.market(wish.market))
+
+    async def number(self, market: str) -> int:
+        """Return the number of a market's books as they stand."""
+        return (await self._books.market(market)).number
 
     async def stands(self, inputs: Inputs) -> bool:
         """Return whether the books that a plan was made from still stand: each LIVE, and unchanged as far as it went.
@@ -110,17 +135,66 @@ class Desk:
     async def _quote(self, wish: Wish, standing: Standing) -> Quoted:
         books = await self._books.market(wish.market)
         now_ns = self._clock.time_ns()
+        return self._resting(wish, books, standing, now_ns) or self._taking(wish, books, standing, now_ns)
+
+    def _resting(self, wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) -> Quoted | None:
+        """Return the plan of an order that waits; None for one that takes, as one does whose whole is within reach."""
+        if not wish.resting:
+            return None
         inputs, left_out = assemble(wish, books, standing, now_ns)
-        kept, plan = _planned(inputs)
+        prepared = prepare_resting(inputs)
+        if not wish.post_only and crosses(prepared):
+            taking = self._taking(wish, books, standing, now_ns)
+            if taking.plan.is_feasible:
+                return taking
+        return self._quoted(prepared, rest(prepared), left_out, standing, books, wish)
+
+    def _taking(self, wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) -> Quoted:
+        """Return the plan of an order that trades at once."""
+        wish = replace(wish, resting=False, split_resting=False) if wish.resting else wish
+        ground = self._ground(wish, books, standing, now_ns)
+        inputs = replace(ground.inputs, size=wish.size, size_in_usd=wish.size_in_usd, time_ns=now_ns)
+        plan = plan_over(inputs, ground.scale, ground.reaches)
+        kept = _kept(inputs, plan, books, now_ns)
+        return self._quoted(kept, plan, ground.left_out, standing, books, wish, ground)
+
+    def _quoted(
+        self,
+        inputs: Inputs,
+        plan: Plan,
+        left_out: tuple[Refusal, ...],
+        standing: Standing,
+        books: MarketBooks,
+        wish: Wish,
+        ground: Ground | None = None,
+    ) -> Quoted:
         return Quoted(
             quote_id=self._chance.uuid(),
-            inputs=kept,
+            inputs=inputs,
             plan=plan,
             left_out=left_out,
             is_public=standing.is_public,
-            expire_ns=now_ns + self._life_ns(books.volatility),
+            expire_ns=inputs.time_ns + self._life_ns(books.volatility),
+            number=books.number,
             stamp=_stamp(wish, books) if standing.is_public else None,
+            ground=ground,
         )
+
+    def _ground(self, wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) -> Ground:
+        """Return what plans of any size are made over; for the public it is made once for a state of the books."""
+        if not standing.is_public or wish.charge_latency:  # ages count for something then
+            return _new_ground(wish, books, standing, now_ns)
+        held, grounds = self._grounds.get(wish.market, (None, {}))
+        if held is not books:
+            grounds = {}
+            self._grounds[wish.market] = books, grounds
+        shape = wish.shape
+        known = grounds.get(shape)
+        if known is None:
+            if len(grounds) >= GROUNDS_MAX:
+                del grounds[next(iter(grounds))]
+            known = grounds[shape] = _new_ground(wish, books, standing, now_ns)
+        return known
 
     def _life_ns(self, volatility: Decimal) -> int:
         """Return how long a quote lives: the longest in a market at rest, the shortest from a yearly move of 100 %."""
@@ -128,15 +202,27 @@ class Desk:
         return self._life_max_ns - int(share * (self._life_max_ns - self._life_min_ns))
 
 
-def _planned(inputs: Inputs) -> tuple[Inputs, Plan]:
-    """Return the plan, and the inputs with as many levels as it and its proof need; all of them where there is none."""
-    if not inputs.size_in_usd:
-        kept = prepare(inputs, units_down(inputs.size, inputs.size_decimals))
-        plan = make_plan(kept)
-        if plan.is_feasible:
-            return kept, plan
-    whole = prepare(inputs)
-    return whole, make_plan(whole)
+def _new_ground(wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) -> Ground:
+    inputs, left_out = assemble(wish, books, standing, now_ns)
+    prepared = prepare(inputs)
+    scale, reaches = reaches_of(prepared)
+    return Ground(prepared, left_out, scale, reaches)
+
+
+def _kept(inputs: Inputs, plan: Plan, books: MarketBooks, now_ns: int) -> Inputs:
+    """Return the inputs with the ages of now, and as many levels as the plan and its proof need; all without one."""
+    confirmed = {book.venue: book.confirmed_ns for book in books.books}
+    whole = inputs.size_in_usd or not plan.is_feasible
+    units = 0 if whole else units_down(plan.size, inputs.size_decimals)
+    venues = [
+        replace(
+            one,
+            levels=one.levels if whole else clipped(one.levels, units),
+            book_age_s=age_s(confirmed[one.venue], now_ns),
+        )
+        for one in inputs.venues
+    ]
+    return replace(inputs, venues=tuple(venues))
 
 
 def _stamp(wish: Wish, books: MarketBooks) -> Stamp | None:

@@ -8,20 +8,27 @@ from decimal import ROUND_HALF_EVEN, ROUND_UP, Decimal
 from services.domain.decimals import rounding
 from services.domain.market import HYPERLIQUID
 from services.routing.model.inputs import Inputs, VenueInputs
+from services.routing.model.money import Charges
 from services.routing.model.plan import CostKind, Line, PlanLeg
-from services.routing.model.reach import Reach
 
 
-def leg_of(inputs: Inputs, reach: Reach, units: int, walked: tuple[int, int, int], *, resting: bool = False) -> PlanLeg:
+def leg_of(
+    inputs: Inputs,
+    venue: VenueInputs,
+    charges: Charges,
+    units: int,
+    walked: tuple[int, int, int],
+    *,
+    resting: bool = False,
+) -> PlanLeg:
     """Return the leg that takes `units`; `walked` is (notional, last price, levels) in the market's units."""
-    venue, sign = reach.venue, inputs.side.sign
+    sign = inputs.side.sign
     size = Decimal(units).scaleb(-inputs.size_decimals)
     notional = Decimal(walked[0]).scaleb(-inputs.price_decimals - inputs.size_decimals)
     book = sign * (notional - inputs.arrival_mid_price * size)
     fee = venue.maker_fee_rate if resting else venue.taker_fee_rate
     lines = [Line(CostKind.BOOK, book), Line(CostKind.VENUE_FEE, notional * fee, fee)]
     lines += _added_fees(venue, notional, resting=resting)
-    charges = reach.charges
     if inputs.holding_s:
         rate = venue.funding_rate_hourly * sign
         lines.append(Line(CostKind.FUNDING, charges.funding * size, rate))

@@ -10,10 +10,11 @@ from typing import Final
 
 from services.routing.model.inputs import Inputs
 from services.routing.model.money import scale_of
-from services.routing.model.planner import bps, legs_of, mean_price
+from services.routing.model.planner import legs_of
 from services.routing.model.reach import Reach, reach_of, units_down
 from services.routing.model.refusals import nearest_sizes
 from services.routing.model.solver import split
+from services.routing.model.sums import bps, mean_price
 
 POINTS_DEFAULT: Final = 20
 

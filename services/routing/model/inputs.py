@@ -103,6 +103,8 @@ class Inputs:
     reduce_only: bool = False
     resting: bool = False
     """Whether what does not trade at once waits at the limit price."""
+    post_only: bool = False
+    """Whether nothing of it may trade at once."""
     split_resting: bool = False
     holding_s: Decimal = ZERO
     arrival_mid_price: Decimal

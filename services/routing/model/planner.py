@@ -7,30 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from math import gcd
 from typing import Final
 
-from services.domain.decimals import rounding
 from services.routing.model import refusals
 from services.routing.model.break_even import break_even_of, priority_advice
 from services.routing.model.costs import add_up, leg_of
 from services.routing.model.inputs import ZERO, Inputs
 from services.routing.model.money import Scale, scale_of
 from services.routing.model.plan import Alternative, Method, Neighbors, Plan, PlanLeg, Proof, SetProof, VenueLimits
-from services.routing.model.reach import BPS, Reach, reach_of, units_down
+from services.routing.model.reach import Reach, reach_of, units_down
+from services.routing.model.resting import rest
 from services.routing.model.solver import SetBound, Split, split
+from services.routing.model.sums import bps, mean_price
 from services.routing.model.wording import explain
 
 SOLVER_VERSION: Final = "1"
 """Grows with every change that could make another plan, another number or another sentence of the same inputs."""
-BPS_DECIMALS: Final = 6
 
 
 def make_plan(inputs: Inputs) -> Plan:
     """Return the cheapest plan for prepared inputs, or why there is none."""
+    if inputs.resting:
+        return rest(inputs)
+    return plan_over(inputs, *reaches_of(inputs))
+
+
+def reaches_of(inputs: Inputs) -> tuple[Scale, Sequence[Reach]]:
+    """Return the scale and each venue's curve: what plans of any size on these books are made over."""
     scale = scale_of(inputs)
-    reaches = [reach_of(inputs, venue, scale) for venue in inputs.venues]
+    return scale, [reach_of(inputs, venue, scale) for venue in inputs.venues]
+
+
+def plan_over(inputs: Inputs, scale: Scale, reaches: Sequence[Reach]) -> Plan:
+    """Return the cheapest plan for a size over curves, which may hold more levels than the inputs keep."""
     curves = [reach.curve for reach in reaches]
     size = size_in_units(inputs, reaches)
     off_grid = not inputs.size_in_usd and Decimal(size).scaleb(-inputs.size_decimals) != inputs.size
@@ -109,24 +120,11 @@ def walk(reach: Reach, units: int) -> tuple[int, int, int]:
 def legs_of(inputs: Inputs, reaches: Sequence[Reach], sizes: Sequence[int]) -> tuple[PlanLeg, ...]:
     """Return the legs of a split, the largest first, then by name."""
     legs = [
-        leg_of(inputs, reach, units, walk(reach, units)) for reach, units in zip(reaches, sizes, strict=True) if units
+        leg_of(inputs, reach.venue, reach.charges, units, walk(reach, units))
+        for reach, units in zip(reaches, sizes, strict=True)
+        if units
     ]
     return tuple(sorted(legs, key=lambda leg: (-leg.size, leg.venue)))
-
-
-def bps(amount: Decimal, notional: Decimal) -> Decimal:
-    """Return an amount in basis points of a notional, rounded half to even."""
-    with rounding():
-        places = Decimal(1).scaleb(-BPS_DECIMALS)
-        return (amount * BPS / notional).quantize(places, rounding=ROUND_HALF_EVEN) if notional else Decimal(0)
-
-
-def mean_price(legs: Sequence[PlanLeg], price_decimals: int) -> Decimal:
-    """Return the average price over all legs, rounded half to even eight decimals beyond the market's."""
-    with rounding():
-        size = sum((leg.size for leg in legs), Decimal(0))
-        money = sum((leg.average_price * leg.size for leg in legs), Decimal(0))
-        return (money / size).quantize(Decimal(1).scaleb(-price_decimals - 8), rounding=ROUND_HALF_EVEN)
 
 
 def _limits(inputs: Inputs, reach: Reach) -> VenueLimits:

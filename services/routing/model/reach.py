@@ -41,27 +41,24 @@ class Reach:
         return min(self.venue.caps, key=_size).kind
 
 
-def prepare(inputs: Inputs, size: int | None = None) -> Inputs:
-    """Return the inputs with every venue's limits in sizes: what a plan is made from, and what is stored.
-
-    With `size`, each venue keeps as many levels as so many units and one level more need; limits count all levels.
-    """
-    return replace(inputs, venues=tuple(_prepared(inputs, venue, size) for venue in inputs.venues))
+def prepare(inputs: Inputs) -> Inputs:
+    """Return the inputs with every venue's limits in sizes: what a plan is made from, and what is stored."""
+    return replace(inputs, venues=tuple(_prepared(inputs, venue) for venue in inputs.venues))
 
 
-def _prepared(inputs: Inputs, venue: VenueInputs, size: int | None) -> VenueInputs:
+def _prepared(inputs: Inputs, venue: VenueInputs) -> VenueInputs:
     count, depth = _within_limit(inputs, venue), depth_of(venue.levels)
     held = depth.units(count)
     caps = [Cap(CapKind.DEPTH, _size_of(held, inputs))]
     if inputs.max_slippage_bps is not None:
         caps.append(Cap(CapKind.SLIPPAGE, _size_of(_within_slippage(inputs, venue.levels, depth, count), inputs)))
+    levels = venue.levels if count == len(venue.levels) else venue.levels[:count]
     minimum = max(venue.lot, units_up(venue.min_size, inputs.size_decimals))
-    worth = _smallest_notional(inputs, venue, venue.levels[:count])
+    worth = _smallest_notional(inputs, venue, levels)
     smallest = -(-max(minimum, worth) // venue.lot) * venue.lot
-    needed = count if size is None else min(count, bisect_left(depth.ends, size, 0, count) + 2)
     return replace(
         venue,
-        levels=venue.levels if needed == len(venue.levels) else venue.levels[:needed],
+        levels=levels,
         min_size=_size_of(smallest, inputs),
         min_notional=venue.min_notional if worth > minimum else ZERO,
         caps=(*caps, *venue.caps),
@@ -82,10 +79,11 @@ def reach_of(inputs: Inputs, venue: VenueInputs, scale: Scale) -> Reach:
 
 def clip(inputs: Inputs, size: int) -> Inputs:
     """Return prepared inputs with as many levels of each venue as `size` units and one level more need."""
-    return replace(inputs, venues=tuple(replace(one, levels=_clipped(one.levels, size)) for one in inputs.venues))
+    return replace(inputs, venues=tuple(replace(one, levels=clipped(one.levels, size)) for one in inputs.venues))
 
 
-def _clipped(levels: Levels, size: int) -> Levels:
+def clipped(levels: Levels, size: int) -> Levels:
+    """Return the levels that hold `size` units, and one more."""
     return levels[: bisect_left(depth_of(levels).ends, size) + 2]
 
 
@@ -101,15 +99,15 @@ def _within_limit(inputs: Inputs, venue: VenueInputs) -> int:
 
 
 def units_down(size: Decimal, decimals: int) -> int:
-    """Return the largest whole number of units in `size`."""
-    with rounding():
-        return int(size.scaleb(decimals).to_integral_value(rounding=ROUND_DOWN))
+    """Return the largest whole number of units in `size`, which is not negative."""
+    return int(size.scaleb(decimals))
 
 
 def units_up(size: Decimal, decimals: int) -> int:
-    """Return the smallest whole number of units that covers `size`."""
-    with rounding():
-        return int(size.scaleb(decimals).to_integral_value(rounding=ROUND_UP))
+    """Return the smallest whole number of units that covers `size`, which is not negative."""
+    scaled = size.scaleb(decimals)
+    whole = int(scaled)
+    return whole + 1 if scaled > whole else whole
 
 
 def _smallest_notional(inputs: Inputs, venue: VenueInputs, levels: Sequence[tuple[int, int]]) -> int:

@@ -18,7 +18,7 @@ from services.routing.model.wording import name
 TRIES_MAX: Final = 64
 """How many sizes in a row are tried at the edge of a set of mixed lots."""
 
-_CAPS: Final[dict[CapKind, tuple[RefusalReason, str, str]]] = {
+CAP_WORDS: Final[dict[CapKind, tuple[RefusalReason, str, str]]] = {
     CapKind.DEPTH: (RefusalReason.INSUFFICIENT_LIQUIDITY, "the book", "Ask for less, or widen the price limits."),
     CapKind.SLIPPAGE: (
         RefusalReason.SLIPPAGE_EXCEEDED,
@@ -31,6 +31,7 @@ _CAPS: Final[dict[CapKind, tuple[RefusalReason, str, str]]] = {
     CapKind.BUDGET: (RefusalReason.VENUE_BUDGET, "the venue's request budget", "Ask again when it has refilled."),
     CapKind.ORDER_LIMIT: (RefusalReason.SIZE_TOO_LARGE, "the venue's largest order", "Split the order."),
 }
+"""What a limit is called when it is what a wish fails at: the reason, the words, what to do."""
 
 
 def infeasible(inputs: Inputs, reaches: Sequence[Reach], size: int) -> Plan:
@@ -65,7 +66,7 @@ def of_venue(inputs: Inputs, reach: Reach, size: int) -> Refusal:
     at = name(venue.venue)
     smallest = _text(curve.smallest, inputs)
     if curve.is_empty or size > curve.largest:
-        reason, what, advice = _CAPS[reach.binding]
+        reason, what, advice = CAP_WORDS[reach.binding]
         most = _text(max(curve.largest, 0), inputs)
         if curve.is_empty:
             most = f"{most}, less than the smallest order of {smallest}"

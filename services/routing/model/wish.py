@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -42,6 +42,18 @@ class Wish:
     holding_s: Decimal = ZERO
     priority_fee_bps: int = 0
     charge_latency: bool = False
+    resting: bool = False
+    """Whether what does not trade at once waits at the limit price, which is then stated."""
+    post_only: bool = False
+    split_resting: bool = False
+
+    @property
+    def shape(self) -> Hashable:
+        """All of the wish but its size and what needs no plan."""
+        return (
+            self.side, self.limit_price, self.max_slippage_bps, self.venues, self.excluded, self.reduce_only,
+            self.holding_s, self.priority_fee_bps,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +103,7 @@ def assemble(wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) ->
         raise DomainError(Reason.NO_LIVE_VENUE, f"The books of {wish.market} are empty.", retry_after_s=1.0)
     mid = (Decimal(first + second) / 2).scaleb(-books.price_decimals)
     venues = tuple(_venue(wish, books, standing, now_ns, mid, *one) for one in chosen)
+    charged = wish.charge_latency and not wish.resting  # what waits has no moment to be late for
     return Inputs(
         market=wish.market,
         side=wish.side,
@@ -99,10 +112,13 @@ def assemble(wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) ->
         limit_price=wish.limit_price,
         max_slippage_bps=SLIPPAGE_BPS_DEFAULT if wish.max_slippage_bps is None else wish.max_slippage_bps,
         reduce_only=wish.reduce_only,
+        resting=wish.resting,
+        post_only=wish.post_only,
+        split_resting=wish.split_resting,
         holding_s=wish.holding_s,
         arrival_mid_price=mid,
-        volatility=books.volatility if wish.charge_latency else ZERO,
-        risk_factor=Decimal(1) if wish.charge_latency else ZERO,
+        volatility=books.volatility if charged else ZERO,
+        risk_factor=Decimal(1) if charged else ZERO,
         time_ns=now_ns,
         price_decimals=books.price_decimals,
         size_decimals=books.size_decimals,
@@ -169,6 +185,7 @@ def _venue(
         venue=rules.venue,
         book_version=book.version,
         levels=book.asks if wish.side is Side.BUY else book.bids,
+        own_levels=() if not wish.resting else book.bids if wish.side is Side.BUY else book.asks,
         lot=int(rules.lot.scaleb(books.size_decimals)),
         tick=rules.tick,
         price_significant_figures=rules.price_significant_figures,
@@ -183,7 +200,7 @@ def _venue(
         funding_rate_hourly=context.funding_rate_hourly,
         mark_price=context.mark_price,
         latency_s=LATENCY_S.get(rules.venue, ZERO),
-        book_age_s=Decimal(max(0, now_ns - book.confirmed_ns) if book.confirmed_ns else 0).scaleb(-9),
+        book_age_s=age_s(book.confirmed_ns, now_ns),
         fee_decimals=FEE_DECIMALS.get(rules.venue, 6),
         closing_cost_rate=_closing_rate(book, taker, mid, books.price_decimals) if wish.holding_s else ZERO,
         fee_table_version=f"tier:{own.fee_tier}" if own is not None and own.fee_tier else "public",
@@ -192,6 +209,11 @@ def _venue(
         max_leverage=(own.leverage if own is not None and own.leverage else rules.max_leverage),
         sells_priority=sells_priority,
     )
+
+
+def age_s(confirmed_ns: int, now_ns: int) -> Decimal:
+    """Return how long ago a book was confirmed, in seconds; zero before the first time."""
+    return Decimal(max(0, now_ns - confirmed_ns) if confirmed_ns else 0).scaleb(-9)
 
 
 def _caps(wish: Wish, own: VenueStanding | None, mid: Decimal) -> tuple[Cap, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -20,8 +21,8 @@ _CAPS: Final = {kind: pb.QuoteInputs.Cap.Kind.Value(f"KIND_{kind.value}") for ki
 _CAPS_BACK: Final = {value: key for key, value in _CAPS.items()}
 
 
-def inputs_message(inputs: Inputs) -> pb.QuoteInputs:
-    """Return prepared inputs as a message."""
+def inputs_message(inputs: Inputs, same: Sequence[pb.QuoteInputs.VenueInputs] = ()) -> pb.QuoteInputs:
+    """Return prepared inputs as a message; `same` are the venues' messages without what each quote has of its own."""
     message = pb.QuoteInputs(
         side=SIDES[inputs.side],
         size=plain_text(inputs.size),
@@ -35,18 +36,34 @@ def inputs_message(inputs: Inputs) -> pb.QuoteInputs:
         market=inputs.market,
         price_decimals=inputs.price_decimals,
         size_decimals=inputs.size_decimals,
+        resting=inputs.resting,
+        post_only=inputs.post_only,
+        split_resting=inputs.split_resting,
     )
     set_duration(message.holding_time, inputs.holding_s)
     set_time(message.as_of_time, inputs.time_ns)
-    for venue in inputs.venues:
-        _add_venue(message, inputs, venue)
+    prices, sizes = inputs.price_decimals, inputs.size_decimals
+    for venue, known in zip(inputs.venues, same or venue_messages(inputs), strict=True):
+        one = message.venues.add()
+        one.CopyFrom(known)
+        for price, size in venue.levels:
+            one.levels.add(price=units_text(price, prices), size=units_text(size, sizes))
+        for price, size in venue.own_levels:
+            one.own_levels.add(price=units_text(price, prices), size=units_text(size, sizes))
+        set_duration(one.book_age, venue.book_age_s)
     return message
 
 
-def _add_venue(message: pb.QuoteInputs, inputs: Inputs, venue: VenueInputs) -> None:
-    prices, sizes = inputs.price_decimals, inputs.size_decimals
-    largest = min((cap.size for cap in venue.caps), default=Decimal(0))
-    one = message.venues.add(
+def venue_messages(inputs: Inputs) -> list[pb.QuoteInputs.VenueInputs]:
+    """Return the venues' messages without their levels and ages."""
+    return [_venue_message(inputs, venue) for venue in inputs.venues]
+
+
+def _venue_message(inputs: Inputs, venue: VenueInputs) -> pb.QuoteInputs.VenueInputs:
+    sizes = inputs.size_decimals
+    largest = min((cap.size for cap in venue.caps), default=None)
+    most = "" if largest is None else units_text(units_down(largest, sizes) // venue.lot * venue.lot, sizes)
+    one = pb.QuoteInputs.VenueInputs(
         venue=venue.venue,
         book_version=venue.book_version,
         tick=plain_text(venue.tick),
@@ -54,7 +71,7 @@ def _add_venue(message: pb.QuoteInputs, inputs: Inputs, venue: VenueInputs) -> N
         price_decimals=venue.price_decimals,
         lot=units_text(venue.lot, sizes),
         min_size=plain_text(venue.min_size),
-        max_size=units_text(units_down(largest, sizes) // venue.lot * venue.lot, sizes),
+        max_size=most,
         taker_fee_rate=plain_text(venue.taker_fee_rate),
         maker_fee_rate=plain_text(venue.maker_fee_rate),
         interface_fee_rate=plain_text(venue.interface_fee_rate),
@@ -71,12 +88,10 @@ def _add_venue(message: pb.QuoteInputs, inputs: Inputs, venue: VenueInputs) -> N
         max_leverage=venue.max_leverage,
         sells_priority=venue.sells_priority,
     )
-    for price, size in venue.levels:
-        one.levels.add(price=units_text(price, prices), size=units_text(size, sizes))
     for cap in venue.caps:
         one.caps.add(kind=_CAPS[cap.kind], size=plain_text(cap.size))
     set_duration(one.latency, venue.latency_s)
-    set_duration(one.book_age, venue.book_age_s)
+    return one
 
 
 def inputs_value(message: pb.QuoteInputs) -> Inputs:
@@ -97,6 +112,9 @@ def inputs_value(message: pb.QuoteInputs) -> Inputs:
         time_ns=message.as_of_time.ToNanoseconds(),
         price_decimals=prices,
         size_decimals=sizes,
+        resting=message.resting,
+        post_only=message.post_only,
+        split_resting=message.split_resting,
         venues=tuple(_venue_value(one, prices, sizes) for one in message.venues),
     )
 
@@ -105,7 +123,8 @@ def _venue_value(one: pb.QuoteInputs.VenueInputs, prices: int, sizes: int) -> Ve
     return VenueInputs(
         venue=one.venue,
         book_version=one.book_version,
-        levels=tuple((to_units(level.price, prices), to_units(level.size, sizes)) for level in one.levels),
+        levels=_levels(one.levels, prices, sizes),
+        own_levels=_levels(one.own_levels, prices, sizes),
         lot=to_units(one.lot, sizes),
         tick=Decimal(one.tick),
         price_significant_figures=one.price_significant_figures,
@@ -130,6 +149,10 @@ def _venue_value(one: pb.QuoteInputs.VenueInputs, prices: int, sizes: int) -> Ve
         max_leverage=one.max_leverage,
         sells_priority=one.sells_priority,
     )
+
+
+def _levels(levels: Iterable[pb.QuoteInputs.Level], prices: int, sizes: int) -> tuple[tuple[int, int], ...]:
+    return tuple((to_units(level.price, prices), to_units(level.size, sizes)) for level in levels)
 
 
 def set_duration(message: Duration, span_s: Decimal) -> None:

@@ -7,22 +7,38 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
-from perpmesh.routing.v1 import quote_pb2
+from perpmesh.routing.v1 import quote_inputs_pb2, quote_pb2
 
-from services.routing.app.desk import Quoted
+from services.routing.app.desk import Ground, Quoted
 from services.routing.model.inputs import Inputs
 from services.routing.model.wish import Wish
 from services.routing.ports import KeptQuote
-from services.routing.rpc.inputs import inputs_message
+from services.routing.rpc.inputs import inputs_message, venue_messages
 from services.routing.rpc.quotes import digest_of, quote_message
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def written(quoted: Quoted, user: str | None) -> KeptQuote:
-    """Return a quote as it is kept, for its user or for anyone."""
-    inputs = inputs_message(quoted.inputs)
+class Scribe:
+    """Writes quotes; what all quotes over one ground have in common is written once."""
+
+    def __init__(self) -> None:
+        self._common: WeakKeyDictionary[Ground, list[quote_inputs_pb2.QuoteInputs.VenueInputs]] = WeakKeyDictionary()
+
+    def write(self, quoted: Quoted, user: str | None) -> KeptQuote:
+        """Return a quote as it is kept, for its user or for anyone."""
+        common: list[quote_inputs_pb2.QuoteInputs.VenueInputs] = []
+        if quoted.ground is not None:
+            known = self._common.get(quoted.ground)
+            if known is None:
+                known = self._common[quoted.ground] = venue_messages(quoted.ground.inputs)
+            common = known
+        return _written(quoted, user, inputs_message(quoted.inputs, common))
+
+
+def _written(quoted: Quoted, user: str | None, inputs: quote_inputs_pb2.QuoteInputs) -> KeptQuote:
     digest = digest_of(inputs)
     return KeptQuote(
         quote_id=quoted.quote_id,
@@ -57,8 +73,12 @@ def serves(inputs: Inputs, quote: quote_pb2.Quote, wish: Wish, account_ids: Coll
     asked = (wish.market, wish.side, wish.size, wish.size_in_usd, wish.reduce_only)
     if asked != (inputs.market, inputs.side, inputs.size, inputs.size_in_usd, inputs.reduce_only):
         return False
-    if wish.max_slippage_bps is not None and (
-        inputs.max_slippage_bps is None or inputs.max_slippage_bps > wish.max_slippage_bps
+    if wish.post_only != inputs.post_only or (inputs.resting and not wish.resting):
+        return False
+    if (
+        wish.max_slippage_bps is not None
+        and not inputs.resting
+        and (inputs.max_slippage_bps is None or inputs.max_slippage_bps > wish.max_slippage_bps)
     ):
         return False
     for leg in quote.legs:

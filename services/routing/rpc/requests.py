@@ -13,15 +13,19 @@ from services.routing.model.inputs import ZERO
 from services.routing.model.wish import Wish
 from services.routing.rpc.inputs import SIDES_BACK, seconds
 
-_RESTING: Final = (time_in_force_pb2.TIME_IN_FORCE_GOOD_TILL_CANCELED, time_in_force_pb2.TIME_IN_FORCE_POST_ONLY)
+_TIMES: Final = time_in_force_pb2.TimeInForce
+_RESTING: Final = (_TIMES.TIME_IN_FORCE_GOOD_TILL_CANCELED, _TIMES.TIME_IN_FORCE_POST_ONLY)
 
 
 def wish_of(request: pb.QuoteRouteRequest, path: str = "") -> Wish:
     """Return the wish of a request. Raises FIELD_INVALID for what is not planned."""
-    if request.time_in_force in _RESTING or request.split_resting:
-        field = "split_resting" if request.split_resting else "time_in_force"
+    resting = request.time_in_force in _RESTING
+    if resting and not request.HasField("limit_price"):
+        raise field_invalid(f"{path}limit_price", "an order that waits needs the price at which it waits")
+    if request.split_resting and not resting:
         raise field_invalid(
-            f"{path}{field}", "quotes are made for immediate orders: leave it out, or send IMMEDIATE_OR_CANCEL"
+            f"{path}split_resting",
+            "only what waits is split so: send GOOD_TILL_CANCELED or POST_ONLY as time_in_force, or leave it out",
         )
     return Wish(
         market=request.market,
@@ -36,6 +40,9 @@ def wish_of(request: pb.QuoteRouteRequest, path: str = "") -> Wish:
         holding_s=seconds(request.holding_time) if request.HasField("holding_time") else ZERO,
         priority_fee_bps=request.priority_fee_bps,
         charge_latency=request.charge_latency,
+        resting=resting,
+        post_only=request.time_in_force == _TIMES.TIME_IN_FORCE_POST_ONLY,
+        split_resting=request.split_resting,
     )
 
 

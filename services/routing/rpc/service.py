@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,7 @@ from services.routing.model.wish import Wish
 from services.routing.ports import Clock, KeptQuote, Quotes, Routes
 from services.routing.rpc.inputs import inputs_value
 from services.routing.rpc.quotes import refusals
-from services.routing.rpc.record import field, serves, written
+from services.routing.rpc.record import Scribe, field, serves
 from services.routing.rpc.replay import replay
 from services.routing.rpc.requests import forecast_of, wish_of
 
@@ -45,13 +44,17 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         self._desk = desk
         self._quotes = quotes
         self._routes = routes
+        self._scribe = Scribe()
         self._clock = clock
         self._streams = 0
         self._draining = asyncio.Event()
+        self._sleepers: set[asyncio.Future[None]] = set()
 
     def drain(self) -> None:
         """End every stream, with its reason."""
         self._draining.set()
+        for waiter in self._sleepers:
+            _wake(waiter)
 
     async def QuoteRoute(self, request: pb.QuoteRouteRequest, context: Any) -> Any:
         """Make a quote and keep it; the one just made for nobody in particular serves again while its books stand."""
@@ -59,7 +62,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         kept = await self._shared(wish) if user is None and not request.account_ids else None
         if kept is None:
             quoted = await self._desk.quote(user, wish, tuple(request.account_ids))
-            kept = written(quoted, user)
+            kept = self._scribe.write(quoted, user)
             if user is None and quoted.stamp is not None:
                 self._routes.remember(wish, quoted.stamp, kept, share=True)
         self._quotes.keep(kept)
@@ -92,31 +95,32 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         finally:
             self._streams -= 1
 
-    async def _next(self, user: str | None, wish: Wish, request: pb.WatchQuoteRequest) -> bytes:
-        """Return the quote of a stream's wish on the books as they stand, once for all streams of the same wish."""
+    async def _next(self, user: str | None, wish: Wish, request: pb.WatchQuoteRequest) -> tuple[bytes, int]:
+        """Return the quote of a stream's wish, once for all streams of the same wish, and the number of its books."""
         stamp = await self._desk.stamp(wish) if user is None and not wish.reduce_only else None
         kept = self._routes.known(wish, stamp) if stamp is not None else None
+        number = stamp.number if stamp is not None else 0
         if kept is None:
             quoted = await self._desk.quote(user, wish, tuple(request.route.account_ids))
-            kept = written(quoted, user)
+            kept, number = self._scribe.write(quoted, user), quoted.number
             if user is None and quoted.stamp is not None:
                 self._routes.remember(wish, quoted.stamp, kept, share=False)
         self._routes.note_frame(kept)
-        return _quote_of(kept, with_inputs=request.route.include_inputs)
+        return _quote_of(kept, with_inputs=request.route.include_inputs), number
 
     async def _follow(
-        self, request: pb.WatchQuoteRequest, user: str | None, wish: Wish, first: bytes
+        self, request: pb.WatchQuoteRequest, user: str | None, wish: Wish, first: tuple[bytes, int]
     ) -> AsyncIterator[Any]:
         interval_s = max(INTERVAL_MIN_S, request.min_interval.seconds + request.min_interval.nanos / 1e9)
-        count = 1
-        yield _frame(count, first)
+        count, (quote, number) = 1, first
+        yield _frame(count, quote)
         live = pb.WatchQuoteResponse(cursor=f"q{count}")
         live.live.send_time.FromNanoseconds(self._clock.time_ns())
         yield live
         loop = asyncio.get_running_loop()
         due_s = loop.time() + interval_s
         while True:
-            changed = await self._change(wish.market, due_s)
+            changed = await self._change(wish.market, number, due_s)
             if self._draining.is_set():
                 yield _end(count, Reason.DRAINING, "The server is going away: open the stream again.", resumable=True)
                 return
@@ -125,35 +129,50 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
                 beat.heartbeat.send_time.FromNanoseconds(self._clock.time_ns())
                 yield beat
                 continue
+            due_s = max(due_s + interval_s, loop.time())
             try:
-                quote = await self._next(user, wish, request)
+                quote, number = await self._next(user, wish, request)
             except DomainError as error:
                 if error.reason is Reason.NO_LIVE_VENUE:
-                    due_s = loop.time() + interval_s
+                    number = await self._desk.number(wish.market)
                     continue  # nothing to quote from: a heartbeat says that the stream lives, and no old price is sent
                 yield _end(count, error.reason, error.message, resumable=False)
                 return
             count += 1
-            due_s = max(due_s + interval_s, loop.time())
             yield _frame(count, quote)
 
-    async def _change(self, market: str, due_s: float) -> bool:
-        """Wait until the next quote is due and the books have changed; False when only a heartbeat is due."""
-        loop = asyncio.get_running_loop()
+    async def _change(self, market: str, number: int, due_s: float) -> bool:
+        """Wait until the next quote is due and the books are others than `number`; False for a heartbeat or the end.
+
+        What changes before the next quote is due wakes nobody: of a busy market's changes most come in between.
+        """
+        await self._sleep_until(due_s)
+        if self._draining.is_set():
+            return False
+        if await self._desk.number(market) != number:
+            return True
         changed = asyncio.ensure_future(_awaited(self._desk.changed(market)))
         draining = asyncio.ensure_future(self._draining.wait())
         try:
             await asyncio.wait({changed, draining}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
-            if not changed.done() or draining.done():
-                return False
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(due_s):
-                    if loop.time() < due_s:
-                        await draining
-            return True
+            return changed.done() and not draining.done()
         finally:
             changed.cancel()
             draining.cancel()
+
+    async def _sleep_until(self, due_s: float) -> None:
+        """Wait for a time of the loop, or until the room drains; one timer and no task, since streams are many."""
+        loop = asyncio.get_running_loop()
+        if due_s <= loop.time() or self._draining.is_set():
+            return
+        waiter: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_at(due_s, _wake, waiter)
+        self._sleepers.add(waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._sleepers.discard(waiter)
 
     async def GetQuote(self, request: pb.GetQuoteRequest, context: Any) -> pb.GetQuoteResponse:
         """Return a quote as it was made."""
@@ -203,7 +222,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
                 await self._quotes.keep_now(replace(cited, order_id=UUID(request.order_id)))
                 return planner_service_pb2.PlanRouteResponse(quote=quote_pb2.Quote.FromString(cited.quote))
         quoted = await self._desk.plan(wish_of(request.route, "route."), tuple(request.account_ids))
-        kept = replace(written(quoted, user), order_id=UUID(request.order_id))
+        kept = replace(self._scribe.write(quoted, user), order_id=UUID(request.order_id))
         await self._quotes.keep_now(kept)
         return planner_service_pb2.PlanRouteResponse(
             quote=quote_pb2.Quote.FromString(kept.quote), quote_replaced=request.HasField("quote_id")
@@ -254,6 +273,11 @@ def _end(count: int, reason: Reason, message: str, *, resumable: bool) -> pb.Wat
     frame = pb.WatchQuoteResponse(cursor=f"q{count}")
     frame.end.reason, frame.end.message, frame.end.resumable = reason.value, message, resumable
     return frame
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 async def _awaited(change: Any) -> None:

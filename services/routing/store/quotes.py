@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
@@ -89,9 +90,9 @@ class PostgresQuotes:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            await self._clock.sleep(PAUSE_S)
+            await self._clock.sleep(PAUSE_S)  # what comes meanwhile goes along: a transaction costs as much as a quote
             while self._waiting:
-                batch = list(self._waiting.values())[:BATCH_MAX]
+                batch = list(islice(self._waiting.values(), BATCH_MAX))
                 try:
                     async with self._database.transaction() as connection:
                         await connection.executemany(_INSERT, [_row(quote) for quote in batch])
@@ -101,6 +102,8 @@ class PostgresQuotes:
                     continue
                 for quote in batch:
                     self._waiting.pop(quote.quote_id, None)
+                if len(self._waiting) < BATCH_MAX:
+                    break  # what came while these were written has set the event again
 
     async def sweep(self) -> None:
         """Drop quotes that are older than what is kept, once an hour until canceled."""

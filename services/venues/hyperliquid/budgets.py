@@ -16,6 +16,10 @@ from services.venues.hyperliquid.plan import MESSAGES_ALLOWED_PER_MINUTE
 from services.venues.port import LimitUse
 
 WEIGHT_PER_MINUTE: Final = 1_200
+PRICES_WEIGHT: Final = 400
+TRADING_WEIGHT: Final = 650
+KEYS_WEIGHT: Final = 150
+"""How the rooms of a mesh, which have one address, divide its minute: prices and their history, orders, keys."""
 WEIGHT_RESERVE: Final = 120
 """Kept for cancels and look-ups."""
 USERS_MAX: Final = 10
@@ -50,7 +54,7 @@ def action_weight(count: int) -> int:
 
 
 class HyperliquidBudgets:
-    """One IP address's budgets. Market data and trading of one process share one."""
+    """A room's part of one IP address's budgets."""
 
     def __init__(self, *, weight_per_minute: int = WEIGHT_PER_MINUTE) -> None:
         reserve = min(WEIGHT_RESERVE, weight_per_minute // 10)

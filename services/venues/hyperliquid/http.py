@@ -11,13 +11,14 @@ from typing import Final
 from services.chassis.clock import Clock
 from services.domain.feed import BookSnapshot, PastCandle, PastFunding
 from services.venues.budget import Allowance
+from services.venues.hyperliquid.budgets import PRICES_WEIGHT
 from services.venues.hyperliquid.wire import events, info, past
 from services.venues.hyperliquid.wire.universe import Universe, build
 from services.venues.hyperliquid.wire.values import WireError
 from services.venues.port import VenueError
 from services.venues.rest import Rest
 
-WEIGHT_ALLOWED: Final = Allowance(units=1_200, seconds=60, reserve=100)
+WEIGHT_ALLOWED: Final = Allowance(units=PRICES_WEIGHT, seconds=60, reserve=100)
 BOOK_WEIGHT: Final = 2
 META_WEIGHT: Final = 20
 HISTORY_WEIGHT: Final = 20

@@ -59,7 +59,7 @@ RELIST_DOUBT_S: Final = 10.0
 SILENT_TOP_S: Final = 0.6
 """How long after its subscription a best bid and ask may stay away before it is asked for by REST."""
 TOPS_AT_ONCE: Final = 8
-TOPS_WEIGHT_BELOW: Final = 900
+TOPS_WEIGHT_BELOW: Final = 250
 """Beyond this much of the minute's weight, the rest is kept for the list of markets and for audits."""
 RETRY_MAX_S: Final = 15.0
 

@@ -18,7 +18,7 @@ def test_the_process_leaves_no_core_and_lets_nobody_read_it(room: CrashingRoom, 
     limits = Path(f"/proc/{room.pid}/limits").read_text()
     assert re.search(r"Max core file size\s+0\s+0\s", limits)
     dumpable = "ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)"  # PR_GET_DUMPABLE
-    probe = f"import ctypes; from services.vault.peers.shield import shield; shield(); print({dumpable})"
+    probe = f"import ctypes; from services.chassis.shield import shield; shield(); print({dumpable})"
     done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "0"
     assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 1, "and without the shield it is dumpable"

@@ -33,6 +33,7 @@ from services.venues.hyperliquid.plan import Channel, Limits, key_of, subscripti
 from services.venues.hyperliquid.venue import HyperliquidConfig, HyperliquidVenue
 from services.venues.port import FeedLevel
 from tests.support.simulator import Simulator, running_simulator
+from tests.support.waiting import took as took_until
 
 ALL = Limits()
 BTC, ETH, SOL = "BTC-PERP", "ETH-PERP", "SOL-PERP"
@@ -81,11 +82,7 @@ class Watcher:
 
     async def until(self, condition: Callable[[], bool], what: str, within_s: float) -> float:
         """Return how long `condition` took to hold; fail with `what` when it did not within `within_s`."""
-        start = time.monotonic()
-        while not condition():
-            assert time.monotonic() - start < within_s, f"{what} not within {within_s} s"
-            await asyncio.sleep(0.02)
-        return time.monotonic() - start
+        return await took_until(condition, within_s, lambda: what)
 
 
 def a_venue(config: HyperliquidConfig) -> HyperliquidVenue:

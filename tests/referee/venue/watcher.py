@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 
@@ -21,6 +20,7 @@ from services.domain.feed import (
 )
 from services.market_data.model.venue_market import VenueMarket
 from services.venues.port import Venue
+from tests.support.waiting import took
 
 
 class Watcher:
@@ -97,8 +97,4 @@ class Watcher:
 
     async def until(self, condition: Callable[[], bool], what: str, within_s: float) -> float:
         """Return how long `condition` took to hold; fail with `what` when it did not within `within_s`."""
-        start = time.monotonic()
-        while not condition():
-            assert time.monotonic() - start < within_s, f"{what}: not within {within_s} s; {self.venue.status()}"
-            await asyncio.sleep(0.02)
-        return time.monotonic() - start
+        return await took(condition, within_s, lambda: f"{what}; {self.venue.status()}")

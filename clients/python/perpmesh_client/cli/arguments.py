@@ -32,6 +32,8 @@ examples:
   perpmesh book btc --depth 5          live order book, with who has how much
   perpmesh candles btc --interval 5m   a chart that grows
   perpmesh funding --once --json       what funding pays now, for a program
+  perpmesh quote btc buy 0.5           the cheapest way to trade, with its proof
+  perpmesh order btc buy 0.5           trade it; perpmesh demo shows all of it on simulated venues
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal, localcontext
 
@@ -16,7 +16,7 @@ from perpmesh.type.v1 import side_pb2
 from perpmesh_client.certificate import check_quote
 from perpmesh_client.cli.arguments import Arguments
 from perpmesh_client.cli.demo_page import Page, plain, price, rows, usd
-from perpmesh_client.cli.orders import fees, state_name
+from perpmesh_client.cli.orders import causes, fees, state_name
 from perpmesh_client.cli.own_mesh import checkout, own_mesh
 from perpmesh_client.client import Perpmesh
 from perpmesh_client.errors import PerpmeshError
@@ -39,6 +39,8 @@ WAIT_S = 60.0
 """How long what is awaited may take: far longer than it does."""
 REPORT_WAIT_S = 20.0
 POLL_S = 0.1
+Balances = dict[str, Decimal]
+"""USDC by venue."""
 _TUNING = Tuning(connect_timeout_s=1.5, call_attempts_max=2)
 
 
@@ -149,7 +151,7 @@ async def _splitting(mesh: Perpmesh, part_min: Decimal) -> quote_pb2.Quote | Non
         try:
             quote = await mesh.quotes.ask(route(market, "buy", str(worth), in_usd=True))
         except PerpmeshError as error:
-            if error.code not in {"FAILED_PRECONDITION", "UNAVAILABLE"}:
+            if error.code not in {"FAILED_PRECONDITION", "UNAVAILABLE"} and not error.from_transport:
                 raise
             continue  # its books are not there yet
         sizes = [Decimal(leg.size) for leg in quote.legs]
@@ -179,7 +181,22 @@ async def _buy(mesh: Perpmesh, quote: quote_pb2.Quote, page: Page) -> list[fill_
         f"{state_name(done.state)}: {plain(done.filled_size)} at {price(done.average_price)} on average; "
         f"quoted was {price(quote.average_price)}",
     )
+    await _report(mesh, order.order_id, page)
     return fills
+
+
+async def _report(mesh: Perpmesh, order_id: str, page: Page) -> None:
+    """Show what the order came to beside its quote, on a mesh that says so."""
+    try:
+        found = await mesh.orders.report(order_id)
+    except PerpmeshError as error:
+        if error.reason != "CALL_NOT_SERVED":
+            raise
+        return
+    better = "less" if Decimal(found.difference) < 0 else "more"
+    difference = f"{usd(abs(Decimal(found.difference)))} {better} than quoted when it was routed"
+    page.part("report", f"cost {usd(found.achieved_cost)} USD, {difference}", apart=True)
+    page.more(", ".join(f"{name} {usd(amount)}" for name, amount in causes(found).items()))
 
 
 def _part(venue: str, size: Decimal | str, at: Decimal | str) -> str:
@@ -239,13 +256,14 @@ async def _settle(mesh: Perpmesh, before: dict[str, Decimal], fills: Sequence[fi
         traded[fill.venue] += Decimal(fill.size) * Decimal(fill.price) * (-1 if fill.side == side_pb2.SIDE_BUY else 1)
         charged[fill.venue] -= Decimal(fill.total_cost)
     expected = {venue: before[venue] + traded[venue] + charged[venue] for venue in VENUES}
-    with page.waiting("Waiting for what the venues report"):
-        computed, reported = await _settled(mesh, expected)
+    computed, reported = await _balances(mesh, lambda computed, _: computed == expected)
     table = rows(
         ("venue", "before", "traded", "fees", "after, USDC"),
         [(one, *(plain(column[one]) for column in (before, traded, charged, computed))) for one in VENUES],
     )
     page.part("balances", table, apart=True)
+    with page.waiting("Waiting for what the venues report"):
+        computed, reported = await _balances(mesh, lambda computed, reported: computed == reported)
     late = [one for one in VENUES if reported[one] != computed[one]]
     for venue in late:
         page.more(f"{venue} has not reported since; it said {plain(reported[venue])}")
@@ -253,14 +271,13 @@ async def _settle(mesh: Perpmesh, before: dict[str, Decimal], fills: Sequence[fi
         page.proven("each venue reports the same, to the last digit")
 
 
-async def _settled(mesh: Perpmesh, expected: dict[str, Decimal]) -> tuple[dict[str, Decimal], dict[str, Decimal]]:
-    """Return the balances as computed from the log and as the venues report them; wait a while until both agree."""
+async def _balances(mesh: Perpmesh, enough: Callable[[Balances, Balances], bool]) -> tuple[Balances, Balances]:
+    """Return the balances as counted from the log and as the venues report them; wait a while until it is enough."""
     deadline = time.monotonic() + REPORT_WAIT_S
     while True:
         found = [one for one in (await mesh.portfolio.balances())[0] if one.asset == "USDC"]
         computed = {one.venue: Decimal(one.computed_total) for one in found}
         reported = {one.venue: Decimal(one.total) for one in found}
-        late = time.monotonic() > deadline and computed.keys() == expected.keys()
-        if late or computed == reported == expected:
+        if len(found) == len(VENUES) and (enough(computed, reported) or time.monotonic() > deadline):
             return computed, reported
         await asyncio.sleep(POLL_S)

@@ -1,17 +1,20 @@
-"""`perpmesh order`, `orders`, `cancel`, `close` and `fills`: trading from a terminal."""
+"""`perpmesh order`, `orders`, `cancel`, `close`, `fills` and `report`: trading from a terminal."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC
+from decimal import Decimal
 from typing import TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from perpmesh.execution.v1 import fill_pb2, order_pb2
+from perpmesh.execution.v1 import fill_pb2, order_pb2, report_pb2
 from perpmesh.type.v1 import cost_pb2
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from perpmesh_client.cli.account import kept_login
 from perpmesh_client.cli.arguments import Arguments
@@ -108,12 +111,18 @@ async def fills(mine: Orders, arguments: Arguments, output: Output) -> None:
     _print(await mine.fills(typed.order, market=market, venue=typed.venue, limit=typed.count), output, fills_table)
 
 
+async def report(mine: Orders, arguments: Arguments, output: Output) -> None:
+    """Show what an order was quoted and what it came to."""
+    _print([await mine.report(arguments.typed.id)], output, lambda found: report_view(found[0]))
+
+
 COMMANDS: dict[str, Callable[[Orders, Arguments, Output], Awaitable[None]]] = {
     "order": order,
     "orders": orders,
     "cancel": cancel,
     "close": close,
     "fills": fills,
+    "report": report,
 }
 
 
@@ -174,6 +183,28 @@ def cost_name(kind: cost_pb2.CostKind.ValueType) -> str:
     return cost_pb2.CostKind.Name(kind).removeprefix("COST_KIND_").replace("_", " ").lower()
 
 
+def causes(found: report_pb2.ExecutionReport) -> dict[str, Decimal]:
+    """Return where the difference comes from, every venue's together; what nothing explains is there even at zero."""
+    sums = {"unexplained": Decimal(0)}
+    for part in found.attributions:
+        name = report_pb2.Attribution.Cause.Name(part.cause).removeprefix("CAUSE_").replace("_", " ").lower()
+        sums[name] = sums.get(name, Decimal(0)) + Decimal(part.amount)
+    return dict(sorted(sums.items(), key=lambda one: (one[0] == "unexplained", -abs(one[1]))))
+
+
+def report_view(found: report_pb2.ExecutionReport) -> RenderableType:
+    """Return a report as a person reads it."""
+    lines = _table("COST, USD", "QUOTED", "ACHIEVED", "DIFFERENCE")
+    for one in found.lines:
+        lines.add_row(cost_name(one.kind), one.quoted_amount, one.achieved_amount, one.difference)
+    lines.add_row("all", found.quoted_cost, found.achieved_cost, found.difference, style="bold")
+    parts = _table("CAUSE", "VENUE", "USD", "")
+    for part in found.attributions:
+        name = report_pb2.Attribution.Cause.Name(part.cause).removeprefix("CAUSE_").replace("_", " ").lower()
+        parts.add_row(name, part.venue, part.amount, part.explanation)
+    return Group(Text(found.explanation), lines, parts)
+
+
 def orders_table(found: Sequence[order_pb2.Order]) -> Table:
     """Return orders as a person reads them."""
     table = _table("CREATED", "ORDER", "MARKET", "SIDE", "SIZE", "LIMIT", "FILLED", "AVERAGE", "STATE", "VENUES")
@@ -208,7 +239,7 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _print(found: Sequence[Shown], output: Output, view: Callable[[Sequence[Shown]], Table]) -> None:
+def _print(found: Sequence[Shown], output: Output, view: Callable[[Sequence[Shown]], RenderableType]) -> None:
     if output.as_json:
         for one in found:
             output.json_line(_json(one))

@@ -62,6 +62,7 @@ class QuoteInputs(_message.Message):
         ACCOUNT_ID_FIELD_NUMBER: _builtins.int
         MAX_LEVERAGE_FIELD_NUMBER: _builtins.int
         SELLS_PRIORITY_FIELD_NUMBER: _builtins.int
+        OWN_LEVELS_FIELD_NUMBER: _builtins.int
         venue: _builtins.str
         """The venue."""
         book_version: _builtins.int
@@ -79,7 +80,9 @@ class QuoteInputs(_message.Message):
         price that applies, rounded up to the lot.
         """
         max_size: _builtins.str
-        """The largest size, a decimal in units of the base asset: the least of `caps`, rounded down to the lot."""
+        """The largest size, a decimal in units of the base asset: the least of `caps`, rounded down to the lot. Empty where
+        nothing limits it, as for an order that waits.
+        """
         taker_fee_rate: _builtins.str
         """The taker fee as a fraction of the notional, a decimal."""
         maker_fee_rate: _builtins.str
@@ -126,6 +129,10 @@ class QuoteInputs(_message.Message):
         def book_age(self) -> _duration_pb2.Duration:
             """The age of the book."""
 
+        @_builtins.property
+        def own_levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuoteInputs.Level]:
+            """For an order that waits: the venue's own side at the limit price or better, the best price first."""
+
         def __init__(
             self,
             *,
@@ -156,10 +163,11 @@ class QuoteInputs(_message.Message):
             account_id: _builtins.str = ...,
             max_leverage: _builtins.int = ...,
             sells_priority: _builtins.bool = ...,
+            own_levels: _abc.Iterable[Global___QuoteInputs.Level] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["book_age", b"book_age", "latency", b"latency"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "book_age", b"book_age", "book_version", b"book_version", "caps", b"caps", "closing_cost_rate", b"closing_cost_rate", "fee_decimals", b"fee_decimals", "fee_table_version", b"fee_table_version", "funding_rate_hourly", b"funding_rate_hourly", "interface_fee_rate", b"interface_fee_rate", "latency", b"latency", "levels", b"levels", "lot", b"lot", "maker_fee_rate", b"maker_fee_rate", "mark_price", b"mark_price", "max_leverage", b"max_leverage", "max_size", b"max_size", "min_notional", b"min_notional", "min_size", b"min_size", "platform_fee_rate", b"platform_fee_rate", "position_size", b"position_size", "price_decimals", b"price_decimals", "price_significant_figures", b"price_significant_figures", "priority_fee_rate", b"priority_fee_rate", "sells_priority", b"sells_priority", "taker_fee_rate", b"taker_fee_rate", "tick", b"tick", "venue", b"venue"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "book_age", b"book_age", "book_version", b"book_version", "caps", b"caps", "closing_cost_rate", b"closing_cost_rate", "fee_decimals", b"fee_decimals", "fee_table_version", b"fee_table_version", "funding_rate_hourly", b"funding_rate_hourly", "interface_fee_rate", b"interface_fee_rate", "latency", b"latency", "levels", b"levels", "lot", b"lot", "maker_fee_rate", b"maker_fee_rate", "mark_price", b"mark_price", "max_leverage", b"max_leverage", "max_size", b"max_size", "min_notional", b"min_notional", "min_size", b"min_size", "own_levels", b"own_levels", "platform_fee_rate", b"platform_fee_rate", "position_size", b"position_size", "price_decimals", b"price_decimals", "price_significant_figures", b"price_significant_figures", "priority_fee_rate", b"priority_fee_rate", "sells_priority", b"sells_priority", "taker_fee_rate", b"taker_fee_rate", "tick", b"tick", "venue", b"venue"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -269,6 +277,9 @@ class QuoteInputs(_message.Message):
     MARKET_FIELD_NUMBER: _builtins.int
     PRICE_DECIMALS_FIELD_NUMBER: _builtins.int
     SIZE_DECIMALS_FIELD_NUMBER: _builtins.int
+    RESTING_FIELD_NUMBER: _builtins.int
+    POST_ONLY_FIELD_NUMBER: _builtins.int
+    SPLIT_RESTING_FIELD_NUMBER: _builtins.int
     side: _side_pb2.Side.ValueType
     """The side."""
     size: _builtins.str
@@ -295,6 +306,14 @@ class QuoteInputs(_message.Message):
     """How many decimals prices have at most, over all venues."""
     size_decimals: _builtins.int
     """How many decimals sizes have at most, over all venues."""
+    resting: _builtins.bool
+    """Whether what does not trade at once waits at limit_price. `levels` are then those that the limit reaches, and
+    `own_levels` what stands before the order.
+    """
+    post_only: _builtins.bool
+    """Whether nothing of it may trade at once."""
+    split_resting: _builtins.bool
+    """Whether what waits is split over the venues."""
     @_builtins.property
     def holding_time(self) -> _duration_pb2.Duration:
         """The holding time for funding and closing."""
@@ -325,10 +344,13 @@ class QuoteInputs(_message.Message):
         market: _builtins.str = ...,
         price_decimals: _builtins.int = ...,
         size_decimals: _builtins.int = ...,
+        resting: _builtins.bool = ...,
+        post_only: _builtins.bool = ...,
+        split_resting: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_slippage_bps", b"_max_slippage_bps", "as_of_time", b"as_of_time", "holding_time", b"holding_time", "max_slippage_bps", b"max_slippage_bps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_slippage_bps", b"_max_slippage_bps", "arrival_mid_price", b"arrival_mid_price", "as_of_time", b"as_of_time", "holding_time", b"holding_time", "limit_price", b"limit_price", "market", b"market", "max_slippage_bps", b"max_slippage_bps", "price_decimals", b"price_decimals", "reduce_only", b"reduce_only", "risk_factor", b"risk_factor", "side", b"side", "size", b"size", "size_decimals", b"size_decimals", "size_unit", b"size_unit", "venues", b"venues", "volatility", b"volatility"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_slippage_bps", b"_max_slippage_bps", "arrival_mid_price", b"arrival_mid_price", "as_of_time", b"as_of_time", "holding_time", b"holding_time", "limit_price", b"limit_price", "market", b"market", "max_slippage_bps", b"max_slippage_bps", "post_only", b"post_only", "price_decimals", b"price_decimals", "reduce_only", b"reduce_only", "resting", b"resting", "risk_factor", b"risk_factor", "side", b"side", "size", b"size", "size_decimals", b"size_decimals", "size_unit", b"size_unit", "split_resting", b"split_resting", "venues", b"venues", "volatility", b"volatility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_slippage_bps: _TypeAlias = _typing.Literal["max_slippage_bps"]  # noqa: Y015
     _WhichOneofArgType__max_slippage_bps: _TypeAlias = _typing.Literal["_max_slippage_bps", b"_max_slippage_bps"]  # noqa: Y015

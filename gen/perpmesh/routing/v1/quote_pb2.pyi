@@ -163,7 +163,7 @@ class Quote(_message.Message):
 
     @_builtins.property
     def certificate(self) -> _certificate_pb2.Certificate:
-        """The proof that no plan costs less."""
+        """The proof that no plan costs less. Absent for orders that wait, which are placed by a rule, and where infeasible."""
 
     @_builtins.property
     def book_versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___BookVersion]:
@@ -279,7 +279,7 @@ class QuoteLeg(_message.Message):
     level_count: _builtins.int
     """How many levels of the venue's book the leg takes."""
     resting: _builtins.bool
-    """Whether the leg rests as a maker instead of taking."""
+    """Whether the leg waits at the limit price; what the limit reaches of the book, level_count levels, trades at once."""
     @_builtins.property
     def costs(self) -> _containers.RepeatedCompositeFieldContainer[_cost_pb2.Cost]:
         """The costs by line."""

@@ -66,11 +66,13 @@ class QuoteRouteRequest(_message.Message):
     size_unit: _size_unit_pb2.SizeUnit.ValueType
     """What `size` is counted in. Unspecified: units of the base asset."""
     time_in_force: _time_in_force_pb2.TimeInForce.ValueType
-    """How long the order would wait for its price. Good-till-canceled with a limit price plans a resting order at the
-    venue where queue, fee and funding are best.
+    """How long the order would wait for its price. Good-till-canceled and post-only need a limit price, and what does not
+    trade at once is placed at the venue where its total cost and a queue's worth, tick * size * ahead / (ahead + size),
+    come to the least: `ahead` is what the venue's own side shows at the limit price or better. Good-till-canceled whose
+    whole size is within reach of its limit is planned as an order that takes.
     """
     split_resting: _builtins.bool
-    """Whether a resting order is split over the venues instead of placed at one."""
+    """Whether a resting order is split evenly over the venues that can carry their part, instead of placed at one."""
     priority_fee_bps: _builtins.int
     """What to pay a venue that sells priority, in basis points of the notional. Zero: nothing. Hyperliquid takes up to 8."""
     charge_latency: _builtins.bool

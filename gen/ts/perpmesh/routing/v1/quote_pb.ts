@@ -130,7 +130,7 @@ export type Quote = Message<"perpmesh.routing.v1.Quote"> & {
   alternatives: QuoteAlternative[];
 
   /**
-   * The proof that no plan costs less.
+   * The proof that no plan costs less. Absent for orders that wait, which are placed by a rule, and where infeasible.
    *
    * @generated from field: perpmesh.routing.v1.Certificate certificate = 14;
    */
@@ -390,7 +390,7 @@ export type QuoteLeg = Message<"perpmesh.routing.v1.QuoteLeg"> & {
   levelCount: number;
 
   /**
-   * Whether the leg rests as a maker instead of taking.
+   * Whether the leg waits at the limit price; what the limit reaches of the book, level_count levels, trades at once.
    *
    * @generated from field: bool resting = 10;
    */

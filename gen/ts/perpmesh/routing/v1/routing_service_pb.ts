@@ -110,15 +110,17 @@ export type QuoteRouteRequest = Message<"perpmesh.routing.v1.QuoteRouteRequest">
   excludedVenues: string[];
 
   /**
-   * How long the order would wait for its price. Good-till-canceled with a limit price plans a resting order at the
-   * venue where queue, fee and funding are best.
+   * How long the order would wait for its price. Good-till-canceled and post-only need a limit price, and what does not
+   * trade at once is placed at the venue where its total cost and a queue's worth, tick * size * ahead / (ahead + size),
+   * come to the least: `ahead` is what the venue's own side shows at the limit price or better. Good-till-canceled whose
+   * whole size is within reach of its limit is planned as an order that takes.
    *
    * @generated from field: perpmesh.type.v1.TimeInForce time_in_force = 11;
    */
   timeInForce: TimeInForce;
 
   /**
-   * Whether a resting order is split over the venues instead of placed at one.
+   * Whether a resting order is split evenly over the venues that can carry their part, instead of placed at one.
    *
    * @generated from field: bool split_resting = 12;
    */
@@ -705,7 +707,8 @@ export const RoutingService: GenService<{
    * Makes a quote: legs, costs by line, alternatives and the proof.
    *
    * That the wish cannot be met is an answer too, with the reasons and the nearest sizes that would pass. Safe to
-   * retry: each call makes a new quote and changes nothing else. The quote is kept for audit.
+   * retry: each call makes a new quote and changes nothing else. Without a login, the quote just made for the same wish
+   * on the same books may be answered again, in the first half of its life. The quote is kept for audit.
    *
    * @generated from rpc perpmesh.routing.v1.RoutingService.QuoteRoute
    */
