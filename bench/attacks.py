@@ -21,9 +21,12 @@ from types import TracebackType
 from typing import Any
 
 import grpc
+from perpmesh.marketdata.v1.market_data_service_pb2 import GetPriceRequest
+from perpmesh.marketdata.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 
 from tests.support.attacks import ATTACKS
 from tests.support.edge import running_edge
+from tests.support.mesh import running_mesh
 
 ROOT = Path(__file__).resolve().parents[1]
 PERIOD_S = 0.01
@@ -92,33 +95,46 @@ class Honest:
 
 
 async def measure(seconds: float, rounds: int, names: list[str]) -> None:
-    """Print a line for each attack."""
-    commands = {
+    """Print a line for each attack; a flood of sign-ins meets a whole mesh, the others the edge before a small room."""
+    found = {
         "quiet": ("-c", f"import time; time.sleep({seconds})"),
         "busy machine": ("-c", BUSY.format(seconds=seconds)),
-        **{name: ("-m", "tests.support.attacks", name, "", str(seconds)) for name in names},
     }
+    attacks = {name: ("-m", "tests.support.attacks", name, "", str(seconds)) for name in names}
+    inner = {name: command for name, command in attacks.items() if name != "sign_ins"}
+    print(f"{'':<16} {'calls':>6} {'p99, ms':>8} {'beside quiet':>13} (goal {GOAL:g})")
+    if inner:
+        with tempfile.TemporaryDirectory() as folder:
+            async with running_edge(Path(folder)) as edge:
+                await in_rounds(edge.address, rounds, found | inner)
+    if "sign_ins" in attacks:
+        async with running_mesh() as mesh:
+            async with grpc.aio.insecure_channel(mesh.edge) as channel, asyncio.timeout(60):
+                market = MarketDataServiceStub(channel)
+                while await market.GetPrice(GetPriceRequest(market="BTC-PERP")).code() is not grpc.StatusCode.OK:
+                    await asyncio.sleep(0.2)
+            await in_rounds(mesh.edge, rounds, {"quiet mesh": found["quiet"], "sign_ins": attacks["sign_ins"]})
+
+
+async def in_rounds(address: str, rounds: int, commands: dict[str, tuple[str, ...]]) -> None:
+    """Make honest calls beside each command in turn, and print how long they took; the first is the yardstick."""
     took: dict[str, list[float]] = {name: [] for name in commands}
     seen: dict[str, Counter[str]] = {name: Counter() for name in commands}
-    with tempfile.TemporaryDirectory() as folder:
-        async with running_edge(Path(folder)) as edge:
-            request = edge.room.message("perpmesh.marketdata.v1.GetPriceRequest")(market="BTC-PERP")
-            for _ in range(rounds):
-                for name, command in commands.items():
-                    arguments = [part or edge.address for part in command]
-                    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, stdout=-1)
-                    async with Honest(edge.address, request) as honest:
-                        running = asyncio.create_task(honest.call_until_stopped())
-                        out, _ = await process.communicate()
-                        honest.stop()
-                        await running
-                    took[name] += honest.took
-                    seen[name].update(json.loads(out or "{}"))
-                    seen[name]["failed"] += honest.failed
-    print(f"{'':<16} {'calls':>6} {'p99, ms':>8} {'beside quiet':>13} (goal {GOAL:g})")
+    for _ in range(rounds):
+        for name, command in commands.items():
+            arguments = [part or address for part in command]
+            process = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, stdout=-1)
+            async with Honest(address, GetPriceRequest(market="BTC-PERP")) as honest:
+                running = asyncio.create_task(honest.call_until_stopped())
+                out, _ = await process.communicate()
+                honest.stop()
+                await running
+            took[name] += honest.took
+            seen[name].update(json.loads(out or "{}"))
+            seen[name]["failed"] += honest.failed
+    quiet = p99(next(iter(took.values())))
     for name, times in took.items():
-        share = p99(times) / p99(took["quiet"])
-        print(f"{name:<16} {len(times):>6} {p99(times) * 1e3:>8.1f} {share:>13.1f}   {dict(seen[name])}")
+        print(f"{name:<16} {len(times):>6} {p99(times) * 1e3:>8.1f} {p99(times) / quiet:>13.1f}   {dict(seen[name])}")
 
 
 def main() -> None:

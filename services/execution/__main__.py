@@ -27,6 +27,7 @@ from services.chassis.telemetry import log
 from services.chassis.valkey_bus import ValkeyBus
 from services.domain.pages import Pager
 from services.execution.app.attempts import Attempts
+from services.execution.app.budgets import VenueBudgets
 from services.execution.app.closing import Closer
 from services.execution.app.deeds import Deeds
 from services.execution.app.gate import Gate
@@ -35,6 +36,7 @@ from services.execution.app.intake import Intake
 from services.execution.app.leverage import Leverages
 from services.execution.app.pacing import Pacer
 from services.execution.app.replacing import Replacer
+from services.execution.app.switching import Switching
 from services.execution.app.watcher import Watcher
 from services.execution.app.worker import Worker
 from services.execution.config import Config
@@ -54,6 +56,8 @@ from services.execution.store.halts import PostgresHalts
 from services.execution.store.lists import PostgresLists
 from services.execution.store.log import LogReader, Relay
 from services.execution.store.orders import PostgresOrders
+from services.execution.store.standing import PostgresStanding
+from services.execution.store.switches import PostgresSwitches
 from services.execution.store.troubles import PostgresTroubles
 from services.venues.hyperliquid import venue as hyperliquid
 from services.venues.lighter import venue as lighter
@@ -101,7 +105,16 @@ async def _serve(
     relay = Relay(database, config.bus, scribe, clock)
     orders = PostgresOrders(database, scribe, clock, wake=relay.wake)
     care = await _care(config, database, orders, clock, keys, venues)
-    planner, gate = RoutingPeer(routing), Gate(care.halts.stops)
+    gate = Gate(
+        stops=care.halts.stops,
+        standing=PostgresStanding(database),
+        venues=venues,
+        clock=clock,
+        monotonic_ns=clock.monotonic_ns,
+        orders_per_minute=config.orders_per_minute,
+        open_orders_max=config.open_orders_max,
+    )
+    planner = RoutingPeer(routing)
     intake = Intake(
         orders=orders,
         accounts=keys,
@@ -118,17 +131,7 @@ async def _serve(
     )  # fmt: skip
     reader = LogReader(database)
     pager = Pager((config.page_secret or ids.token()).encode())
-    steering = Steering(
-        leverages=Leverages(deeds=care.deeds, accounts=keys, venues=venues, clock=clock),
-        replacer=Replacer(
-            orders=orders,
-            accounts=keys,
-            venues=venues,
-            chance=_Chance(),
-            wake=care.worker.wake,
-            stops=care.halts.stops,
-        ),
-    )
+    steering = _steering(care, gate, orders, keys, venues)
     service = ExecutionRpc(  # type: ignore[abstract]  # what is not defined is not served
         steering=steering,
         intake=intake,
@@ -163,6 +166,25 @@ async def _serve(
             await probes.close()
 
 
+def _steering(care: _Care, gate: Gate, orders: PostgresOrders, keys: VaultPeer, venues: ConfiguredVenues) -> Steering:
+    """Return what sets, keeps and asks what stands around orders."""
+    return Steering(
+        leverages=Leverages(deeds=care.deeds, accounts=keys, venues=venues, clock=SYSTEM),
+        replacer=Replacer(
+            orders=orders,
+            accounts=keys,
+            venues=venues,
+            chance=_Chance(),
+            wake=care.worker.wake,
+            stops=care.halts.stops,
+        ),
+        switching=care.switching,
+        budgets=VenueBudgets(accounts=keys, venues=venues),
+        gate=gate,
+        clock=SYSTEM,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Care:
     """What goes on by itself: the work on legs, the listening to accounts, the kill switch, the count of attempts."""
@@ -172,11 +194,13 @@ class _Care:
     halts: Halts
     attempts: Attempts
     deeds: Deeds
+    switching: Switching
 
     def start(self, tasks: Supervisor) -> None:
         """Start it all."""
         tasks.start("halts", self.halts.run)
         tasks.start("attempts", self.attempts.run)
+        tasks.start("switches", self.switching.run)
         tasks.start("deeds", self.deeds.run)
         tasks.start("worker", self.worker.run)
         tasks.start("watcher", self.watcher.run)
@@ -192,14 +216,7 @@ async def _care(
 ) -> _Care:
     """Make what goes on by itself, knowing what is halted and what failed before."""
     live: set[uuid.UUID] = set()
-    attempts = Attempts(
-        troubles=PostgresTroubles(database),
-        clock=clock,
-        chance=ids.seeded_random().random,
-        table=config.retries.table(),
-        show_stuck=METRICS.gauge("perpmesh_execution_stuck_works", "Works whose attempts are used up.").set,
-        tell_fault=_tell_record,
-    )
+    attempts = _attempts(config, database, clock)
     due = asyncio.Event()
     halts = Halts(
         store=PostgresHalts(database),
@@ -247,7 +264,27 @@ async def _care(
         tell_fault=_tell_watch,
         attempts=attempts,
     )
-    return _Care(worker=worker, watcher=watcher, halts=halts, attempts=attempts, deeds=deeds)
+    switching = Switching(
+        deeds=deeds,
+        switches=PostgresSwitches(database),
+        accounts=keys,
+        orders=orders,
+        clock=clock,
+        wake=worker.wake,
+        tell_fault=_tell_record,
+    )
+    return _Care(worker=worker, watcher=watcher, halts=halts, attempts=attempts, deeds=deeds, switching=switching)
+
+
+def _attempts(config: Config, database: Database, clock: Clock) -> Attempts:
+    return Attempts(
+        troubles=PostgresTroubles(database),
+        clock=clock,
+        chance=ids.seeded_random().random,
+        table=config.retries.table(),
+        show_stuck=METRICS.gauge("perpmesh_execution_stuck_works", "Works whose attempts are used up.").set,
+        tell_fault=_tell_record,
+    )
 
 
 def _tell_deed(deed: Deed, error: Exception) -> None:

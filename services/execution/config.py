@@ -82,6 +82,20 @@ class Config:
         default="",
         secret=True,
     )
+    orders_per_minute: int = setting(
+        "PERPMESH_EXECUTION_ORDERS_PER_MINUTE",
+        "How many orders one user may place within a minute at one replica; more are refused with the time to wait.",
+        default=30_000,
+        minimum=1,
+        maximum=1_000_000,
+    )
+    open_orders_max: int = setting(
+        "PERPMESH_EXECUTION_OPEN_ORDERS_MAX",
+        "How many orders of one user may be open; beyond, those that only reduce are taken.",
+        default=2_000,
+        minimum=1,
+        maximum=100_000,
+    )
     parallel: int = setting(
         "PERPMESH_EXECUTION_PARALLEL",
         "How many legs are worked on at a time.",

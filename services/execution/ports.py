@@ -17,6 +17,7 @@ from services.execution.model.halt import Halt, Scope
 from services.execution.model.leg import Leg, Trade
 from services.execution.model.order import NewOrder, Order
 from services.execution.model.replacing import ReplaceAsked
+from services.execution.model.switch import Switch
 from services.execution.model.trouble import Failing
 from services.execution.model.wanted import Wanted
 from services.venues.account import AccountState, Fees, FundingPaid
@@ -266,6 +267,49 @@ class DeedStore(Protocol):
 
     async def change(self, deed: Deed, *, due_s: float, holds: bool = False) -> bool:
         """Keep a deed as it now stands; False where another holds it by now. `holds` keeps the lease."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What stands of a user's orders beside one that is wanted."""
+
+    open_count: int
+    twin_id: UUID | None = None
+    """The open order with the same client_order_id."""
+    unknown_id: UUID | None = None
+    """The order of the same market, side and size whose outcome is not known."""
+
+
+class Standing(Protocol):
+    """The record of orders, as intake looks at it."""
+
+    async def look(self, user_id: UUID, wanted: NewOrder | None, open_max: int) -> Look:
+        """Return what stands; at most `open_max` orders are counted."""
+        ...
+
+
+class Switches(Protocol):
+    """The record of dead man's switches."""
+
+    async def get(self, account_id: UUID) -> Switch | None:
+        """Return the switch of an account, if it ever had one."""
+        ...
+
+    async def keep(self, switch: Switch) -> Switch:
+        """Keep a switch as it was accepted; its count of fires stays."""
+        ...
+
+    async def due(self, now: datetime, count: int) -> Sequence[Switch]:
+        """Return switches whose time has come."""
+        ...
+
+    async def fired(self, switch: Switch) -> None:
+        """Note that a switch has fired, unless it was armed anew meanwhile."""
+        ...
+
+    async def open_orders(self, account_id: UUID) -> list[UUID]:
+        """Return our orders of an account that have not ended and are not being canceled."""
         ...
 
 

@@ -22,21 +22,40 @@ class Allowance:
     reserve: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetUse:
+    """How much of one of a venue's limits is in use, for who asks."""
+
+    by_account: bool
+    """Whether the venue counts it for the account; else for our network address, which all users share."""
+    name: str
+    unit: str
+    limit: int
+    used: int
+    reserved: int = 0
+    """Kept for look-ups and cancels."""
+    next_order_cost: int = 0
+    window_s: float = 0.0
+    """0 for a limit without a window."""
+    free_s: float = 0.0
+    """How long until one more order may go; 0 for now."""
+
+
 class _Window:
     """One sliding window: the times and weights of what was spent within it."""
 
-    __slots__ = ("_length_ns", "_log", "limit", "reserve", "used")
+    __slots__ = ("_log", "length_ns", "limit", "reserve", "used")
 
     def __init__(self, allowance: Allowance) -> None:
         self.limit = allowance.units
         self.reserve = allowance.reserve
         self.used = 0
-        self._length_ns = round(allowance.seconds * 1e9)
+        self.length_ns = round(allowance.seconds * 1e9)
         self._log: deque[tuple[int, int]] = deque()
 
     def expire(self, now_ns: int) -> None:
         log = self._log
-        horizon = now_ns - self._length_ns
+        horizon = now_ns - self.length_ns
         while log and log[0][0] <= horizon:
             self.used -= log.popleft()[1]
 
@@ -52,8 +71,8 @@ class _Window:
         for spent_ns, weight in self._log:
             excess -= weight
             if excess <= 0:
-                return spent_ns + self._length_ns
-        return (self._log[-1][0] if self._log else 0) + self._length_ns
+                return spent_ns + self.length_ns
+        return (self._log[-1][0] if self._log else 0) + self.length_ns
 
 
 class Budget:
@@ -100,6 +119,23 @@ class Budget:
         window = self._windows[0]
         window.expire(now_ns)
         return window.used, window.limit
+
+    def use(self, now_ns: int, *, by_account: bool, name: str, unit: str, cost: int = 0) -> BudgetUse:
+        """Return how it stands, by its first allowance; `cost` is what an order takes of it."""
+        window = self._windows[0]
+        window.expire(now_ns)
+        free_ns = self.free_at_ns(now_ns, cost) if cost else now_ns
+        return BudgetUse(
+            by_account=by_account,
+            name=name,
+            unit=unit,
+            limit=window.limit,
+            used=window.used,
+            reserved=window.reserve,
+            next_order_cost=cost,
+            window_s=window.length_ns / 1e9,
+            free_s=max(0, free_ns - now_ns) / 1e9,
+        )
 
 
 class Seats:

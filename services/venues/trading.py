@@ -21,6 +21,7 @@ from services.domain.feed import FeedState
 from services.domain.refusal import Refusal
 from services.venues.account import AccountState, Balance, Fees, Fill, FundingPaid, OrderRecord, Position
 from services.venues.actions import Action, OrderReference, OrderTerms, SetLeverage
+from services.venues.budget import BudgetUse
 from services.venues.port import LimitUse
 
 
@@ -254,6 +255,14 @@ class TradingVenue(Protocol):
 
     def limits(self) -> tuple[LimitUse, ...]:
         """Return how much of each of the venue's limits is in use."""
+        ...
+
+    async def budgets_of(self, account: AccountRef) -> tuple[BudgetUse, ...]:
+        """Return how much of each limit is left for an account, our network address's limits among them."""
+        ...
+
+    def order_wait_s(self, account: AccountRef) -> float:
+        """Return how long until one more order of an account may go by what is counted; 0 for now."""
         ...
 
     async def close(self) -> None:

@@ -94,6 +94,32 @@ async def _drip(host: str, port: int, seconds: float, seen: Counter[str], begun:
     await asyncio.gather(*(one() for _ in range(LORIS)))
 
 
+async def sign_ins(host: str, port: int, seconds: float, seen: Counter[str]) -> None:
+    """Ask for challenges as fast as they are answered, each for another address."""
+    end = time.monotonic() + seconds
+
+    async def one() -> None:
+        while time.monotonic() < end:
+            try:
+                await until_cut()
+            except (OSError, asyncio.IncompleteReadError):
+                seen["cut"] += 1
+
+    async def until_cut() -> None:
+        reader, writer = await asyncio.open_connection(host, port, local_addr=SOURCE)
+        while time.monotonic() < end:
+            body = json.dumps({"address": f"0x{os.urandom(20).hex()}", "chain_id": 1}).encode()
+            head = f"POST /v1/auth/challenges HTTP/1.1\r\nhost: edge\r\ncontent-length: {len(body)}\r\n"
+            writer.write(head.encode() + b"content-type: application/json\r\n\r\n" + body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            seen[answer.split(b" ")[1].decode()] += 1
+            (length,) = (line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            await reader.readexactly(int(length.split(b":")[1]))
+        writer.close()
+
+    await asyncio.gather(*(one() for _ in range(FLOODERS)))
+
+
 async def rapid_reset(host: str, port: int, seconds: float, seen: Counter[str]) -> None:
     """Begin streams and reset them at once (CVE-2023-44487)."""
 
@@ -175,6 +201,7 @@ ATTACKS: dict[str, Attack] = {
     "continuation": continuation,
     "settings": settings,
     "pings": pings,
+    "sign_ins": sign_ins,
 }
 
 

@@ -28,7 +28,7 @@ import grpc
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 150.0
 STOP_S = 20.0
-_UNLIMITED = {"simulator_hyperliquid_weight_max": 0, "simulator_lighter_requests_max": 0}
+UNLIMITED: dict[str, object] = {"simulator_hyperliquid_weight_max": 0, "simulator_lighter_requests_max": 0}
 MARK = "MESH_OF_TEST"
 """Set in the environment of all that a mesh starts, so that leftovers are found wherever they hang."""
 
@@ -136,12 +136,9 @@ def marked(mark: str, state: str) -> dict[int, str]:
 
 
 def environment(state: Path, mark: str, settings: dict[str, object]) -> dict[str, str]:
-    """Return the environment of a launcher: nothing of ours from outside, free ports, and the given settings.
-
-    The venues' limits for one address are off, unless given: a test makes more users in a minute than one has there.
-    """
+    """Return the environment of a launcher: nothing of ours from outside, free ports, and the given settings."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith("PERPMESH_")}
-    ours = {"state_dir": state, "edge_port": 0, "admin_port": 0, **_UNLIMITED, **settings}
+    ours = {"state_dir": state, "edge_port": 0, "admin_port": 0, **settings}
     return outside | {MARK: mark} | {f"PERPMESH_{name.upper()}": str(value) for name, value in ours.items()}
 
 
@@ -162,12 +159,14 @@ async def running_mesh(
 ) -> AsyncIterator[Mesh]:
     """Start a mesh from `checkout`, wait until it is ready, and end it.
 
-    `command` replaces the start of the command line, `python` that is; `state` is a folder to use and to keep. Raises
+    `command` replaces the start of the command line, `python` that is; `state` is a folder to use and to keep. The
+    venues' limits for one address are off, unless given: a test makes more users in a minute than they allow. Raises
     `AssertionError` with what was printed when it does not start, does not stop, or leaves something running.
     """
     with contextlib.ExitStack() as held:
         folder = held.enter_context(state_folder()) if state is None else state
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        settings = (UNLIMITED if checkout == ROOT else {}) | settings
         mesh = await _start(folder, checkout, tuple(command) or (sys.executable,), settings)
         try:
             await _ready(mesh)

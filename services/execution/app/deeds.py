@@ -41,7 +41,8 @@ PATIENCE_S: Final = 8.0
 LEASE_S: Final = 30.0
 CLAIM_MAX: Final = 8
 RESEND_MAX: Final = 3
-LOOK_S, SOON_S = 0.25, 0.2
+LOOK_S, IDLE_S, SOON_S = 0.25, 2.0, 0.2
+"""How often is looked for what is due, while deeds are under way and while none is; when one is looked at again."""
 GRACE_MS: Final = 10_000
 """How long after its expiry a deed that nobody can tell of is given up: the vault lets its nonce lapse by itself."""
 _TOLD_BEFORE: Final = (Reason.OUTCOME_CONTRADICTED, Reason.RESOURCE_UNKNOWN)
@@ -76,6 +77,8 @@ class Deeds:
         self._due = asyncio.Event()
         self._moved: defaultdict[UUID, asyncio.Event] = defaultdict(asyncio.Event)
         self._running: set[asyncio.Task[None]] = set()
+        self._open: set[UUID] = set()
+        """Deeds that were moved here and are not over."""
 
     async def do(
         self,
@@ -148,7 +151,7 @@ class Deeds:
                     task.add_done_callback(self._running.discard)
                 self._due.clear()
                 try:
-                    async with asyncio.timeout(LOOK_S):
+                    async with asyncio.timeout(LOOK_S if self._open else IDLE_S):
                         await self._due.wait()
                 except TimeoutError:
                     continue
@@ -187,12 +190,12 @@ class Deeds:
         signed = await self._signer.sign_deed(deed, account)
         now = self._clock.now()
         if isinstance(signed, Refusal):
-            await self._store.change(hear(deed, Heard.REFUSE, now, refusal=signed), due_s=SOON_S)
+            await self._change(hear(deed, Heard.REFUSE, now, refusal=signed), due_s=SOON_S)
             return
         if not signed.body or signed.expire_time_ms <= self._now_ms():
             await self._settle(deed, Fate.NOT_SENT)
             late = mesh_says_no(RefusalReason.EXPIRED, "It could not be sent in time.", "Ask for it again.")
-            await self._store.change(hear(deed, Heard.NEVER_LAND, now, refusal=late), due_s=SOON_S)
+            await self._change(hear(deed, Heard.NEVER_LAND, now, refusal=late), due_s=SOON_S)
             return
         known = replace(
             deed,
@@ -206,7 +209,7 @@ class Deeds:
     async def _post(self, deed: Deed, account: TradingAccount, venue: TradingVenue, signed: SignedBytes) -> None:
         again = deed.send_count > 0
         sent = hear(deed, Heard.SEND, self._clock.now())
-        if not await self._store.change(sent, due_s=LEASE_S, holds=True):
+        if not await self._change(sent, due_s=LEASE_S, holds=True):
             return  # another holds it by now: it sends the same bytes, or has
         ref = replace(account.ref, api_key_index=sent.key_index)
         submission = await asyncio.shield(venue.submit(ref, signed, again=again))
@@ -226,7 +229,7 @@ class Deeds:
         """Find out what became of bytes that may have been acted on, and settle them."""
         if deed.state.is_final:  # it was decided, and a crash came before the vault was told
             await self._settle(deed, _fate(deed))
-            await self._store.change(replace(deed, is_settled=True), due_s=SOON_S)
+            await self._change(replace(deed, is_settled=True), due_s=SOON_S)
             return
         ref = replace(account.ref, api_key_index=deed.key_index)
         (outcome, *_) = await venue.trace(ref, _bytes(deed))
@@ -238,7 +241,7 @@ class Deeds:
                     await self._post(deed, account, venue, signed)
                     return
             if deed.expire_ms + GRACE_MS <= self._now_ms():
-                await self._store.change(hear(deed, Heard.LAPSE, self._clock.now()), due_s=SOON_S)
+                await self._change(hear(deed, Heard.LAPSE, self._clock.now()), due_s=SOON_S)
                 return
             await self._later(deed, Trouble.UNDECIDED, outcome.message)
             return
@@ -246,13 +249,13 @@ class Deeds:
         if decided.state.is_final and not decided.is_settled:
             await self._settle(decided, _fate(decided))
             decided = replace(decided, is_settled=True)
-        await self._store.change(decided, due_s=SOON_S)
+        await self._change(decided, due_s=SOON_S)
 
     async def _keep(self, deed: Deed, outcome: Outcome) -> None:
         if isinstance(outcome, Unknown):
             await self._later(deed, Trouble.UNDECIDED, outcome.message)
         else:
-            await self._store.change(self._after(deed, outcome), due_s=SOON_S)
+            await self._change(self._after(deed, outcome), due_s=SOON_S)
 
     def _after(self, deed: Deed, outcome: Outcome) -> Deed:
         now = self._clock.now()
@@ -273,9 +276,13 @@ class Deeds:
         )  # fmt: skip
         pause_s = await self._attempts.count(failing)
         try:
-            await self._store.change(deed, due_s=pause_s)
+            await self._change(deed, due_s=pause_s)
         except Exception as error:  # the database is away too: the lease ends by itself
             self._tell(deed, error)
+
+    async def _change(self, deed: Deed, *, due_s: float, holds: bool = False) -> bool:
+        (self._open.discard if deed.is_over else self._open.add)(deed.deed_id)
+        return await self._store.change(deed, due_s=due_s, holds=holds)
 
     async def _settle(self, deed: Deed, fate: Fate) -> None:
         try:

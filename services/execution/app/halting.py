@@ -15,7 +15,7 @@ from services.domain.refusal import Refusal
 from services.execution.model.halt import Halt, Scope, halt_of, halted
 from services.execution.ports import Chance, Clock, HaltStore, Orders, Wake
 
-LOOK_S: Final = 0.4
+LOOK_S: Final = 0.5
 """How often halts are read that another process or a command began; the contract says within a second."""
 BATCH: Final = 100
 

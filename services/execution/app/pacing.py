@@ -141,7 +141,7 @@ class Pacer:
         accounts = [every[one] for one in schedule.account_ids if one in every and every[one].can_trade]
         if not accounts:
             return mesh_says_no(RefusalReason.NO_ACCOUNT, "None of the order's accounts can trade now.")
-        admitted = await self._gate.admit(order.user_id, slice_of(order, size), accounts)
+        admitted = accounts if order.reduce_only else self._gate.able(order.user_id, accounts)
         if isinstance(admitted, Refusal):
             return admitted
         accounts = list(admitted)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.venues.budget import Allotment, Allowance, Budget, Seats
+from services.venues.budget import Allotment, Allowance, Budget, BudgetUse, Seats
 from services.venues.hyperliquid.connects import Connects
 from services.venues.hyperliquid.plan import MESSAGES_ALLOWED_PER_MINUTE
 from services.venues.port import LimitUse
@@ -82,3 +82,24 @@ class HyperliquidBudgets:
             LimitUse(name="connections a minute", used=connects[0], allowed=connects[1]),
             LimitUse(name="users on private channels", used=self.users.used, allowed=self.users.limit),
         )
+
+    def of(self, address: str, now_ns: int) -> tuple[BudgetUse, ...]:
+        """Return how much is left for one account: of our network address's limits, and of its own requests."""
+        allotment = self.address(address)
+        uses = (
+            self.weight.use(now_ns, by_account=False, name="rest_weight", unit="weight", cost=action_weight(1)),
+            self.messages.use(now_ns, by_account=False, name="socket_messages", unit="messages"),
+            BudgetUse(
+                by_account=False, name="private_users", unit="users", limit=self.users.limit, used=self.users.used
+            ),
+        )
+        if allotment.cap is None:
+            return uses
+        wait_ns = max(0, allotment.free_at_ns(now_ns, 1) - now_ns)
+        return (
+            *uses,
+            BudgetUse(
+                by_account=True, name="actions", unit="actions", limit=allotment.cap, used=allotment.used,
+                next_order_cost=1, free_s=wait_ns / 1e9,
+            ),
+        )  # fmt: skip

@@ -7,6 +7,7 @@ may trade.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.venues import actions, rounding
 from services.venues.account import AccountState, Fees, Fill, OrderRecord
 from services.venues.actions import Action, ActionError, OrderReference, OrderTerms
+from services.venues.budget import BudgetUse
 from services.venues.hyperliquid import tracing
 from services.venues.hyperliquid.asking import AccountInfo, price_of
 from services.venues.hyperliquid.budgets import HyperliquidBudgets, action_weight
@@ -352,6 +354,17 @@ class HyperliquidTrader:
     def limits(self) -> tuple[LimitUse, ...]:
         """Return how much of each limit is in use."""
         return self.budgets.limits(self._clock.monotonic_ns())
+
+    async def budgets_of(self, account: AccountRef) -> tuple[BudgetUse, ...]:
+        """Return how much of each limit is left for an account; its own count is asked for once."""
+        if self.budgets.address(account.address).cap is None:
+            with contextlib.suppress(VenueError):
+                await self.count_requests(account)
+        return self.budgets.of(account.address, self._clock.monotonic_ns())
+
+    def order_wait_s(self, account: AccountRef) -> float:
+        """Return how long until one more order may go by what is counted; 0 for now."""
+        return max(use.free_s for use in self.budgets.of(account.address, self._clock.monotonic_ns()))
 
     async def close(self) -> None:
         """Give the sockets back."""

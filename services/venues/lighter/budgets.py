@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.venues.budget import Allowance, Budget
+from services.venues.budget import Allowance, Budget, BudgetUse
 from services.venues.lighter.http import REQUESTS_PER_MINUTE
 from services.venues.lighter.plan import CONNECTS_PER_MINUTE, MESSAGES_PER_MINUTE
 from services.venues.lighter.wire.transactions import TxType
@@ -88,6 +88,27 @@ class LighterBudgets:
             LimitUse(name="socket messages a minute", used=messages[0], allowed=messages[1]),
             LimitUse(name="connections a minute", used=connects[0], allowed=connects[1]),
         )
+
+    def of(self, address: str, now_ns: int) -> tuple[BudgetUse, ...]:
+        """Return how much is left for one L1 address: of our network address's limits, and of its own."""
+        kind = int(TxType.CREATE_ORDER)
+        sends, kinds = self._of(address, kind)
+        uses = [
+            self.requests.use(now_ns, by_account=False, name="rest_requests", unit="requests", cost=1),
+            self.messages.use(now_ns, by_account=False, name="socket_messages", unit="messages"),
+            sends.use(now_ns, by_account=True, name="sends", unit="transactions", cost=1),
+            kinds.use(now_ns, by_account=True, name="order_sends", unit="transactions", cost=1),
+        ]
+        told = self._quota.get(address)
+        if told is not None:
+            wait_ns = 0 if told[0] > 0 else max(0, told[1] + QUOTA_FREE_NS - now_ns)
+            uses.append(
+                BudgetUse(
+                    by_account=True, name="volume_quota", unit="orders", limit=told[0], used=0, next_order_cost=1,
+                    free_s=wait_ns / 1e9,
+                )
+            )  # fmt: skip
+        return tuple(uses)
 
     def _of(self, address: str, kind: int) -> tuple[Budget, Budget]:
         sends = self._sends.get(address)

@@ -19,6 +19,7 @@ from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.venues import actions, rounding
 from services.venues.account import AccountState, Fees, Fill, OrderRecord
 from services.venues.actions import Action, ActionError, OrderReference, OrderTerms
+from services.venues.budget import BudgetUse
 from services.venues.lifecycle import SessionConfig
 from services.venues.lighter import tracing
 from services.venues.lighter.asking import AccountHttp
@@ -337,6 +338,15 @@ class LighterTrader:
     def limits(self) -> tuple[LimitUse, ...]:
         """Return how much of each limit is in use."""
         return self.budgets.limits(self._clock.monotonic_ns())
+
+    async def budgets_of(self, account: AccountRef) -> tuple[BudgetUse, ...]:
+        """Return how much of each limit is left for an account."""
+        return self.budgets.of(account.address or str(account.index), self._clock.monotonic_ns())
+
+    def order_wait_s(self, account: AccountRef) -> float:
+        """Return how long until one more order may go by what is counted; 0 for now."""
+        uses = self.budgets.of(account.address or str(account.index), self._clock.monotonic_ns())
+        return max(use.free_s for use in uses)
 
     async def close(self) -> None:
         """Give the sockets back."""

@@ -19,8 +19,7 @@ FILLED_S = 60.0
 NOT_SERVED = "of the contract and not served yet: 501 with CALL_NOT_SERVED"
 LEFT_OUT = dict.fromkeys(
     (
-        "ArmCancelAll", "GetExecutionReport", "GetUsage", "GetVenueBudget", "PlaceHedgedOrder", "PrepareOrder",
-        "PreviewOrder", "SubmitOrder",
+        "GetExecutionReport", "PlaceHedgedOrder", "PrepareOrder", "PreviewOrder", "SubmitOrder",
     ),
     NOT_SERVED,
 )  # fmt: skip
@@ -85,9 +84,19 @@ async def own(owner: Owner) -> list[Step]:
         Step(
             "SetLeverage",
             pb.SetLeverageRequest(account_id=mine.account_id, market=vault.MARKET, leverage=5),
-            shows=(mine.account_id,),
             hides=(mine.account_id,),
         ),
+        Step(
+            "ArmCancelAll",
+            pb.ArmCancelAllRequest(account_ids=[mine.account_id], disarm=True),
+            hides=(mine.account_id,),
+        ),
+        Step(
+            "GetVenueBudget",
+            pb.GetVenueBudgetRequest(account_id=mine.account_id),
+            hides=(mine.account_id,),
+        ),
+        Step("GetUsage", pb.GetUsageRequest()),
         Step("ClosePosition", pb.ClosePositionRequest(request_id=owner.new_id(), market=vault.MARKET)),
         Step("CancelAllOrders", pb.CancelAllOrdersRequest()),
     ]
