@@ -13,7 +13,10 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 SHARED = {
-    "tests/foreign/": "foreign",
+    "tests/foreign/test_browser": "browser",
+    "tests/foreign/test_viem.py": "browser",
+    "tests/foreign/test_grpc": "foreign",
+    "tests/foreign/test_typescript.py": "foreign",
     "tests/integration/vault/": "vault",
     "tests/e2e/test_doors.py": "mesh",
     "tests/e2e/test_quotes.py": "mesh",

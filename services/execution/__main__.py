@@ -35,13 +35,16 @@ from services.execution.app.halting import Halts
 from services.execution.app.intake import Intake
 from services.execution.app.leverage import Leverages
 from services.execution.app.pacing import Pacer
+from services.execution.app.previewing import Previewer
 from services.execution.app.replacing import Replacer
+from services.execution.app.standing import LastSeen
 from services.execution.app.switching import Switching
 from services.execution.app.watcher import Watcher
 from services.execution.app.worker import Worker
 from services.execution.config import Config
 from services.execution.model.deed import Deed
 from services.execution.model.order import Order
+from services.execution.peers.books import FollowedBooks
 from services.execution.peers.routing import RoutingPeer
 from services.execution.peers.vault import VaultPeer
 from services.execution.peers.venues import ConfiguredVenues
@@ -56,6 +59,7 @@ from services.execution.store.halts import PostgresHalts
 from services.execution.store.lists import PostgresLists
 from services.execution.store.log import LogReader, Relay
 from services.execution.store.orders import PostgresOrders
+from services.execution.store.reports import PostgresReports, Reporter
 from services.execution.store.standing import PostgresStanding
 from services.execution.store.switches import PostgresSwitches
 from services.execution.store.troubles import PostgresTroubles
@@ -85,46 +89,49 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     database = await Database.open(ROOM, config.postgres)
     vault = Peer(config.signer_address, tls=tls, part="vault")
     routing = Peer(config.routing_address, tls=tls, part="routing")
+    address = config.market_data_address
+    market_data = Peer(address, tls=tls, part="market_data") if address else None
     try:
         async with database.acquire() as connection:
             await require_current(connection, ROOM)
         async with ValkeyBus(config.bus) as bus:
-            await _serve(config, stop, database=database, vault=vault, routing=routing, bus=bus)
+            books = FollowedBooks(market_data, SYSTEM)
+            await _serve(config, stop, database=database, vault=vault, routing=routing, bus=bus, books=books)
     finally:
         await vault.close()
         await routing.close()
+        if market_data is not None:
+            await market_data.close()
         await database.close()
 
 
 async def _serve(
-    config: Config, stop: asyncio.Event, *, database: Database, vault: Peer, routing: Peer, bus: ValkeyBus
+    config: Config,
+    stop: asyncio.Event,
+    *,
+    database: Database,
+    vault: Peer,
+    routing: Peer,
+    bus: ValkeyBus,
+    books: FollowedBooks,
 ) -> None:
-    clock, scribe = SYSTEM, ProtoScribe()
+    clock, scribe, seen = SYSTEM, ProtoScribe(config.venues.upper()), LastSeen()
     keys = VaultPeer(vault, clock)
     venues = ConfiguredVenues(config.places(_URLS), clock, keys.token)
     relay = Relay(database, config.bus, scribe, clock)
-    orders = PostgresOrders(database, scribe, clock, wake=relay.wake)
-    care = await _care(config, database, orders, clock, keys, venues)
-    gate = Gate(
-        stops=care.halts.stops,
-        standing=PostgresStanding(database),
-        venues=venues,
-        clock=clock,
-        monotonic_ns=clock.monotonic_ns,
-        orders_per_minute=config.orders_per_minute,
-        open_orders_max=config.open_orders_max,
-    )
+    reporter = Reporter(books, scribe, clock)
+    orders = PostgresOrders(database, scribe, clock, wake=relay.wake, reporter=reporter)
+    care = await _care(config, database, orders, clock, keys, venues, seen)
     planner = RoutingPeer(routing)
+    gate = Gate(
+        stops=care.halts.stops, standing=PostgresStanding(database), venues=venues, clock=clock,
+        monotonic_ns=clock.monotonic_ns, orders_per_minute=config.orders_per_minute,
+        open_orders_max=config.open_orders_max,
+    )  # fmt: skip
     intake = Intake(
-        orders=orders,
-        accounts=keys,
-        planner=planner,
-        venues=venues,
-        clock=clock,
-        chance=_Chance(),
-        wake=care.worker.wake,
-        gate=gate,
-    )
+        orders=orders, accounts=keys, planner=planner, venues=venues, clock=clock, chance=_Chance(),
+        wake=care.worker.wake, gate=gate, books=books, standings=seen,
+    )  # fmt: skip
     pacer = Pacer(
         intake=intake, orders=orders, accounts=keys, planner=planner, gate=gate, clock=clock, wake=care.worker.wake,
         tell_fault=_tell_pace,
@@ -138,6 +145,8 @@ async def _serve(
         closer=Closer(intake=intake, orders=orders, accounts=keys, venues=venues),
         pacer=pacer,
         lists=PostgresLists(database),
+        reports=PostgresReports(database, reporter, scribe, orders.get),
+        previewer=Previewer(intake=intake, planner=planner, signer=keys, books=books, standings=seen, clock=clock),
         log=reader,
         bell=relay,
         pager=pager,
@@ -154,6 +163,7 @@ async def _serve(
             start_feed(feed, tasks, bus)
             tasks.start("venues", venues.run)
             tasks.start("relay", relay.run)
+            tasks.start("books", books.run)
             care.start(tasks)
             tasks.start("pacer", pacer.run)
             await server.start()
@@ -213,6 +223,7 @@ async def _care(
     clock: Clock,
     keys: VaultPeer,
     venues: ConfiguredVenues,
+    seen: LastSeen,
 ) -> _Care:
     """Make what goes on by itself, knowing what is halted and what failed before."""
     live: set[uuid.UUID] = set()
@@ -260,6 +271,7 @@ async def _care(
         venues=venues,
         clock=clock,
         live=live,
+        seen=seen,
         wake=worker.wake,
         tell_fault=_tell_watch,
         attempts=attempts,

@@ -137,11 +137,18 @@ class Page:
         raise AssertionError(f"not within {timeout_s} s: {script}\n{text}\nerrors: {self.errors}")
 
     async def click(self, selector: str) -> None:
-        """Click on the middle of an element, as a mouse does."""
+        """Click on the middle of an element, as a mouse does, once it has stood still for three frames."""
         where = await self.evaluate(
-            f"""(() => {{ const e = document.querySelector({json.dumps(selector)});
-            e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();
-            return [r.x + r.width / 2, r.y + r.height / 2]; }})()"""
+            f"""new Promise((done) => {{ const e = document.querySelector({json.dumps(selector)});
+            let before = '', still = 0;
+            const look = () => {{
+                e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();
+                const now = `${{r.x}} ${{r.y}} ${{r.width}}`;
+                still = now === before ? still + 1 : 0; before = now;
+                if (still < 3) requestAnimationFrame(look);
+                else done([r.x + r.width / 2, r.y + r.height / 2]);
+            }};
+            look(); }})"""
         )
         for kind in ("mousePressed", "mouseReleased"):
             await self.command(

@@ -63,7 +63,7 @@ class Truth:
 async def same_moment(
     ask: Callable[[], Awaitable[State]],
     look: Callable[[], Awaitable[tuple[int, Seen]]],
-    timeout_s: float = 15.0,
+    timeout_s: float = 60.0,
 ) -> tuple[State, Seen]:
     """Return the mesh's state and the client's, of one sequence number.
 

@@ -24,7 +24,7 @@ import aiohttp
 from services.simulator.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_S = 20.0
+READY_S = 90.0
 STOP_S = 5.0
 
 

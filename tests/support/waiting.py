@@ -10,6 +10,9 @@ from typing import TypeVar
 T = TypeVar("T")
 LOOK_S = 0.05
 TURN_S = 0.02
+STALE_MAX_S = 3.6
+"""How soon after a line falls silent its prices must be stale: 3 s after the last that came, and on a busy machine what
+was on its way may be read half a second late."""
 
 
 async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], *, timeout_s: float, why: str) -> T:

@@ -179,6 +179,19 @@ class Orders:
         answer = await self._call(lambda stub, about: stub.GetOrder(request, metadata=about, timeout=CALL_TIMEOUT_S))
         return answer.order
 
+    async def report(self, order_id: str) -> report_pb2.ExecutionReport:
+        """Return what an order came to against its quote, line by line and cause by cause; what it is so far."""
+        request = pb.GetExecutionReportRequest(order_id=order_id)
+        answer = await self._call(
+            lambda stub, about: stub.GetExecutionReport(request, metadata=about, timeout=CALL_TIMEOUT_S)
+        )
+        return answer.report
+
+    async def preview(self, request: pb.PlaceOrderRequest) -> pb.PreviewOrderResponse:
+        """Return what placing a `wish` would do, cost and bind, or all that stands in its way. Places nothing."""
+        looked = pb.PreviewOrderRequest(order=request)
+        return await self._call(lambda stub, about: stub.PreviewOrder(looked, metadata=about, timeout=CALL_TIMEOUT_S))
+
     async def ended(self, order_id: str, *, timeout_s: float | None = 60.0) -> order_pb2.Order:
         """Return an order once nothing can happen to it anymore. Raises `TimeoutError` where it stays open longer."""
         async with asyncio.timeout(timeout_s):
@@ -187,14 +200,6 @@ class Orders:
                 if order.state in ENDED:
                     return order
                 await asyncio.sleep(REPEAT_S)
-
-    async def report(self, order_id: str) -> report_pb2.ExecutionReport:
-        """Return what an order was quoted to cost, what it did cost, and where the difference comes from."""
-        request = pb.GetExecutionReportRequest(order_id=order_id)
-        answer = await self._call(
-            lambda stub, about: stub.GetExecutionReport(request, metadata=about, timeout=CALL_TIMEOUT_S)
-        )
-        return answer.report
 
     async def follow(self, order_id: str) -> AsyncGenerator[fill_pb2.Fill, None]:
         """Yield every fill of an order, each once and as it comes, until nothing can happen to the order anymore."""

@@ -15,10 +15,12 @@ from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app import bracketing, slicing
 from services.execution.app.gate import Gate
+from services.execution.app.quoting import with_quoted
 from services.execution.model import expiry, twap
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
 from services.execution.ports import Accounts, Chance, Clock, Orders, Planner, Route, TradingAccount, Venues, Wake
+from services.execution.ports.looking import Books, Standings
 from services.venues.actions import ActionError, OrderTerms, OrderType, Side, TimeInForce
 
 SLIPPAGE_BPS_DEFAULT: Final = 100
@@ -44,8 +46,12 @@ class Intake:
         chance: Chance,
         wake: Wake,
         gate: Gate,
+        books: Books,
+        standings: Standings,
     ) -> None:
         self._orders = orders
+        self._books = books
+        self._standings = standings
         self._accounts = accounts
         self._planner = planner
         self._venues = venues
@@ -61,20 +67,24 @@ class Intake:
             return known.answer_to(wanted)
         order_id = self.new_id()
         empty = self.draft(user_id, order_id, wanted)
-        accounts = await self._chosen(user_id, wanted)
-        if not isinstance(accounts, Refusal):
-            accounts = await self._gate.admit(user_id, wanted, accounts)
+        accounts = await self.admitted(user_id, wanted)
         if isinstance(accounts, Refusal):
             order = denied(empty, accounts)
         else:
-            order = await self._planned(empty, wanted, accounts)
+            order = await self.planned(empty, wanted, accounts)
         return await self.keep(order, wanted)
 
     async def keep(self, order: Order, wanted: NewOrder) -> Order:
         """Make an order durable and have it sent; of two twins the winner is returned."""
-        kept = await self._orders.add(order)
+        if order.refusal is None:
+            await self.look_at(order.market)
+        kept = await self._orders.add(with_quoted(order, self._books, self._standings, self._clock.now()))
         self._wake()
         return kept.answer_to(wanted)
+
+    async def look_at(self, market: str) -> None:
+        """Have the books of a market followed that is about to be traded in, so that reports know them."""
+        await self._books.ready(market)
 
     async def cancel(self, user_id: UUID, order_id: UUID) -> Order:
         """Ask for what is open of an order to be canceled; one that has ended is answered as it is."""
@@ -123,7 +133,16 @@ class Intake:
             update_time=now,
         )
 
-    async def _chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
+    async def admitted(
+        self, user_id: UUID, wanted: NewOrder, *, counts: bool = True
+    ) -> Sequence[TradingAccount] | Refusal:
+        """Return the accounts that an order may trade from now, or why there is none; a look counts nothing."""
+        accounts = await self.chosen(user_id, wanted)
+        if isinstance(accounts, Refusal):
+            return accounts
+        return await self._gate.admit(user_id, wanted, accounts, counts=counts)
+
+    async def chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
         """Return at most one account a venue, of one environment, or why there is none."""
         every = await self._accounts.of_user(user_id)
         if wanted.account_ids:
@@ -153,18 +172,21 @@ class Intake:
         why = chosen[0].why_not if chosen else f"You have no account at {where}."
         return mesh_says_no(RefusalReason.NO_ACCOUNT, why, "Add an account and set up a key.", field="account_ids")
 
-    async def _planned(self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount]) -> Order:
+    async def planned(
+        self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount], route: Route | None = None
+    ) -> Order:
+        """Return an order with its legs, or denied; `route` is the plan to follow where one was made already."""
         if wanted.twap is not None:
             begun = await slicing.begin(order, accounts, planner=self._planner, on_lot=self.on_lot)
             return denied(order, begun) if isinstance(begun, Refusal) else begun
         if wanted.type.has_trigger and len(accounts) > 1:
             return denied(order, _which_venue(accounts))
-        if wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL or len(accounts) > 1:
-            route = await self._planner.plan(wanted, accounts, order.order_id)
+        if needs_route(wanted, accounts):
+            route = route or await self._planner.plan(wanted, accounts, order.order_id)
             if route.refusal is not None:
                 return denied(order, route.refusal)
             parts = _parts(wanted, accounts, route)
-            order = replace(order, size=route.size, quote_id=route.quote_id)
+            order = replace(order, size=route.size, quote_id=route.quote_id, quoted=route.quoted)
         else:  # one venue is all there is: it waits there whether or not routing can be asked
             parts = [(accounts[0], wanted.size, resting_price(wanted))]
         for account, _, _ in parts:
@@ -249,6 +271,16 @@ class Intake:
             expire_time=order.expire_time,
             trigger_price=terms.trigger_price,
         )
+
+
+def needs_route(wanted: NewOrder, accounts: Sequence[TradingAccount]) -> bool:
+    """Whether routing is asked where an order goes: what takes, and what waits where several venues are allowed.
+
+    What waits for a trigger is not routed, and an order in slices is routed slice by slice.
+    """
+    if wanted.twap is not None or wanted.type.has_trigger:
+        return False
+    return wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL or len(accounts) > 1
 
 
 def _which_venue(accounts: Sequence[TradingAccount]) -> Refusal:

@@ -7,8 +7,8 @@ slice is in the record whole or not at all, and no two processes make the same o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -22,6 +22,7 @@ from services.execution.app.slicing import slice_of
 from services.execution.model import twap
 from services.execution.model.leg import ZERO, Leg, Role
 from services.execution.model.order import Order, mesh_says_no
+from services.execution.model.quoted import Quoted, carried
 from services.execution.ports import Accounts, Clock, Orders, Planner, Wake
 from services.venues.actions import ActionError
 
@@ -29,6 +30,14 @@ AT_ONCE: Final = 16
 LOOK_S: Final = 0.25
 AGAIN_S: Final = 1.0
 """How long a slice waits that could not be planned, since routing or the vault was away."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """The legs of a slice, none where nothing is missing, and what its plan expects of them."""
+
+    legs: tuple[Leg, ...] = ()
+    quoted: Quoted | None = None
 
 
 class Pacer:
@@ -117,8 +126,9 @@ class Pacer:
         if number is None:
             return
         size = schedule.slice_size(number, order.size, order.filled, order.out)
-        made: Sequence[Leg] | Refusal = ()
+        made: _Slice | Refusal = _Slice()
         if size > ZERO:
+            await self._intake.look_at(order.market)
             made = await self._planned(order, schedule, size)
         now = self._clock.now()
 
@@ -126,36 +136,39 @@ class Pacer:
             kept = _schedule_of(current)
             if not current.is_slicing or kept.pause_time is not None or kept.next_slice > number:
                 return current  # paused, canceled, or made by another meanwhile
-            legs, refusal = ((), made) if isinstance(made, Refusal) else (made, None)
+            legs, refusal = ((), made) if isinstance(made, Refusal) else (made.legs, None)
             stepped = replace(kept, next_slice=number + 1, sent=kept.sent + bool(legs), refusal=refusal)
             first = len(current.legs) + 1
             added = tuple(replace(leg, number=first + at, role=Role.SLICE, part=number) for at, leg in enumerate(legs))
-            return _changed(replace(current, twap=stepped, legs=(*current.legs, *added)), now)
+            quoted = None if isinstance(made, Refusal) else made.quoted
+            return _changed(replace(current, twap=stepped, legs=(*current.legs, *added), quoted=quoted), now)
 
         await self._orders.schedule(order.user_id, order.order_id, sliced)
         self._wake()
 
-    async def _planned(self, order: Order, schedule: twap.Twap, size: Decimal) -> Sequence[Leg] | Refusal:
+    async def _planned(self, order: Order, schedule: twap.Twap, size: Decimal) -> _Slice | Refusal:
         """Return the legs of a slice, or why there are none now."""
         every = {one.account_id: one for one in await self._accounts.of_user(order.user_id)}
         accounts = [every[one] for one in schedule.account_ids if one in every and every[one].can_trade]
         if not accounts:
             return mesh_says_no(RefusalReason.NO_ACCOUNT, "None of the order's accounts can trade now.")
-        admitted = accounts if order.reduce_only else self._gate.able(order.user_id, accounts)
+        wanted = slice_of(order, size)
+        admitted = accounts if order.reduce_only else self._gate.able(order.user_id, wanted, accounts)
         if isinstance(admitted, Refusal):
             return admitted
         accounts = list(admitted)
         size = self._intake.on_lot(order.market, accounts, size)
         if size <= ZERO:
             return mesh_says_no(RefusalReason.SIZE_TOO_SMALL, "What was due is less than the venues' lots.")
-        wanted = slice_of(order, size)
+        wanted = replace(wanted, size=size)
         route = await self._planner.plan(wanted, accounts, order.order_id)
         if route.refusal is not None:
             return route.refusal
         try:
-            return self._intake.immediate(replace(order, create_time=self._clock.now()), wanted, accounts, route)
+            legs = self._intake.immediate(replace(order, create_time=self._clock.now()), wanted, accounts, route)
         except ActionError as error:
             return mesh_says_no(RefusalReason.SIZE_TOO_SMALL, error.problem, field=error.field)
+        return _Slice(tuple(legs), None if route.quoted is None else carried(route.quoted, legs))
 
 
 def _schedule_of(order: Order) -> twap.Twap:

@@ -10,7 +10,9 @@ from typing import Final
 from services.domain.decimals import plain_text, rounding
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.model import twap
+from services.execution.model.leg import ZERO
 from services.execution.model.order import NewOrder, Order, mesh_says_no
+from services.execution.model.quoted import Quoted
 from services.execution.ports import Planner, TradingAccount
 from services.venues.actions import OrderType, TimeInForce
 
@@ -40,15 +42,15 @@ async def begin(
     size = on_lot(order.market, accounts, order.size) or order.size
     with rounding():
         smallest = (size * terms.smallest).quantize(twap.GRAIN)
-    route = await planner.plan(
-        slice_of(order, on_lot(order.market, accounts, smallest) or smallest), accounts, order.order_id
-    )
+    first = slice_of(order, on_lot(order.market, accounts, smallest) or smallest)
+    route = await planner.plan(first, accounts, order.order_id, preview=True)  # a look: each slice is planned when due
     if route.refusal is not None:
         return (
             _too_small(order, terms, smallest, route.refusal) if route.refusal.reason in _TOO_SMALL else route.refusal
         )
     schedule = replace(order.twap, account_ids=tuple(one.account_id for one in accounts))
-    return replace(order, size=size, twap=schedule)
+    arrival = Quoted(quote_id=None, arrival_mid_price=route.arrival_mid_price, size=ZERO, legs=())
+    return replace(order, size=size, twap=schedule, quoted=arrival)
 
 
 def slice_of(order: Order, size: Decimal) -> NewOrder:

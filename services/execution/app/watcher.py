@@ -13,6 +13,7 @@ from uuid import UUID
 from services.domain.errors import DomainError
 from services.domain.feed import FeedState
 from services.execution.app.attempts import Attempts
+from services.execution.app.standing import LastSeen
 from services.execution.model.evidence import apply_record, trades_of
 from services.execution.model.leg import Evidence, Leg
 from services.execution.model.retry import Trouble
@@ -66,11 +67,15 @@ class Watcher:
         venues: Venues,
         clock: Clock,
         live: set[UUID],
+        seen: LastSeen,
         wake: Wake,
         tell_fault: Callable[[TradingAccount, Exception], None],
         attempts: Attempts,
     ) -> None:
-        """Prepare; `live` is kept to be the accounts whose streams tell, `wake` has the workers look."""
+        """Prepare; `live` is kept to be the accounts whose streams tell, `seen` to be what venues said last.
+
+        `wake` has the workers look.
+        """
         self._tell = tell_fault
         self._attempts = attempts
         self._orders = orders
@@ -81,6 +86,7 @@ class Watcher:
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._counts: Counter[str] = Counter()
         self._live = live
+        self._seen = seen
 
     async def run(self) -> None:
         """Listen to every account that can trade, and to new ones, until canceled."""
@@ -103,6 +109,7 @@ class Watcher:
         for gone in [one for one in self._tasks if one not in known]:
             self._tasks.pop(gone).cancel()
             self._live.discard(gone)
+            self._seen.forget(gone)
         self._counts = Counter(account.venue for account in every if account.account_id in self._tasks)
 
     async def _follow(self, account: TradingAccount) -> None:
@@ -181,7 +188,9 @@ class Watcher:
             assert isinstance(event, PositionsSeen | BalancesSeen), "every kind of event is taken"
 
     async def _observe(self, account: TradingAccount, state: AccountState, *, fees: Fees | None = None) -> None:
-        await self._orders.observe(Observed(account=account, receive_time=self._clock.now(), state=state, fees=fees))
+        observed = Observed(account=account, receive_time=self._clock.now(), state=state, fees=fees)
+        self._seen.tell(observed)
+        await self._orders.observe(observed)
 
 
 def is_busy(venue: TradingVenue) -> bool:

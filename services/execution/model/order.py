@@ -14,6 +14,7 @@ from services.domain.decimals import plain_text
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.execution.model.leg import ZERO, Leg, LegState
+from services.execution.model.quoted import Quoted
 from services.execution.model.twap import Terms, Twap
 from services.venues.actions import OrderType, Side, TimeInForce
 
@@ -137,6 +138,8 @@ class Order:
     legs: tuple[Leg, ...]
     refusal: Refusal | None = None
     """Why it was denied before it had legs."""
+    quoted: Quoted | None = None
+    """What it is expected to cost; there while the order is taken in, and kept beside it afterwards."""
     replacement: Replacement | None = None
     """What it is to become, while its present leg is being canceled."""
     version: int = 1

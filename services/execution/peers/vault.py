@@ -93,6 +93,12 @@ class VaultPeer:
             transaction_hash=signed.transaction_hash,
         )
 
+    async def review(self, account_id: UUID, action: actions.Action) -> Refusal | None:
+        """Say why an action would not be signed now; None where it would be."""
+        request = pb.ReviewActionRequest(account_id=str(account_id), action=action_message(action))
+        answer = await self._stub.ReviewAction(request, timeout=SIGN_TIMEOUT_S)
+        return refusal_value(answer.refusal) if answer.HasField("refusal") else None
+
     async def settle(self, work: Work, number: int, fate: Fate) -> None:
         """Say what became of an action."""
         await self._settle(work.leg.leg_id, number, work.fence, fate)

@@ -19,10 +19,13 @@ from services.domain.pages import Pager, page_size, split_position
 from services.execution.app.closing import Closer
 from services.execution.app.intake import Intake
 from services.execution.app.pacing import Pacer
+from services.execution.app.previewing import Previewer
 from services.execution.model.wanted import Wanted
 from services.execution.ports import Bell, Lists, Log
+from services.execution.ports.looking import Reports
 from services.execution.rpc import decode, encode
 from services.execution.rpc.caller import user as _user
+from services.execution.rpc.reporting import ReportingRpc
 from services.execution.rpc.steering import Steering, SteeringRpc
 
 PAGE_DEFAULT, PAGE_MAX = 50, 500
@@ -32,8 +35,8 @@ STREAMS_MAX: Final = 2_000
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
-class ExecutionRpc(SteeringRpc):
-    """Serves the contract, as far as its methods are defined here."""
+class ExecutionRpc(ReportingRpc, SteeringRpc):
+    """Serves the contract, as far as its methods are defined here, in `reporting` and in `steering`."""
 
     def __init__(
         self,
@@ -43,12 +46,15 @@ class ExecutionRpc(SteeringRpc):
         closer: Closer,
         pacer: Pacer,
         lists: Lists,
+        reports: Reports,
+        previewer: Previewer,
         log: Log,
         bell: Bell,
         pager: Pager,
         clock: Clock,
     ) -> None:
-        super().__init__(steering)
+        ReportingRpc.__init__(self, reports, previewer)
+        SteeringRpc.__init__(self, steering)
         self._intake = intake
         self._closer = closer
         self._pacer = pacer

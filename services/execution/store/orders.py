@@ -23,6 +23,7 @@ from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
 from services.execution.store.following import ADD_LEG, due_of, followed
 from services.execution.store.plans import twap_json
+from services.execution.store.reports import Reporter
 from services.execution.store.rows import LEG, ORDER, leg_row, marks, order_of, order_row, replacement_json
 from services.venues.actions import Side
 
@@ -62,6 +63,8 @@ _ADD_FILL: Final = """
 
 HOLD_S: Final = 30.0
 """A look exactly this far ahead keeps the lease: the worker goes on with the leg. Any other time gives it back."""
+FOLLOW_S: Final = 0.3
+"""How soon a leg that has ended is looked at where another is to follow it."""
 LATE: Final = timedelta(seconds=1)
 """How soon a leg is looked at again whose time ran out and that could not be taken down yet."""
 
@@ -69,8 +72,11 @@ LATE: Final = timedelta(seconds=1)
 class PostgresOrders:
     """The port `Orders`."""
 
-    def __init__(self, database: Database, scribe: Scribe, clock: Clock, *, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, scribe: Scribe, clock: Clock, *, wake: Callable[[], None], reporter: Reporter
+    ) -> None:
         """Prepare; `wake` is called when the relay has something to number."""
+        self._reporter = reporter
         self._database = database
         self._scribe = scribe
         self._clock = clock
@@ -93,7 +99,10 @@ class PostgresOrders:
             if added is not None:
                 for leg in order.legs:
                     await connection.execute(ADD_LEG, *leg_row(leg, order), due_of(leg, order.create_time))
+                await self._reporter.begin(connection, order)
                 await self._say(connection, order.user_id, "order", self._scribe.order(order))
+                if order.state.is_final:
+                    await self._reporter.end(connection, order)
         if added is None:
             twin = await self.by_request(order.user_id, order.request_id)
             assert twin is not None, "the twin that won is durable"
@@ -131,7 +140,10 @@ class PostgresOrders:
             order, leg = await self._apply(connection, order, work.leg.leg_id, change, now, ripe=was_held)
             is_held = due_s == HOLD_S  # the worker goes on; a longer wait is a leg at rest, which anyone may take up
             wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and not is_held else due_s
-            ended = leg.is_final and leg.is_settled and not order.is_replacing(leg)
+            follows = leg.is_final and order.is_replacing(leg)
+            ended = leg.is_final and leg.is_settled and not follows
+            if follows and not is_held:
+                wait_s = min(wait_s, FOLLOW_S)
             due = None if ended else now + timedelta(seconds=wait_s)
             if was_held:
                 due = due_of(leg, now)
@@ -244,6 +256,8 @@ class PostgresOrders:
             if order is None or (changed := change(order)) is order:
                 return order
             order = await followed(connection, order, changed, now, hurry=True)
+            if changed.quoted is not None:
+                await self._reporter.sliced(connection, order, changed.quoted)
             await self._keep_order(connection, order)
         self._wake()
         return order
@@ -290,9 +304,12 @@ class PostgresOrders:
             if fence != work.fence:
                 return
             if order.is_replacing(work.leg):
-                after, _ = succeed(order, consumed, now)
+                after, fresh = succeed(order, consumed, now)
                 after = replace(after, version=order.version + 1, update_time=now)
-                await self._keep_order(connection, await followed(connection, order, after, now))
+                order = await followed(connection, order, after, now)
+                if fresh is not None:
+                    await self._reporter.replaced(connection, order, work.leg.leg_id, fresh)
+                await self._keep_order(connection, order)
             await connection.execute(
                 "UPDATE legs SET due_time = NULL, lease_time = NULL WHERE leg_id = $1", work.leg.leg_id
             )
@@ -323,6 +340,8 @@ class PostgresOrders:
             leg = await self._adopted(connection, order, leg, now)
         changed = order if leg == before else with_leg(order, leg, now)
         made = await followed(connection, order, changed, now, ripe=ripe)
+        if leg.submit_time is not None and leg.submit_time != before.submit_time:
+            await self._reporter.sent(connection, leg)
         if made is not order:
             await self._keep_order(connection, made)
         return made, next(one for one in made.legs if one.leg_id == leg_id)
@@ -351,6 +370,8 @@ class PostgresOrders:
             replacement_json(order.replacement),
         )
         await self._say(connection, order.user_id, "order", self._scribe.order(order))
+        if order.state.is_final:
+            await self._reporter.end(connection, order)
 
     async def _say(self, connection: Connection, user_id: UUID, kind: str, event: bytes) -> None:
         await connection.execute("INSERT INTO outbox (user_id, kind, event) VALUES ($1, $2, $3)", user_id, kind, event)

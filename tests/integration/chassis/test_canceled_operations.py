@@ -10,6 +10,7 @@ The suite makes 20,000 operations; `make cancels` makes a million.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import time
@@ -108,13 +109,17 @@ async def over_grpc() -> AsyncIterator[Operation]:
     peer = Peer(f"127.0.0.1:{port}", PeerPolicy(deadline_s=30))
     own = peer.unary_unary(f"/{SERVICE}/Own", SayRequest.SerializeToString, SayResponse.FromString)
     watch = peer.unary_stream(f"/{SERVICE}/WatchEcho", SayRequest.SerializeToString, SayResponse.FromString)
-    now = time.time()
-    tokens = {user: (("authorization", f"Bearer {issuer.token(now, sub=sub)}"),) for user, sub in USERS.items()}
+
+    @functools.cache
+    def metadata(user: str, minute: int) -> tuple[tuple[str, str], ...]:
+        """Return a user's token of a minute: a million operations may take longer than one token lives."""
+        return (("authorization", f"Bearer {issuer.token(minute * 60, sub=USERS[user])}"),)
 
     async def ask(user: str) -> None:
-        answer = await own(SayRequest(), metadata=tokens[user])
+        known = metadata(user, int(time.time() // 60))
+        answer = await own(SayRequest(), metadata=known)
         assert answer.text == USERS[user]
-        said = [one.text async for one in watch(SayRequest(text=user * 64, count=2), metadata=tokens[user])]
+        said = [one.text async for one in watch(SayRequest(text=user * 64, count=2), metadata=known)]
         assert said == [user * 64] * 2
 
     yield ask

@@ -6,9 +6,9 @@ import asyncio
 import os
 import pty
 import re
+import resource
 import signal
 import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -162,8 +162,8 @@ async def test_record_names_what_is_missing_outside_a_checkout(tmp_path: Path) -
 
 
 async def test_help_is_there_at_once_and_loads_nothing_slow() -> None:
-    fastest = min([await _timed_help() for _ in range(5)])
-    assert fastest < 0.150, f"perpmesh --help took {fastest * 1e3:.0f} ms at best"
+    least = min([await _cpu_of_help() for _ in range(5)])
+    assert least < 0.150, f"perpmesh --help took {least * 1e3:.0f} ms of a processor at best"
     program = (
         "import sys\ntry:\n from perpmesh_client.cli import main; main(['--help'])\n"
         "except SystemExit: print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
@@ -180,11 +180,13 @@ async def test_help_is_there_at_once_and_loads_nothing_slow() -> None:
     assert {"grpc", "google", "rich", "asyncio"}.isdisjoint(loaded.decode().split())
 
 
-async def _timed_help() -> float:
-    began = time.perf_counter()
+async def _cpu_of_help() -> float:
+    """Return the processor's seconds that one run took: what else runs on the machine is not in them."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = await perpmesh("--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.code == 0
-    return time.perf_counter() - began
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 async def on_a_terminal(

@@ -7,6 +7,7 @@ every step of every story; the suite a sample of them, spread by the seed.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import uuid
@@ -15,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 from perpmesh.execution.v1 import execution_service_pb2 as pb
-from perpmesh.execution.v1 import leg_pb2, order_pb2
+from perpmesh.execution.v1 import leg_pb2, leverage_setting_pb2, order_pb2
 from perpmesh.type.v1 import order_type_pb2, side_pb2, time_in_force_pb2
 
 from tests.support.execution_room import Brittle, Trader, brittle
@@ -136,8 +137,23 @@ async def is_replaced(trader: Trader) -> None:
     assert (done.state, done.filled_size, len(done.legs)) == (State.STATE_DONE, "0.02", 2), done
 
 
+async def sets_leverage(trader: Trader) -> None:
+    """A leverage is set, once, and the venue holds it; what was signed for it holds up no order after it."""
+    leverage = 3 + len(trader.placed) % 5
+    wish = pb.SetLeverageRequest(
+        account_id=trader.owner.account_id, market=MARKET, leverage=leverage, request_id=str(uuid.uuid4())
+    )
+    told = leverage_setting_pb2.LeverageSetting()
+    async with asyncio.timeout(60):
+        while told.state != told.STATE_CONFIRMED:
+            told = (await trader.brittle.ask("SetLeverage", wish, trader.owner.metadata)).setting
+            assert told.state != told.STATE_REFUSED, told
+    assert told.leverage == leverage
+    await crosses(trader)
+
+
 STORIES: tuple[Callable[[Trader], Awaitable[None]], ...] = (
-    rests, crosses, is_refused, is_canceled_at_once, is_canceled_too_late, come_together, is_replaced,
+    rests, crosses, is_refused, is_canceled_at_once, is_canceled_too_late, come_together, is_replaced, sets_leverage,
     waits_for_its_trigger, has_exits,
 )  # fmt: skip
 

@@ -22,6 +22,7 @@ from services.venues.port import FeedLevel
 from services.venues.recorder import main as record
 from tests.referee.venue.watcher import Watcher
 from tests.support.simulator import Simulator, running_simulator
+from tests.support.waiting import STALE_MAX_S
 
 BTC, ETH, SOL = "BTC-PERP", "ETH-PERP", "SOL-PERP"
 RECORDING = "lighter/nautilus_pr_dec2025/ws/mainnet_ob_trade_stats_btc_20251210.jsonl"
@@ -78,7 +79,7 @@ async def test_a_book_whose_channel_dies_while_the_others_live_is_found_by_its_t
         await room.until(lambda: room.is_live(BTC, ETH), "live books", 10)
         await simulator.fault("silent", venue="lighter", channel="order_book", market="1", duration_s=6)
         took = await room.until(lambda: room.book(BTC) is not FeedState.LIVE, "the dead channel to be found", 5)
-        assert took <= 3.1
+        assert took <= STALE_MAX_S
         assert room.book(ETH) is FeedState.LIVE
         await room.until(lambda: room.is_live(BTC), "the book again", 12)
 

@@ -17,12 +17,7 @@ from tests.support.owned import Owner, Step
 
 FILLED_S = 60.0
 NOT_SERVED = "of the contract and not served yet: 501 with CALL_NOT_SERVED"
-LEFT_OUT = dict.fromkeys(
-    (
-        "GetExecutionReport", "PlaceHedgedOrder", "PrepareOrder", "PreviewOrder", "SubmitOrder",
-    ),
-    NOT_SERVED,
-)  # fmt: skip
+LEFT_OUT = dict.fromkeys(("PlaceHedgedOrder", "PrepareOrder", "SubmitOrder"), NOT_SERVED)
 
 
 async def own(owner: Owner) -> list[Step]:
@@ -69,9 +64,11 @@ async def own(owner: Owner) -> list[Step]:
     rests.request_id = owner.new_id()
     batch = pb.BatchPlaceOrdersRequest(requests=[rests])
     return [
+        Step("PreviewOrder", pb.PreviewOrderRequest(order=rests), hides=(mine.account_id,)),
         Step("PlaceOrder", request, shows=(one,), hides=(mine.account_id,)),
         Step("BatchPlaceOrders", batch),
         Step("GetOrder", pb.GetOrderRequest(order_id=one), shows=(one,), hides=(one,)),
+        Step("GetExecutionReport", pb.GetExecutionReportRequest(order_id=one), shows=(one,), hides=(one,)),
         Step("ListOrders", pb.ListOrdersRequest(), shows=(one,)),
         Step("WatchOrders", pb.WatchOrdersRequest()),
         Step("ListFills", pb.ListFillsRequest(), shows=(one,)),

@@ -165,7 +165,8 @@ class Router:
     def __init__(self, smallest: str) -> None:
         self.smallest = D(smallest)
 
-    async def plan(self, wanted: NewOrder, accounts: object, order_id: UUID) -> Route:
+    async def plan(self, wanted: NewOrder, accounts: object, order_id: UUID, *, preview: bool = False) -> Route:
+        assert preview, "nothing is kept of a look"
         refusal = None
         if wanted.size < self.smallest:
             refusal = Refusal(

@@ -8,7 +8,7 @@ from typing import Any
 
 Add = Callable[[Any, str, str], argparse.ArgumentParser]
 
-NAMES = ("order", "orders", "cancel", "close", "fills", "report")
+NAMES = ("order", "orders", "cancel", "close", "fills")
 
 
 def add_orders(commands: Any, add: Add) -> None:
@@ -43,10 +43,6 @@ def add_orders(commands: Any, add: Add) -> None:
     fills = add(commands, "fills", "your fills, the newest first, with every fee")
     fills.add_argument("--order", default="", metavar="ID", help="only those of this order")
     _add_filters(fills)
-    report = add(
-        commands, "report", "what an order was quoted to cost, what it did cost, and where the difference is from"
-    )
-    report.add_argument("id", metavar="ID", help="the id of an order")
 
 
 def add_demo(commands: Any) -> None:

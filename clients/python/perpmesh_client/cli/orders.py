@@ -1,7 +1,8 @@
-"""`perpmesh order`, `orders`, `cancel`, `close`, `fills` and `report`: trading from a terminal."""
+"""`perpmesh order`, `orders`, `cancel`, `close` and `fills`: trading from a terminal."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC
@@ -12,9 +13,8 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from perpmesh.execution.v1 import fill_pb2, order_pb2, report_pb2
 from perpmesh.type.v1 import cost_pb2
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from perpmesh_client.cli.account import kept_login
 from perpmesh_client.cli.arguments import Arguments
@@ -25,6 +25,7 @@ from perpmesh_client.orders import ENDED, Orders, wish
 Shown = TypeVar("Shown", bound=Message)
 Answer = TypeVar("Answer")
 State = order_pb2.Order.State
+CANCEL_WAIT_S = 5.0
 _REFUSED = (order_pb2.Order.STATE_DENIED, order_pb2.Order.STATE_REJECTED, order_pb2.Order.STATE_FAILED)
 
 
@@ -74,8 +75,9 @@ async def cancel(mine: Orders, arguments: Arguments, output: Output) -> None:
     if bool(typed.ids) == typed.all:
         raise ValueError("name the orders to cancel, or --all, and not both; perpmesh orders --open shows their ids")
     ids = typed.ids or await mine.cancel_all(market="".join(arguments.markets), venue=typed.venue)
-    found = [await (mine.get(one) if typed.all else mine.cancel(one)) for one in ids]
-    _print(found, output, orders_table)
+    asked = [await (mine.get(one) if typed.all else mine.cancel(one)) for one in ids]
+    # The venues take a moment; what stays open longer is shown as it stands.
+    _print(await asyncio.gather(*(_ended(mine, one, CANCEL_WAIT_S) for one in asked)), output, orders_table)
 
 
 async def close(mine: Orders, arguments: Arguments, output: Output) -> None:
@@ -111,18 +113,12 @@ async def fills(mine: Orders, arguments: Arguments, output: Output) -> None:
     _print(await mine.fills(typed.order, market=market, venue=typed.venue, limit=typed.count), output, fills_table)
 
 
-async def report(mine: Orders, arguments: Arguments, output: Output) -> None:
-    """Show what an order was quoted and what it came to."""
-    _print([await mine.report(arguments.typed.id)], output, lambda found: report_view(found[0]))
-
-
 COMMANDS: dict[str, Callable[[Orders, Arguments, Output], Awaitable[None]]] = {
     "order": order,
     "orders": orders,
     "cancel": cancel,
     "close": close,
     "fills": fills,
-    "report": report,
 }
 
 
@@ -137,10 +133,10 @@ async def _surely(call: Awaitable[Answer], request_id: str) -> Answer:
         raise PerpmeshError(f"{again}: it is then placed once at most", code="UNKNOWN") from None
 
 
-async def _ended(mine: Orders, one: order_pb2.Order) -> order_pb2.Order:
+async def _ended(mine: Orders, one: order_pb2.Order, wait_s: float = 60.0) -> order_pb2.Order:
     """Return an order once it has ended, or as it stands after a while."""
     try:
-        return await mine.ended(one.order_id)
+        return await mine.ended(one.order_id, timeout_s=wait_s)
     except TimeoutError:
         return await mine.get(one.order_id)
 
@@ -190,19 +186,6 @@ def causes(found: report_pb2.ExecutionReport) -> dict[str, Decimal]:
         name = report_pb2.Attribution.Cause.Name(part.cause).removeprefix("CAUSE_").replace("_", " ").lower()
         sums[name] = sums.get(name, Decimal(0)) + Decimal(part.amount)
     return dict(sorted(sums.items(), key=lambda one: (one[0] == "unexplained", -abs(one[1]))))
-
-
-def report_view(found: report_pb2.ExecutionReport) -> RenderableType:
-    """Return a report as a person reads it."""
-    lines = _table("COST, USD", "QUOTED", "ACHIEVED", "DIFFERENCE")
-    for one in found.lines:
-        lines.add_row(cost_name(one.kind), one.quoted_amount, one.achieved_amount, one.difference)
-    lines.add_row("all", found.quoted_cost, found.achieved_cost, found.difference, style="bold")
-    parts = _table("CAUSE", "VENUE", "USD", "")
-    for part in found.attributions:
-        name = report_pb2.Attribution.Cause.Name(part.cause).removeprefix("CAUSE_").replace("_", " ").lower()
-        parts.add_row(name, part.venue, part.amount, part.explanation)
-    return Group(Text(found.explanation), lines, parts)
 
 
 def orders_table(found: Sequence[order_pb2.Order]) -> Table:

@@ -16,7 +16,9 @@ from services.execution.model.fate import Fate
 from services.execution.model.halt import Halt, Scope
 from services.execution.model.leg import Leg, Trade
 from services.execution.model.order import NewOrder, Order
+from services.execution.model.quoted import Quoted
 from services.execution.model.replacing import ReplaceAsked
+from services.execution.model.reported import Report
 from services.execution.model.switch import Switch
 from services.execution.model.trouble import Failing
 from services.execution.model.wanted import Wanted
@@ -56,6 +58,12 @@ class Route:
     size: Decimal
     arrival_mid_price: Decimal
     refusal: Refusal | None = None
+    quoted: Quoted | None = None
+    """What it is expected to cost; None where it is infeasible."""
+    refusals: tuple[Refusal, ...] = ()
+    """Everything that stands in its way; `refusal` is the first."""
+    max_size: Decimal | None = None
+    """The largest size that the venues together would carry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +105,10 @@ class Signer(Protocol):
         """Return the bytes of an action; the same ones again for the same leg and number."""
         ...
 
+    async def review(self, account_id: UUID, action: Action) -> Refusal | None:
+        """Say why an action would not be signed now; None where it would be."""
+        ...
+
     async def settle(self, work: Work, number: int, fate: Fate) -> None:
         """Say what became of an action. Raises OUTCOME_CONTRADICTED, RESOURCE_UNKNOWN, FENCED."""
         ...
@@ -117,8 +129,10 @@ class DeedSigner(Protocol):
 class Planner(Protocol):
     """routing's planner."""
 
-    async def plan(self, wanted: NewOrder, accounts: Sequence[TradingAccount], order_id: UUID) -> Route:
-        """Return the cheapest route over the venues of `accounts`."""
+    async def plan(
+        self, wanted: NewOrder, accounts: Sequence[TradingAccount], order_id: UUID, *, preview: bool = False
+    ) -> Route:
+        """Return the cheapest route over the venues of `accounts`; a preview is kept nowhere."""
         ...
 
 
@@ -143,6 +157,10 @@ class Scribe(Protocol):
 
     def observed(self, observed: Observed) -> bytes:
         """Return a log event of what a venue said, without its number."""
+        ...
+
+    def report(self, report: Report) -> bytes:
+        """Return a log event of what an order came to, without its number."""
         ...
 
     def numbered(self, event: bytes, sequence: int, write_time: datetime) -> bytes:
