@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from services.domain.refusal import Refusal
@@ -21,7 +20,6 @@ from services.execution.model.replacing import ReplaceAsked
 from services.execution.model.reported import Report
 from services.execution.model.switch import Switch
 from services.execution.model.trouble import Failing
-from services.execution.model.wanted import Wanted
 from services.venues.account import AccountState, Fees, FundingPaid
 from services.venues.actions import Action
 from services.venues.trading import AccountRef, SignedBytes, TradingVenue
@@ -374,50 +372,6 @@ class Troubles(Protocol):
         self, *, kind: str, venue: str, after: tuple[datetime, UUID] | None, count: int
     ) -> Sequence[Failing]:
         """Return work that is stuck, the oldest first by first_time and then by work_id; empty texts are any."""
-        ...
-
-
-class Lists(Protocol):
-    """A user's orders and fills, page by page."""
-
-    async def orders(self, user_id: UUID, wanted: Wanted) -> Sequence[Order]:
-        """Return orders, the newest first by create_time and then by order_id."""
-        ...
-
-    async def fills(self, user_id: UUID, wanted: Wanted) -> Sequence[Mapping[str, Any]]:
-        """Return fills by their names, the newest first by fill_time and then by fill_id."""
-        ...
-
-
-class Log(Protocol):
-    """The log of what happened, by number."""
-
-    async def read(self, first: int, count: int) -> tuple[list[bytes], int]:
-        """Return events from a number on, without a hole, and the number of the last one written."""
-        ...
-
-    async def last(self) -> int:
-        """Return the number of the last event written."""
-        ...
-
-    async def of_user(self, user_id: UUID, kind: str, after: int, count: int) -> list[tuple[int, bytes]]:
-        """Return a user's events of a kind after a number."""
-        ...
-
-
-class Bell(Protocol):
-    """Tells when the log has grown."""
-
-    def listen(self) -> asyncio.Event:
-        """Return an event that is set whenever it has; give it back with `forget`."""
-        ...
-
-    def forget(self, event: asyncio.Event) -> None:
-        """Stop telling."""
-        ...
-
-    def ring(self) -> None:
-        """Have everyone who listens look."""
         ...
 
 

@@ -21,8 +21,7 @@ from services.execution.app.intake import Intake
 from services.execution.app.pacing import Pacer
 from services.execution.app.previewing import Previewer
 from services.execution.model.wanted import Wanted
-from services.execution.ports import Bell, Lists, Log
-from services.execution.ports.looking import Reports
+from services.execution.ports.looking import Bell, Lists, Log, Reports
 from services.execution.rpc import decode, encode
 from services.execution.rpc.caller import user as _user
 from services.execution.rpc.reporting import ReportingRpc

@@ -274,7 +274,7 @@ def test_an_exit_is_beyond_the_plan_and_measured_from_its_trigger() -> None:
     entry = leg()
     stop = leg(
         2, role=Role.STOP_LOSS, entry=1, part=1, side=Side.SELL, trigger_price=D("90"), limit_price=D("81"),
-        type=OrderType.STOP_MARKET, time_in_force=TimeInForce.GOOD_TILL_CANCELED, reduce_only=True, size=D(2), filled=D(2),
+        type=OrderType.STOP_MARKET, time_in_force=TimeInForce.GOOD_TILL_CANCELED, reduce_only=True, filled=D(2),
         submit_time=NOW + timedelta(hours=3),
     )  # fmt: skip
     fills = {entry.leg_id: taken(ASKS, D(2)), stop.leg_id: [_filled(D("89.5"), D(2), D("0.08"))]}
