@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from perpmesh.execution.v1 import leg_pb2, order_pb2
+from perpmesh.execution.v1 import leg_pb2, order_pb2, report_pb2
 from perpmesh.marketdata.v1 import market_data_service_pb2
 from perpmesh.marketdata.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from perpmesh.type.v1 import order_type_pb2, refusal_pb2, side_pb2
@@ -178,13 +178,18 @@ async def test_a_trigger_that_cannot_be_is_refused_with_what_would_pass(trader: 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await trader.place(**waiting("STOP_MARKET", price * Decimal("0.95"), "lighter", reduce_only=False))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    anywhere = await trader.place(**waiting("STOP_MARKET", price * Decimal("0.95"), ""))
-    assert (anywhere.state, anywhere.refusal.field) == (State.STATE_DENIED, "venue")
+    seen = await trader.preview(**waiting("STOP_MARKET", price * Decimal("0.95"), "lighter"))
+    assert (seen.passes, [leg.venue for leg in seen.legs]) == (True, ["lighter"]), seen
+    anywhere = waiting("STOP_MARKET", price * Decimal("0.95"), "")
     off = waiting("STOP_MARKET", price, "hyperliquid")
     off["trigger_price"] = f"{price}.123456"
-    denied = await trader.place(**off)
-    assert (denied.state, denied.refusal.field) == (State.STATE_DENIED, "trigger_price")
-    assert Decimal(denied.refusal.passing_value) >= price
+    early = {**resting(price, "lighter"), "expire_time": later(60)}
+    for fields, name in ((anywhere, "venue"), (off, "trigger_price"), (early, "expire_time")):
+        denied = await trader.place(**fields)
+        assert (denied.state, denied.refusal.field) == (State.STATE_DENIED, name)
+        seen = await trader.preview(**fields)
+        assert (seen.passes, [one.field for one in seen.refusals]) == (False, [name]), "a look says the same"
+    assert seen.refusals[0].passing_value, "with a time that passes"
     fired = await trader.place(**waiting("STOP_MARKET", price * Decimal("1.05"), "hyperliquid"))
     order = await trader.ended(fired.order_id)
     assert order.state == State.STATE_REJECTED, order
@@ -236,6 +241,15 @@ async def test_of_two_exits_one_trades_and_the_other_is_canceled(
     (profit,), (stop,) = of(order, LegState.ROLE_TAKE_PROFIT), of(order, LegState.ROLE_STOP_LOSS)
     assert (profit.state, profit.filled_size) == (LegState.STATE_FILLED, "0.1")
     assert (stop.state, stop.filled_size) == (LegState.STATE_CANCELED, "0")
+    report = await trader.report(order.order_id)
+    assert (report.complete, report.filled_size) == (True, "0.1"), report
+    assert [leg.quoted_size for leg in report.legs] == ["0.1", "0", "0"], "exits are beyond the plan"
+    assert sum(Decimal(one.amount) for one in report.attributions) == Decimal(report.difference)
+    (policy,) = (one for one in report.attributions if one.cause == report_pb2.Attribution.CAUSE_POLICY)
+    traded = next(leg for leg in report.legs if leg.leg_id == profit.leg_id)
+    beyond = (Decimal(profit.trigger_price) - Decimal(traded.achieved_price)) * Decimal("0.1")  # the book had not moved
+    assert Decimal(traded.lines[0].achieved_amount) == pytest.approx(beyond, abs=Decimal("0.000001"))
+    assert Decimal(policy.amount) == sum(Decimal(one.achieved_amount) for one in traded.lines), "and its fees"
 
 
 @pytest.mark.parametrize("venue", VENUES)

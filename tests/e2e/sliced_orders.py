@@ -69,6 +69,12 @@ async def test_an_order_in_slices_is_paused_resumed_survives_a_death_and_ends_tr
     fills = await trader.execution.ListFills(pb.ListFillsRequest(order_id=order.order_id), metadata=trader.metadata)
     assert sum(Decimal(one.size) for one in fills.fills) == Decimal(order.filled_size)
     assert Decimal(order.filled_size) <= max(numbers) * Decimal("0.01"), "never ahead of its schedule"
+    report = await trader.report(order.order_id)
+    assert (report.complete, report.filled_size) == (True, order.filled_size), report
+    assert all(Decimal(leg.quoted_size) > 0 for leg in report.legs), "each slice has a plan of its own"
+    assert Decimal(report.quoted_size) == sum(Decimal(leg.quoted_size) for leg in report.legs)
+    assert sum(Decimal(one.amount) for one in report.attributions) == Decimal(report.difference)
+    assert abs(Decimal(report.difference_bps)) < 200, "measured from the mid price at its arrival"
 
 
 ENDED_LEGS = (leg_pb2.Leg.STATE_FILLED, leg_pb2.Leg.STATE_CANCELED, leg_pb2.Leg.STATE_EXPIRED,
@@ -79,6 +85,10 @@ async def test_slices_that_could_not_pass_are_denied_with_what_would(trader: Tra
     small = await trader.place(**sliced("0.0007", venue="hyperliquid"))
     assert (small.state, small.type) == (State.STATE_DENIED, order_type_pb2.ORDER_TYPE_TWAP)
     assert small.refusal.field == "size"
+    seen = await trader.preview(**sliced("0.0007", venue="hyperliquid"))
+    assert [(one.field, one.reason) for one in seen.refusals] == [("size", small.refusal.reason)], "as a look says"
+    seen = await trader.preview(**sliced(small.refusal.passing_value, venue="hyperliquid"))
+    assert (seen.passes, len(seen.legs), seen.expected_cost) == (True, 0, ""), seen
     fits = await trader.place(**sliced(small.refusal.passing_value, venue="hyperliquid"))
     assert fits.state != State.STATE_DENIED, "what is said to pass does"
     await trader.cancel(fits.order_id)

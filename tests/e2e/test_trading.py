@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from perpmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from perpmesh.execution.v1 import execution_service_pb2 as pb
-from perpmesh.execution.v1 import leg_pb2, order_pb2
+from perpmesh.execution.v1 import leg_pb2, order_pb2, report_pb2
 from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from perpmesh.marketdata.v1 import market_data_service_pb2
 from perpmesh.marketdata.v1.market_data_service_pb2_grpc import MarketDataServiceStub
@@ -82,6 +82,17 @@ class Trader:
     async def place(self, **fields: Any) -> order_pb2.Order:
         request = pb.PlaceOrderRequest(**{"request_id": str(uuid.uuid4()), "market": BTC, **fields})
         return (await self.execution.PlaceOrder(request, metadata=self.metadata)).order
+
+    async def preview(self, **fields: Any) -> pb.PreviewOrderResponse:
+        order = pb.PlaceOrderRequest(**{"request_id": str(uuid.uuid4()), "market": BTC, **fields})
+        seen: pb.PreviewOrderResponse = await self.execution.PreviewOrder(
+            pb.PreviewOrderRequest(order=order), metadata=self.metadata
+        )
+        return seen
+
+    async def report(self, order_id: str) -> report_pb2.ExecutionReport:
+        request = pb.GetExecutionReportRequest(order_id=order_id)
+        return (await self.execution.GetExecutionReport(request, metadata=self.metadata)).report
 
     async def place_surely(self, **fields: Any) -> order_pb2.Order:
         """Place an order as a client does whose server may die: the same request again, until it is answered."""

@@ -132,6 +132,8 @@ def _margin(notional: Decimal, leg: Leg, standing: Standing) -> Decimal | None:
 
 def _most(leg: Leg, notional: Decimal, standing: Standing, listing: Listing | None) -> Decimal | None:
     closes = standing.closes(leg.side)
+    if leg.trigger_price is not None:
+        return None
     if leg.reduce_only:
         most = closes if standing.position is not None else None
     elif standing.free_margin is None or standing.leverage is None:
@@ -156,6 +158,8 @@ def _small(leg: Leg, listing: Listing | None) -> list[Refusal]:
 
 
 def _reduce(leg: Leg, standing: Standing) -> list[Refusal]:
+    if leg.trigger_price is not None:
+        return []  # the position is looked at by the venue when the trigger is reached
     if not leg.reduce_only or standing.position is None or leg.size <= standing.closes(leg.side):
         return []
     held = standing.closes(leg.side)
