@@ -34,6 +34,7 @@ from services.execution.app.gate import Gate
 from services.execution.app.halting import Halts
 from services.execution.app.intake import Intake
 from services.execution.app.leverage import Leverages
+from services.execution.app.pacing import Pacer
 from services.execution.app.previewing import Previewer
 from services.execution.app.replacing import Replacer
 from services.execution.app.standing import LastSeen
@@ -42,6 +43,7 @@ from services.execution.app.watcher import Watcher
 from services.execution.app.worker import Worker
 from services.execution.config import Config
 from services.execution.model.deed import Deed
+from services.execution.model.order import Order
 from services.execution.peers.books import FollowedBooks
 from services.execution.peers.routing import RoutingPeer
 from services.execution.peers.vault import VaultPeer
@@ -130,6 +132,10 @@ async def _serve(
         orders=orders, accounts=keys, planner=planner, venues=venues, clock=clock, chance=_Chance(),
         wake=care.worker.wake, gate=gate, books=books, standings=seen,
     )  # fmt: skip
+    pacer = Pacer(
+        intake=intake, orders=orders, accounts=keys, planner=planner, gate=gate, clock=clock, wake=care.worker.wake,
+        tell_fault=_tell_pace,
+    )  # fmt: skip
     reader = LogReader(database)
     pager = Pager((config.page_secret or ids.token()).encode())
     steering = _steering(care, gate, orders, keys, venues)
@@ -137,6 +143,7 @@ async def _serve(
         steering=steering,
         intake=intake,
         closer=Closer(intake=intake, orders=orders, accounts=keys, venues=venues),
+        pacer=pacer,
         lists=PostgresLists(database),
         reports=PostgresReports(database, reporter, scribe, orders.get),
         previewer=Previewer(intake=intake, planner=planner, signer=keys, books=books, standings=seen, clock=clock),
@@ -146,14 +153,11 @@ async def _serve(
         clock=clock,
     )
 
-    def ready() -> str | None:
-        return venues.waiting
-
     feed = feed_of(config.auth, config.chassis.server.tls.callers)
-    server = Server(ROOM, config.chassis.server, ready=ready, verifier=feed.verifier if feed else None)
+    server = Server(ROOM, config.chassis.server, ready=lambda: venues.waiting, verifier=feed.verifier if feed else None)
     server.add(PUBLIC, service)
     server.add(INTERNAL, OperatorRpc(reader, care.halts, PostgresTroubles(database), pager))
-    probes = await start_probes(config.chassis.telemetry, ready)
+    probes = await start_probes(config.chassis.telemetry, lambda: venues.waiting)
     try:
         async with Supervisor() as tasks:
             start_feed(feed, tasks, bus)
@@ -161,6 +165,7 @@ async def _serve(
             tasks.start("relay", relay.run)
             tasks.start("books", books.run)
             care.start(tasks)
+            tasks.start("pacer", pacer.run)
             await server.start()
             await tasks.wait(stop)
             service.drain()
@@ -304,6 +309,10 @@ def _tell_record(error: Exception) -> None:
 
 def _tell_watch(account: TradingAccount, error: Exception) -> None:
     log.warning("account.again", account_id=str(account.account_id), venue=account.venue, error=str(error)[:300])
+
+
+def _tell_pace(order: Order, error: Exception) -> None:
+    log.warning("slice.again", order_id=str(order.order_id), error=str(error)[:300])
 
 
 def _tell(work: Work, error: Exception) -> None:

@@ -74,6 +74,12 @@ class Gate:
         refusal = await self._judged(user_id, wanted)
         if refusal is not None or wanted.reduce_only:
             return refusal or accounts
+        return self.able(user_id, wanted, accounts)
+
+    def able(
+        self, user_id: UUID, wanted: NewOrder, accounts: Sequence[TradingAccount]
+    ) -> Sequence[TradingAccount] | Refusal:
+        """Return the accounts that a new leg may be sent from now, or why there is none; it counts as no order."""
         refusals = [self._stops(user_id, one.venue) or self._spent(one, wanted) for one in accounts]
         able = [one for one, found in zip(accounts, refusals, strict=True) if found is None]
         return able or next(found for found in refusals if found is not None)

@@ -11,7 +11,7 @@ from services.domain.refusal import Refusal
 from services.execution.app.intake import Intake, needs_route
 from services.execution.app.quoting import with_quoted
 from services.execution.app.worker import place_of
-from services.execution.model.leg import Leg
+from services.execution.model.leg import Leg, Role
 from services.execution.model.order import NewOrder, Order
 from services.execution.model.preview import Preview, PreviewLeg, distinct, preview_leg, standing_of
 from services.execution.ports import Clock, Planner, Route, Signer
@@ -47,7 +47,7 @@ class Previewer:
             route = await self._planner.plan(wanted, accounts, empty.order_id, preview=True)
         order = await self._intake.planned(empty, wanted, accounts, route)
         order = with_quoted(order, self._books, self._standings, self._clock.now())
-        legs = tuple([await self._leg(order, leg) for leg in order.legs])
+        legs = tuple([await self._leg(order, leg) for leg in order.legs if leg.role is Role.ENTRY])
         found = [
             *barred,
             *(route.refusals if route is not None else ()),

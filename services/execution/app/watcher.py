@@ -45,6 +45,8 @@ MISSING_S: Final = 5.0
 """How long a leg must have stood before its absence from a list of open orders means anything: lists lag."""
 ACCOUNTS_MAX: Final = 500
 """Accounts looked after by one process. Hyperliquid lets an address listen to ten users: those beyond are asked for."""
+ENDED_S: Final = 3.5
+"""How long the trades of an order that has ended may be on their way before it is looked up with all of them."""
 AGAIN_S: Final = 2.0
 SEAT_S: Final = 10.0
 """How long until a seat is asked for again at a venue that lets us listen to so many accounts and no more."""
@@ -161,7 +163,13 @@ class Watcher:
             await self._orders.record(account, trades_of(account.account_id, account.venue, event.fills, now))
         elif isinstance(event, OrdersSeen):
             for record in event.orders:
-                await self._orders.told(account, record.order_id, record.client_id, _learner(record, now))
+                await self._orders.told(
+                    account,
+                    record.order_id,
+                    record.client_id,
+                    _learner(record, now),
+                    look_s=ENDED_S if record.status.is_final else None,
+                )
             if event.whole:
                 open_ids = [record.client_id for record in event.orders if record.client_id]
                 if await self._orders.doubt(account, open_ids, now - timedelta(seconds=MISSING_S)):

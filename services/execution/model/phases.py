@@ -41,13 +41,15 @@ def phases_of(order: Order, quoted: Quoted | None, received: Mapping[UUID, Seque
     """Return the steps: those of the order as a whole first, then each leg's. `received` is when fills came, by leg."""
     accepted = timedelta(microseconds=quoted.accept_us if quoted is not None else 0)
     found: list[_Timed] = [(PhaseKind.ACCEPT, None, accepted)] if accepted else []
-    sent = min((leg.submit_time for leg in order.legs if leg.submit_time is not None), default=None)
-    moments = [moment for one in received.values() for moment in one]
+    trading = [leg for leg in order.legs if leg.role.trades_the_order]
+    sent = min((leg.submit_time for leg in trading if leg.submit_time is not None), default=None)
+    moments = [moment for leg in trading for moment in received.get(leg.leg_id, ())]
     if sent is not None and moments:
         found.append((PhaseKind.FIRST_FILL, None, min(moments) - sent))
         found.append((PhaseKind.LAST_FILL, None, max(moments) - sent))
     for leg in order.legs:
-        found += _of_leg(leg, accepted, received.get(leg.leg_id, ()))
+        with_order = leg.create_time == order.create_time
+        found += _of_leg(leg, accepted if with_order else timedelta(0), received.get(leg.leg_id, ()))
     return tuple(
         Phase(kind=kind, leg_id=leg_id, duration=max(duration, timedelta(0))) for kind, leg_id, duration in found
     )
@@ -56,7 +58,9 @@ def phases_of(order: Order, quoted: Quoted | None, received: Mapping[UUID, Seque
 def _of_leg(leg: Leg, accepted: timedelta, received: Sequence[datetime]) -> list[_Timed]:
     if leg.submit_time is None:
         return []
-    found: list[_Timed] = [(PhaseKind.SIGN, leg.leg_id, leg.submit_time - leg.create_time - accepted)]
+    found: list[_Timed] = []
+    if leg.role.trades_the_order:  # an exit is made with its order, and waits before it is signed
+        found.append((PhaseKind.SIGN, leg.leg_id, leg.submit_time - leg.create_time - accepted))
     if leg.acknowledge_time is not None:
         found.append((PhaseKind.ACKNOWLEDGE, leg.leg_id, leg.acknowledge_time - leg.submit_time))
     if received:

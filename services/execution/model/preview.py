@@ -78,6 +78,9 @@ class Preview:
             advice = f" {self.refusals[0].advice}" if self.refusals[0].advice else ""
             more = f" {len(self.refusals) - 1} more to mend." if len(self.refusals) > 1 else ""
             return f"It would not pass: {self.refusals[0].message}{advice}{more}"
+        if self.order.twap is not None:
+            count = self.order.twap.terms.count
+            return f"It would pass: {plain_text(self.order.size)} in {count} slices, each planned when it is due."
         where = " and ".join(f"{plain_text(one.leg.size)} at {one.leg.venue}" for one in self.legs)
         return f"It would pass: {where}."
 
@@ -129,6 +132,8 @@ def _margin(notional: Decimal, leg: Leg, standing: Standing) -> Decimal | None:
 
 def _most(leg: Leg, notional: Decimal, standing: Standing, listing: Listing | None) -> Decimal | None:
     closes = standing.closes(leg.side)
+    if leg.trigger_price is not None:
+        return None
     if leg.reduce_only:
         most = closes if standing.position is not None else None
     elif standing.free_margin is None or standing.leverage is None:
@@ -153,6 +158,8 @@ def _small(leg: Leg, listing: Listing | None) -> list[Refusal]:
 
 
 def _reduce(leg: Leg, standing: Standing) -> list[Refusal]:
+    if leg.trigger_price is not None:
+        return []  # the position is looked at by the venue when the trigger is reached
     if not leg.reduce_only or standing.position is None or leg.size <= standing.closes(leg.side):
         return []
     held = standing.closes(leg.side)

@@ -162,6 +162,11 @@ def replaced(quoted: Quoted, old: Leg, fresh: Leg, levels: Levels | None) -> Quo
     return replace(quoted, legs=(*kept, added), size=sum((one.size for one in (*kept, added)), ZERO))
 
 
+def joined(quoted: Quoted, part: Quoted) -> Quoted:
+    """Return the quote of an order in slices with the plan of its next one; all is measured from its arrival."""
+    return replace(quoted, legs=(*quoted.legs, *part.legs), size=quoted.size + part.size)
+
+
 def carried(quoted: Quoted, legs: Sequence[Leg]) -> Quoted:
     """Return the quote with the legs that carry it, by venue."""
     by_venue = {leg.venue: leg.leg_id for leg in reversed(legs)}

@@ -14,7 +14,8 @@ that changes is that cause's part, so that the parts add up to the difference by
 
 The book when the venue acted is, of those that were seen since the sending, the one that explains the fills best; one
 that explains them to the last digit leaves the venue nothing. A leg that the quote had not (routed again, traded back)
-is POLICY as a whole.
+is POLICY as a whole. So is an exit, which is measured from its trigger price: what the position earned on the way to it
+is no cost of an execution.
 """
 
 from __future__ import annotations
@@ -83,8 +84,9 @@ def _report(
     parts: defaultdict[tuple[Cause, str], Decimal] = defaultdict(Decimal)
     for leg in order.legs:
         mine, wanted = fills.get(leg.leg_id, ()), by_leg.get(leg.leg_id)
-        legs.append(_leg_report(leg, wanted, mine, mid))
-        for cause, amount in _parts(leg, wanted, mine, seen.get(leg.leg_id, Seen()), mid):
+        near = mid if leg.role.trades_the_order or leg.trigger_price is None else leg.trigger_price
+        legs.append(_leg_report(leg, wanted, mine, near))
+        for cause, amount in _parts(leg, wanted, mine, seen.get(leg.leg_id, Seen()), near):
             parts[cause, leg.venue] += amount
     dropped = [one for one in (quoted.legs if quoted is not None else ()) if one.leg_id is None]
     lost: list[tuple[Line, ...]] = []

@@ -40,7 +40,7 @@ SENTENCES: Final[Mapping[Cause, str]] = {
     Cause.FEE_TIER: "{venue} charged other fee rates than were quoted.",
     Cause.ROUNDING: "{venue} cuts each fee to its own decimals, or sizes were rounded to its lots.",
     Cause.VENUE: "{venue} filled otherwise than any book it showed in between.",
-    Cause.POLICY: "What was traded at {venue} beyond the plan: routed again, or traded back.",
+    Cause.POLICY: "What was traded at {venue} beyond the plan: routed again, traded back, or an exit.",
     Cause.UNEXPLAINED: "Nobody saw the books of {venue} between the sending and its acting.",
 }
 NOTHING_UNEXPLAINED: Final = "Nothing is left unexplained."

@@ -165,7 +165,7 @@ def action_message(action: actions.Action) -> action_pb2.Action:
 
 
 def _terms(terms: actions.OrderTerms) -> action_pb2.OrderTerms:
-    return action_pb2.OrderTerms(
+    message = action_pb2.OrderTerms(
         market=terms.market,
         venue_market_id=terms.venue_market_id,
         side=side_pb2.Side.Value(f"SIDE_{terms.side.value}"),
@@ -176,6 +176,11 @@ def _terms(terms: actions.OrderTerms) -> action_pb2.OrderTerms:
         reduce_only=terms.reduce_only,
         venue_client_id=terms.client_id,
     )
+    if terms.trigger_price is not None:
+        message.trigger_price = plain_text(terms.trigger_price)
+    if terms.expire_time_ms is not None:
+        message.order_expire_time.FromMilliseconds(terms.expire_time_ms)
+    return message
 
 
 def _reference(one: actions.OrderReference) -> action_pb2.OrderReference:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from services.domain.refusal import Refusal
@@ -21,7 +20,6 @@ from services.execution.model.replacing import ReplaceAsked
 from services.execution.model.reported import Report
 from services.execution.model.switch import Switch
 from services.execution.model.trouble import Failing
-from services.execution.model.wanted import Wanted
 from services.venues.account import AccountState, Fees, FundingPaid
 from services.venues.actions import Action
 from services.venues.trading import AccountRef, SignedBytes, TradingVenue
@@ -199,9 +197,18 @@ class Orders(Protocol):
         ...
 
     async def told(
-        self, account: TradingAccount, venue_order_id: str, client_id: str, change: Callable[[Leg], Leg]
+        self,
+        account: TradingAccount,
+        venue_order_id: str,
+        client_id: str,
+        change: Callable[[Leg], Leg],
+        *,
+        look_s: float | None = None,
     ) -> bool:
-        """Apply to a leg what its venue told of it, whoever holds it. False where it is no leg of ours."""
+        """Apply to a leg what its venue told of it, whoever holds it. False where it is no leg of ours.
+
+        One that has not ended by that is looked up in `look_s` seconds.
+        """
         ...
 
     async def doubt(self, account: TradingAccount, open_ids: Sequence[str], before: datetime) -> int:
@@ -218,6 +225,17 @@ class Orders(Protocol):
 
     async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
         """Note that what is open of an order is to be canceled, and have a worker look at once."""
+        ...
+
+    async def slicing(self, count: int) -> Sequence[Order]:
+        """Return orders whose next slice is due."""
+        ...
+
+    async def schedule(self, user_id: UUID, order_id: UUID, change: Callable[[Order], Order]) -> Order | None:
+        """Change the schedule of a user's order, with the legs of a slice and cancels of others; None for no order.
+
+        `change` is applied to the order as it then stands; the same order back changes nothing.
+        """
         ...
 
     async def replace(self, order: Order, asked: ReplaceAsked, decide: Callable[[Order], Order]) -> Order:
@@ -354,50 +372,6 @@ class Troubles(Protocol):
         self, *, kind: str, venue: str, after: tuple[datetime, UUID] | None, count: int
     ) -> Sequence[Failing]:
         """Return work that is stuck, the oldest first by first_time and then by work_id; empty texts are any."""
-        ...
-
-
-class Lists(Protocol):
-    """A user's orders and fills, page by page."""
-
-    async def orders(self, user_id: UUID, wanted: Wanted) -> Sequence[Order]:
-        """Return orders, the newest first by create_time and then by order_id."""
-        ...
-
-    async def fills(self, user_id: UUID, wanted: Wanted) -> Sequence[Mapping[str, Any]]:
-        """Return fills by their names, the newest first by fill_time and then by fill_id."""
-        ...
-
-
-class Log(Protocol):
-    """The log of what happened, by number."""
-
-    async def read(self, first: int, count: int) -> tuple[list[bytes], int]:
-        """Return events from a number on, without a hole, and the number of the last one written."""
-        ...
-
-    async def last(self) -> int:
-        """Return the number of the last event written."""
-        ...
-
-    async def of_user(self, user_id: UUID, kind: str, after: int, count: int) -> list[tuple[int, bytes]]:
-        """Return a user's events of a kind after a number."""
-        ...
-
-
-class Bell(Protocol):
-    """Tells when the log has grown."""
-
-    def listen(self) -> asyncio.Event:
-        """Return an event that is set whenever it has; give it back with `forget`."""
-        ...
-
-    def forget(self, event: asyncio.Event) -> None:
-        """Stop telling."""
-        ...
-
-    def ring(self) -> None:
-        """Have everyone who listens look."""
         ...
 
 

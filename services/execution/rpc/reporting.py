@@ -51,7 +51,7 @@ def preview_message(preview: Preview) -> pb.PreviewOrderResponse:
         legs=[_leg(leg) for leg in preview.legs],
         initial_margin=_text(preview.initial_margin),
         max_size=_text(preview.max_size),
-        expected_cost=plain_text(preview.cost) if preview.passes else "",
+        expected_cost=plain_text(preview.cost) if preview.passes and preview.legs else "",
         explanation=preview.explanation,
     )
 

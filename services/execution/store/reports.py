@@ -12,15 +12,16 @@ from uuid import UUID
 from services.chassis.postgres import Connection, Database
 from services.chassis.telemetry import log
 from services.domain.decimals import plain_text
-from services.execution.model.leg import Leg
+from services.execution.model.leg import ZERO, Leg
 from services.execution.model.order import Order
-from services.execution.model.quoted import Levels, Quoted, QuotedLeg, Rates, enough, replaced
+from services.execution.model.quoted import Levels, Quoted, QuotedLeg, Rates, enough, joined, replaced
 from services.execution.model.report import report
 from services.execution.model.reported import Filled, Report, Seen
 from services.execution.ports import Clock, Scribe
 from services.execution.ports.looking import Books
 
 _KEEP_QUOTED: Final = "INSERT INTO order_quotes (order_id, quoted) VALUES ($1, $2)"
+_CHANGE_QUOTED: Final = "UPDATE order_quotes SET quoted = $2 WHERE order_id = $1"
 _KEEP_SENT: Final = """
     INSERT INTO leg_books (leg_id, levels) VALUES ($1, $2)
     ON CONFLICT (leg_id) DO UPDATE SET levels = excluded.levels"""
@@ -46,15 +47,16 @@ class Reporter:
             await connection.execute(_KEEP_QUOTED, order.order_id, quoted_json(order.quoted))
 
     async def sent(self, connection: Connection, leg: Leg) -> None:
-        """Keep the book that a leg is sent into."""
-        levels = self._books.now(leg.market, leg.venue, leg.side)
+        """Keep the book that a leg is sent into; what waits for a trigger is sent into none."""
+        levels = self._books.now(leg.market, leg.venue, leg.side) if leg.trigger_price is None else None
         kept = None if levels is None else _levels_json(enough(levels, leg.size))
         await connection.execute(_KEEP_SENT, leg.leg_id, json.dumps(kept))
 
     async def end(self, connection: Connection, order: Order) -> None:
         """Write the report of an order that has ended, and say it, unless that was done for all that is filled."""
         reported = await connection.fetchval("SELECT filled FROM reports WHERE order_id = $1", order.order_id)
-        if reported is not None and reported == order.filled:
+        filled = sum((leg.filled for leg in order.legs), ZERO)  # its exits too
+        if reported is not None and reported == filled:
             return
         try:
             event = self._scribe.report(await self.make(connection, order))
@@ -62,7 +64,7 @@ class Reporter:
             # A fault of the report's own must not keep what happened to an order from being written.
             log.error("report.failed", order_id=str(order.order_id), error=error)
             return
-        await connection.execute(_KEEP_REPORT, order.order_id, order.filled, event)
+        await connection.execute(_KEEP_REPORT, order.order_id, filled, event)
         await connection.execute(_SAY, order.user_id, event)
 
     async def replaced(self, connection: Connection, order: Order, old_id: UUID, fresh: Leg) -> None:
@@ -73,9 +75,13 @@ class Reporter:
         old = next(leg for leg in order.legs if leg.leg_id == old_id)
         levels = self._books.now(fresh.market, fresh.venue, fresh.side)
         quoted = replaced(quoted_of(kept), old, fresh, levels)
-        await connection.execute(
-            "UPDATE order_quotes SET quoted = $2 WHERE order_id = $1", order.order_id, quoted_json(quoted)
-        )
+        await connection.execute(_CHANGE_QUOTED, order.order_id, quoted_json(quoted))
+
+    async def sliced(self, connection: Connection, order: Order, part: Quoted) -> None:
+        """Expect of an order in slices what the plan of its next one says."""
+        kept = await connection.fetchval("SELECT quoted FROM order_quotes WHERE order_id = $1", order.order_id)
+        if kept is not None:
+            await connection.execute(_CHANGE_QUOTED, order.order_id, quoted_json(joined(quoted_of(kept), part)))
 
     async def make(self, connection: Connection, order: Order) -> Report:
         """Return what an order came to so far."""

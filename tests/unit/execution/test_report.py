@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from services.domain.decimals import rounding
 from services.execution.model.charged import UNIT, charged_rate
-from services.execution.model.leg import Leg, LegState
+from services.execution.model.leg import Leg, LegState, Role
 from services.execution.model.order import Order
 from services.execution.model.phases import PhaseKind
-from services.execution.model.quoted import Levels, Quoted, QuotedLeg, Rates, enough, replaced
+from services.execution.model.quoted import Levels, Quoted, QuotedLeg, Rates, enough, joined, replaced
 from services.execution.model.report import report
 from services.execution.model.reported import Cause, Filled, Report, Seen
 from services.venues.actions import OrderType, Side, TimeInForce
@@ -268,3 +268,34 @@ def test_a_rate_told_from_cut_fees_charges_what_was_charged(
 def test_a_book_is_kept_as_deep_as_a_size_needs_and_one_level_more() -> None:
     assert enough(ASKS, D("0.5")) == ASKS[:2]
     assert enough(ASKS, D("3")) == ASKS
+
+
+def test_an_exit_is_beyond_the_plan_and_measured_from_its_trigger() -> None:
+    entry = leg()
+    stop = leg(
+        2, role=Role.STOP_LOSS, entry=1, part=1, side=Side.SELL, trigger_price=D("90"), limit_price=D("81"),
+        type=OrderType.STOP_MARKET, time_in_force=TimeInForce.GOOD_TILL_CANCELED, reduce_only=True, filled=D(2),
+        submit_time=NOW + timedelta(hours=3),
+    )  # fmt: skip
+    fills = {entry.leg_id: taken(ASKS, D(2)), stop.leg_id: [_filled(D("89.5"), D(2), D("0.08"))]}
+    told = order(replace(entry, filled=D(2)), stop)
+    made = report(told, quoted(wanted(entry)), fills, {entry.leg_id: Seen(sent=ASKS, is_whole=True)}, NOW)
+    assert causes(made) == {Cause.POLICY: D("1.08"), Cause.UNEXPLAINED: 0}  # half a dollar twice, and its fee
+    last = [one for one in made.phases if one.kind is PhaseKind.LAST_FILL and one.leg_id is None]
+    assert [one.duration for one in last] == [timedelta(milliseconds=200)]
+    assert (PhaseKind.SIGN, stop.leg_id) not in [(one.kind, one.leg_id) for one in made.phases]
+
+
+def test_slices_are_each_compared_with_their_own_plan_and_measured_from_the_arrival() -> None:
+    moved = tuple((price + 2, size) for price, size in ASKS)
+    later = NOW + timedelta(seconds=30)
+    one, two = (leg(number, role=Role.SLICE, part=number, create_time=later) for number in (1, 2))
+    arrival = Quoted(quote_id=None, arrival_mid_price=D(100), size=ZERO, legs=())
+    plan = joined(joined(arrival, quoted(wanted(one))), quoted(wanted(two, moved), mid="102"))
+    assert (plan.size, plan.arrival_mid_price, plan.quote_id) == (D(4), D(100), None)
+    fills = {one.leg_id: taken(ASKS, D(2)), two.leg_id: taken(moved, D(2))}
+    told = order(replace(one, filled=D(2)), replace(two, filled=D(2)))
+    seen = {one.leg_id: Seen(sent=ASKS, is_whole=True), two.leg_id: Seen(sent=moved, is_whole=True)}
+    made = report(told, plan, fills, seen, NOW)
+    assert made.difference == 0
+    assert made.lines[0].achieved == D("1.5") + D("5.5")  # two dollars more than at the arrival, for each of two
