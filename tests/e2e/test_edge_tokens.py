@@ -145,10 +145,11 @@ async def test_without_a_token_spoofed_identity_reaches_no_room(edge: RunningEdg
 async def test_no_named_attack_gets_through_the_pair(
     edge: RunningEdge, http: aiohttp.ClientSession, issuers: tuple[Issuer, Issuer]
 ) -> None:
-    now = time.time()
     lenient = set()
     for issuer in issuers:
-        for name, token in named_attacks(issuer, now).items():
+        for name in named_attacks(issuer, time.time()):
+            now = time.time()  # of each anew: some are lenient for seconds only
+            token = named_attacks(issuer, now)[name]
             assert not room_takes(issuers, token, now), name
             if any(ord(letter) < 32 for letter in token) or len(token) > 8_000:
                 continue  # no header can carry it
