@@ -28,6 +28,7 @@ import aiohttp
 
 START_S = 30.0
 CALL_S = 30.0
+CLICKS_MAX = 5
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 
 # Without the ones about the background, a browser on a closed network fails to reach its maker many times a minute.
@@ -137,9 +138,25 @@ class Page:
         raise AssertionError(f"not within {timeout_s} s: {script}\n{text}\nerrors: {self.errors}")
 
     async def click(self, selector: str) -> None:
-        """Click on the middle of an element, as a mouse does, once it has stood still for three frames."""
-        where = await self.evaluate(
-            f"""new Promise((done) => {{ const e = document.querySelector({json.dumps(selector)});
+        """Click on the middle of an element, as a mouse does, and again where the page moved it away meanwhile."""
+        for _ in range(CLICKS_MAX):
+            where = await self._aim(selector)
+            for kind in ("mousePressed", "mouseReleased"):
+                await self.command(
+                    "Input.dispatchMouseEvent", type=kind, x=where[0], y=where[1], button="left", clickCount=1
+                )
+            if await self.evaluate("window.wasHit") in (True, None):  # None: the click led to another page
+                return
+        raise AssertionError(f"{selector} was not hit in {CLICKS_MAX} clicks")
+
+    async def _aim(self, selector: str) -> list[float]:
+        """Return the middle of an element once it has stood still for three frames; note what the next click hits."""
+        wanted = json.dumps(selector)
+        found: list[float] = await self.evaluate(
+            f"""new Promise((done) => {{ const e = document.querySelector({wanted});
+            window.wasHit = false;
+            const note = (event) => {{ window.wasHit = event.target.closest({wanted}) !== null; }};
+            document.addEventListener('click', note, {{capture: true, once: true}});
             let before = '', still = 0;
             const look = () => {{
                 e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();
@@ -150,10 +167,7 @@ class Page:
             }};
             look(); }})"""
         )
-        for kind in ("mousePressed", "mouseReleased"):
-            await self.command(
-                "Input.dispatchMouseEvent", type=kind, x=where[0], y=where[1], button="left", clickCount=1
-            )
+        return found
 
     async def press(self, key: str, code: int) -> None:
         """Press one key, by its name and its Windows code."""
