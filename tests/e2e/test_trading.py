@@ -131,13 +131,13 @@ class Trader:
 
     async def until_open(self, order_id: str) -> order_pb2.Order:
         """Wait until the venue has taken an order's first leg."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while (order := await self.get_surely(order_id)).legs[0].state != leg_pb2.Leg.STATE_OPEN:
                 await asyncio.sleep(0.05)
         return order
 
     async def until(self, order_id: str, state: int) -> order_pb2.Order:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while (order := await self.get_surely(order_id)).state != state or not all(
                 leg.acknowledge_time.seconds for leg in order.legs
             ):
@@ -268,7 +268,7 @@ async def test_an_order_that_rests_and_is_left_alone_is_canceled_at_once(
 
 async def test_a_stream_tells_every_change_of_an_order_once_and_resumes(trader: Trader) -> None:
     stream = trader.execution.WatchOrders(pb.WatchOrdersRequest(), metadata=trader.metadata)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while (await stream.read()).WhichOneof("event") != "live":
             pass
         placed = await trader.place(

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 MARKET = "BTC-PERP"
 STALE_S = 3.0
 """How soon the mesh calls a silent venue STALE (docs/paths/tick.md)."""
-PAGE_S = 1.0
+PAGE_S = 3.0
 """What the way to the page may add: the interval it asks for, a frame, and a busy machine."""
 
 READ_PRICE = """(() => {
