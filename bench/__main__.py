@@ -18,6 +18,8 @@ MEASUREMENTS = (
     "latency",
     "memory",
     "portfolio",
+    "quotes",
+    "regret",
     "routing",
     "scale",
     "signing",

@@ -34,12 +34,17 @@ from services.execution.app.gate import Gate
 from services.execution.app.halting import Halts
 from services.execution.app.intake import Intake
 from services.execution.app.leverage import Leverages
+from services.execution.app.pacing import Pacer
+from services.execution.app.previewing import Previewer
 from services.execution.app.replacing import Replacer
+from services.execution.app.standing import LastSeen
 from services.execution.app.switching import Switching
 from services.execution.app.watcher import Watcher
 from services.execution.app.worker import Worker
 from services.execution.config import Config
 from services.execution.model.deed import Deed
+from services.execution.model.order import Order
+from services.execution.peers.books import FollowedBooks
 from services.execution.peers.routing import RoutingPeer
 from services.execution.peers.vault import VaultPeer
 from services.execution.peers.venues import ConfiguredVenues
@@ -54,6 +59,7 @@ from services.execution.store.halts import PostgresHalts
 from services.execution.store.lists import PostgresLists
 from services.execution.store.log import LogReader, Relay
 from services.execution.store.orders import PostgresOrders
+from services.execution.store.reports import PostgresReports, Reporter
 from services.execution.store.standing import PostgresStanding
 from services.execution.store.switches import PostgresSwitches
 from services.execution.store.troubles import PostgresTroubles
@@ -83,45 +89,53 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     database = await Database.open(ROOM, config.postgres)
     vault = Peer(config.signer_address, tls=tls, part="vault")
     routing = Peer(config.routing_address, tls=tls, part="routing")
+    address = config.market_data_address
+    market_data = Peer(address, tls=tls, part="market_data") if address else None
     try:
         async with database.acquire() as connection:
             await require_current(connection, ROOM)
         async with ValkeyBus(config.bus) as bus:
-            await _serve(config, stop, database=database, vault=vault, routing=routing, bus=bus)
+            books = FollowedBooks(market_data, SYSTEM)
+            await _serve(config, stop, database=database, vault=vault, routing=routing, bus=bus, books=books)
     finally:
         await vault.close()
         await routing.close()
+        if market_data is not None:
+            await market_data.close()
         await database.close()
 
 
 async def _serve(
-    config: Config, stop: asyncio.Event, *, database: Database, vault: Peer, routing: Peer, bus: ValkeyBus
+    config: Config,
+    stop: asyncio.Event,
+    *,
+    database: Database,
+    vault: Peer,
+    routing: Peer,
+    bus: ValkeyBus,
+    books: FollowedBooks,
 ) -> None:
-    clock, scribe = SYSTEM, ProtoScribe()
+    clock, scribe, seen = SYSTEM, ProtoScribe(config.venues.upper()), LastSeen()
     keys = VaultPeer(vault, clock)
     venues = ConfiguredVenues(config.places(_URLS), clock, keys.token)
     relay = Relay(database, config.bus, scribe, clock)
-    orders = PostgresOrders(database, scribe, clock, wake=relay.wake)
-    care = await _care(config, database, orders, clock, keys, venues)
+    reporter = Reporter(books, scribe, clock)
+    orders = PostgresOrders(database, scribe, clock, wake=relay.wake, reporter=reporter)
+    care = await _care(config, database, orders, clock, keys, venues, seen)
+    planner = RoutingPeer(routing)
     gate = Gate(
-        stops=care.halts.stops,
-        standing=PostgresStanding(database),
-        venues=venues,
-        clock=clock,
-        monotonic_ns=clock.monotonic_ns,
-        orders_per_minute=config.orders_per_minute,
+        stops=care.halts.stops, standing=PostgresStanding(database), venues=venues, clock=clock,
+        monotonic_ns=clock.monotonic_ns, orders_per_minute=config.orders_per_minute,
         open_orders_max=config.open_orders_max,
-    )
+    )  # fmt: skip
     intake = Intake(
-        orders=orders,
-        accounts=keys,
-        planner=RoutingPeer(routing),
-        venues=venues,
-        clock=clock,
-        chance=_Chance(),
-        wake=care.worker.wake,
-        gate=gate,
-    )
+        orders=orders, accounts=keys, planner=planner, venues=venues, clock=clock, chance=_Chance(),
+        wake=care.worker.wake, gate=gate, books=books, standings=seen,
+    )  # fmt: skip
+    pacer = Pacer(
+        intake=intake, orders=orders, accounts=keys, planner=planner, gate=gate, clock=clock, wake=care.worker.wake,
+        tell_fault=_tell_pace,
+    )  # fmt: skip
     reader = LogReader(database)
     pager = Pager((config.page_secret or ids.token()).encode())
     steering = _steering(care, gate, orders, keys, venues)
@@ -129,27 +143,29 @@ async def _serve(
         steering=steering,
         intake=intake,
         closer=Closer(intake=intake, orders=orders, accounts=keys, venues=venues),
+        pacer=pacer,
         lists=PostgresLists(database),
+        reports=PostgresReports(database, reporter, scribe, orders.get),
+        previewer=Previewer(intake=intake, planner=planner, signer=keys, books=books, standings=seen, clock=clock),
         log=reader,
         bell=relay,
         pager=pager,
         clock=clock,
     )
 
-    def ready() -> str | None:
-        return venues.waiting
-
     feed = feed_of(config.auth, config.chassis.server.tls.callers)
-    server = Server(ROOM, config.chassis.server, ready=ready, verifier=feed.verifier if feed else None)
+    server = Server(ROOM, config.chassis.server, ready=lambda: venues.waiting, verifier=feed.verifier if feed else None)
     server.add(PUBLIC, service)
     server.add(INTERNAL, OperatorRpc(reader, care.halts, PostgresTroubles(database), pager))
-    probes = await start_probes(config.chassis.telemetry, ready)
+    probes = await start_probes(config.chassis.telemetry, lambda: venues.waiting)
     try:
         async with Supervisor() as tasks:
             start_feed(feed, tasks, bus)
             tasks.start("venues", venues.run)
             tasks.start("relay", relay.run)
+            tasks.start("books", books.run)
             care.start(tasks)
+            tasks.start("pacer", pacer.run)
             await server.start()
             await tasks.wait(stop)
             service.drain()
@@ -207,6 +223,7 @@ async def _care(
     clock: Clock,
     keys: VaultPeer,
     venues: ConfiguredVenues,
+    seen: LastSeen,
 ) -> _Care:
     """Make what goes on by itself, knowing what is halted and what failed before."""
     live: set[uuid.UUID] = set()
@@ -254,6 +271,7 @@ async def _care(
         venues=venues,
         clock=clock,
         live=live,
+        seen=seen,
         wake=worker.wake,
         tell_fault=_tell_watch,
         attempts=attempts,
@@ -291,6 +309,10 @@ def _tell_record(error: Exception) -> None:
 
 def _tell_watch(account: TradingAccount, error: Exception) -> None:
     log.warning("account.again", account_id=str(account.account_id), venue=account.venue, error=str(error)[:300])
+
+
+def _tell_pace(order: Order, error: Exception) -> None:
+    log.warning("slice.again", order_id=str(order.order_id), error=str(error)[:300])
 
 
 def _tell(work: Work, error: Exception) -> None:

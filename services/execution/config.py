@@ -62,6 +62,12 @@ class Config:
         "PERPMESH_SIGNER_ADDRESS", "Where the vault's signer is, as host:port; it answers to execution alone."
     )
     routing_address: str = setting("PERPMESH_ROUTING_ADDRESS", "Where routing's gRPC server is, as host:port.")
+    market_data_address: str = setting(
+        "PERPMESH_MARKET_DATA_ADDRESS",
+        "Where market_data's gRPC server is, as host:port: the books that reports compare with. Absent, reports say "
+        "that nobody saw them.",
+        default="",
+    )
     venues: str = setting(
         "PERPMESH_VENUES",
         "Where the venues are: our simulator, or the real ones' main or test networks.",

@@ -89,7 +89,12 @@ ROOMS = (
         name="stream",
         web=True,
         uses_valkey=True,
-        peers={"market_data": "PERPMESH_MARKET_DATA_ADDRESS"},
+        peers={
+            "market_data": "PERPMESH_MARKET_DATA_ADDRESS",
+            "execution": "PERPMESH_EXECUTION_ADDRESS",
+            "portfolio": "PERPMESH_PORTFOLIO_ADDRESS",
+        },
+        optional_peers=frozenset({"execution", "portfolio"}),
         scales=True,
         may_touch=("~connections:*", "&auth:ended"),
     ),
@@ -117,7 +122,11 @@ ROOMS = (
     Room(
         name="execution",
         services=("perpmesh.execution.v1.ExecutionService",),
-        peers={"vault.signer": "PERPMESH_SIGNER_ADDRESS", "routing": "PERPMESH_ROUTING_ADDRESS"},
+        peers={
+            "vault.signer": "PERPMESH_SIGNER_ADDRESS",
+            "routing": "PERPMESH_ROUTING_ADDRESS",
+            "market_data": "PERPMESH_MARKET_DATA_ADDRESS",
+        },
         uses_venues=True,
         uses_valkey=True,
         needs_postgres=True,

@@ -70,7 +70,7 @@ async def _serve(
     quotes = PostgresQuotes(database, clock, kept=timedelta(days=config.kept_days))
     desk = Desk(
         books=books,
-        standings=PortfolioStandings(portfolio),
+        standings=PortfolioStandings(portfolio, clock),
         clock=clock,
         chance=_Chance(),
         life_min_ns=round(config.life_min_s * 1e9),

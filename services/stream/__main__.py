@@ -22,6 +22,7 @@ from services.stream.config import Config
 from services.stream.model.limits import Limits
 from services.stream.peers.callers import VerifiedCallers
 from services.stream.peers.market_data import MarketDataPeer
+from services.stream.peers.private import PrivatePeers
 from services.stream.store import ValkeyPresence
 from services.stream.ws.measures import DoorMeasures
 from services.stream.ws.server import DoorServer, Entrance
@@ -45,6 +46,7 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         raise ConfigError(str(error)) from None
     tls = config.chassis.server.tls
     market_data = Peer(config.market_data_address, tls=tls, part="market_data")
+    own = _own(config)
     feed = feed_of(config.auth)
     presence = ValkeyPresence(config.bus, SYSTEM)
     bus = ValkeyBus(config.bus)
@@ -52,6 +54,7 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     door = Door(
         callers=VerifiedCallers(feed.verifier if feed is not None else None),
         presence=presence,
+        rooms=PrivatePeers(*own),
         market_data=MarketDataPeer(market_data),
         clock=SYSTEM,
         new_id=new_id,
@@ -92,7 +95,18 @@ async def main(config: Config, stop: asyncio.Event) -> None:
         await asyncio.gather(running, return_exceptions=True)
         if probes is not None:
             await probes.close()
-        await market_data.close()
+        for peer in (market_data, *own):
+            if peer is not None:
+                await peer.close()
+
+
+def _own(config: Config) -> list[Peer | None]:
+    """Return the rooms that own what belongs to callers: execution and portfolio, where they are."""
+    tls = config.chassis.server.tls
+    return [
+        Peer(address, tls=tls, part=part) if address else None
+        for part, address in (("execution", config.execution_address), ("portfolio", config.portfolio_address))
+    ]
 
 
 async def _run(door: Door, presence: ValkeyPresence, feed: AuthFeed | None, bus: ValkeyBus) -> None:

@@ -23,6 +23,16 @@ class Config:
         "Where market_data's gRPC server is, as host:port; several replicas' are split by commas, the one to prefer "
         "first.",
     )
+    execution_address: str = setting(
+        "PERPMESH_EXECUTION_ADDRESS",
+        "Where execution's gRPC server is, as host:port: orders and fills of callers. Absent, they are not served.",
+        default="",
+    )
+    portfolio_address: str = setting(
+        "PERPMESH_PORTFOLIO_ADDRESS",
+        "Where portfolio's gRPC server is, as host:port: positions of callers. Absent, they are not served.",
+        default="",
+    )
     web_root: Path = setting(
         "PERPMESH_STREAM_WEB_ROOT",
         "The folder of the web page's built files; one that is not there serves no page.",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from services.domain.errors import DomainError
 from services.stream.model.caller import Caller
 from services.stream.model.frame import Frame
+from services.stream.model.private import Private, Told
 from services.stream.model.said import Said
 from services.stream.model.topic import Kind, Subject
 
@@ -40,6 +41,19 @@ class MarketData(Protocol):
         `cursor` resumes after the message that carried it; `replay` is how many recent trades come first, for trades.
         Returns when the stream ends without a word. Raises a `DomainError` when it is refused, cut or silent for too
         long, and whatever `hear` raises, after which the stream is closed.
+        """
+
+
+class PrivateRooms(Protocol):
+    """The rooms that own what belongs to callers."""
+
+    async def follow(
+        self, topic: Private, *, token: str, cursor: str, hear: Callable[[Told], Awaitable[None]]
+    ) -> Told | None:
+        """Call `hear` with all that one stream of the token's user says, and read on only when it has returned.
+
+        `cursor` resumes after the message that carried it. Returns upstream's last word, or None where it ends without
+        one. Raises a `DomainError` when it is refused, cut or silent for too long.
         """
 
 

@@ -61,6 +61,8 @@ class OrderRecord:
     reason: RefusalReason | None = None
     """Why it ended, where it was not filled nor canceled by its owner."""
     parent_id: str = ""
+    triggered: bool = False
+    """Whether its trigger was reached, as far as the channel says."""
     create_time_ms: int = 0
     update_time_ms: int = 0
     version: int = 0

@@ -42,6 +42,7 @@ CALLERS = ("owner", "other", "anonymous", "expired", "revoked", "wrong audience"
 BAD = ("expired", "revoked", "wrong audience", "garbage")
 NEEDS_TOKEN = (access_pb2.ACCESS_READ, access_pb2.ACCESS_TRADE)
 NOT_BUILT = "CALL_NOT_SERVED"
+OWN_TOPICS = {"orders", "fills", "positions"}
 REFUSALS = {"TOKEN_MISSING", "TOKEN_INVALID", "PERMISSION_DENIED"}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -296,12 +297,23 @@ async def test_the_socket_takes_the_same_tokens_as_the_calls(world: World, calle
         return
     async with connect(f"ws://{world.mesh.edge}/v1/ws") as socket:
         assert "welcome" in json.loads(await socket.recv())
+        own = json.dumps({"subscribe": {"topics": list(OWN_TOPICS)}})
+        await socket.send(own)
+        for _ in OWN_TOPICS:
+            assert json.loads(await socket.recv())["status"]["reason"] == "TOKEN_MISSING"
         await socket.send(json.dumps({"authenticate": {"access_token": token}}))
         frame = json.loads(await socket.recv())
         if caller in BAD:
             assert frame["error"]["reason"] == "TOKEN_INVALID"
-        else:
-            assert frame["authenticated"]["user_id"]
+            return
+        assert frame["authenticated"]["user_id"]
+        await socket.send(own)
+        live = set()
+        async with asyncio.timeout(30):
+            while live != OWN_TOPICS:
+                frame = json.loads(await socket.recv())
+                assert frame.get("status", {}).get("state") != "STATE_REFUSED", frame
+                live |= {frame["topic"]} if "live" in frame else set()
 
 
 async def test_revocation_is_felt_within_a_second_by_calls_streams_and_sockets(world: World) -> None:

@@ -65,6 +65,17 @@ async def test_orders_are_placed_once_through_a_killed_room_and_shown_by_the_com
     told = [json.loads(line) for line in await cli("fills", "--order", placed["order_id"], "--json")]
     assert sum(Decimal(one["size"]) for one in told) == SIZE
     assert placed["order_id"] in "\n".join(await cli("orders", "--json"))
+    report = json.loads("".join(await cli("report", placed["order_id"], "--json")))
+    assert (report["complete"], report["filled_size"]) == (True, "0.01")
+    assert sum(Decimal(one["amount"]) for one in report["attributions"]) == Decimal(report["difference"])
+    shown = "\n".join(await cli("report", placed["order_id"]))
+    assert "platform fee" in shown
+    assert "unexplained" in shown
+    seen = json.loads("".join(await cli("preview", "btc", "buy", "0.01", "--json")))
+    assert seen["passes"]
+    assert "Expected cost" in "\n".join(await cli("preview", "btc", "buy", "0.01"))
+    (denied,) = await cli("preview", "btc", "buy", "0.01", "--limit", "1.23456789", "--venue", "lighter", code=1)
+    assert "would pass" in denied
     (resting,) = await cli("order", "btc", "buy", "0.01", "--limit", "20000", "--venue", "hyperliquid", "--json")
     (canceled,) = await cli("cancel", json.loads(resting)["order_id"], "--json")
     assert json.loads(canceled)["order_id"] == json.loads(resting)["order_id"]

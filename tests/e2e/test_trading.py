@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from perpmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from perpmesh.execution.v1 import execution_service_pb2 as pb
-from perpmesh.execution.v1 import leg_pb2, order_pb2
+from perpmesh.execution.v1 import leg_pb2, order_pb2, report_pb2
 from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from perpmesh.marketdata.v1 import market_data_service_pb2
 from perpmesh.marketdata.v1.market_data_service_pb2_grpc import MarketDataServiceStub
@@ -27,6 +27,22 @@ from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
 from perpmesh_client.errors import PerpmeshError
 from perpmesh_client.quotes import Quotes
 
+from tests.e2e.conditional_orders import (
+    test_a_stop_limit_rests_at_its_limit_once_triggered,
+    test_a_stop_waits_for_the_mark_price_and_trades_then,
+    test_a_trigger_that_cannot_be_is_refused_with_what_would_pass,
+    test_an_immediate_order_has_no_time,
+    test_an_order_at_rest_is_canceled_at_once_however_long_it_rested,
+    test_an_order_ends_when_its_time_has_come_and_says_so,
+    test_exits_grow_with_what_their_entry_fills,
+    test_lighter_ends_its_orders_itself,
+    test_of_two_exits_one_trades_and_the_other_is_canceled,
+)
+from tests.e2e.sliced_orders import (
+    test_an_order_in_slices_is_paused_resumed_survives_a_death_and_ends_truthfully,
+    test_only_an_order_in_slices_is_paused,
+    test_slices_that_could_not_pass_are_denied_with_what_would,
+)
 from tests.support.auth import bearer, sign_in
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.vault import Owner, own
@@ -34,6 +50,21 @@ from tests.support.wallet import Wallet
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BTC = "BTC-PERP"
+__all__ = [
+    "test_a_stop_limit_rests_at_its_limit_once_triggered",
+    "test_a_stop_waits_for_the_mark_price_and_trades_then",
+    "test_a_trigger_that_cannot_be_is_refused_with_what_would_pass",
+    "test_an_immediate_order_has_no_time",
+    "test_an_order_at_rest_is_canceled_at_once_however_long_it_rested",
+    "test_an_order_ends_when_its_time_has_come_and_says_so",
+    "test_an_order_in_slices_is_paused_resumed_survives_a_death_and_ends_truthfully",
+    "test_exits_grow_with_what_their_entry_fills",
+    "test_lighter_ends_its_orders_itself",
+    "test_of_two_exits_one_trades_and_the_other_is_canceled",
+    "test_only_an_order_in_slices_is_paused",
+    "test_slices_that_could_not_pass_are_denied_with_what_would",
+]
+"""Tests of other modules that share this one's mesh."""
 State = order_pb2.Order
 ENDED = (State.STATE_DONE, State.STATE_PARTIALLY_DONE, State.STATE_CANCELED, State.STATE_REJECTED, State.STATE_DENIED,
          State.STATE_FAILED, State.STATE_EXPIRED)  # fmt: skip
@@ -52,6 +83,17 @@ class Trader:
         request = pb.PlaceOrderRequest(**{"request_id": str(uuid.uuid4()), "market": BTC, **fields})
         return (await self.execution.PlaceOrder(request, metadata=self.metadata)).order
 
+    async def preview(self, **fields: Any) -> pb.PreviewOrderResponse:
+        order = pb.PlaceOrderRequest(**{"request_id": str(uuid.uuid4()), "market": BTC, **fields})
+        seen: pb.PreviewOrderResponse = await self.execution.PreviewOrder(
+            pb.PreviewOrderRequest(order=order), metadata=self.metadata
+        )
+        return seen
+
+    async def report(self, order_id: str) -> report_pb2.ExecutionReport:
+        request = pb.GetExecutionReportRequest(order_id=order_id)
+        return (await self.execution.GetExecutionReport(request, metadata=self.metadata)).report
+
     async def place_surely(self, **fields: Any) -> order_pb2.Order:
         """Place an order as a client does whose server may die: the same request again, until it is answered."""
         request_id = str(uuid.uuid4())
@@ -64,18 +106,39 @@ class Trader:
                         raise
                     await asyncio.sleep(0.2)
 
+    async def cancel(self, order_id: str) -> None:
+        await self.execution.CancelOrder(pb.CancelOrderRequest(order_id=order_id), metadata=self.metadata)
+
     async def get(self, order_id: str) -> order_pb2.Order:
         return (await self.execution.GetOrder(pb.GetOrderRequest(order_id=order_id), metadata=self.metadata)).order
 
+    async def get_surely(self, order_id: str) -> order_pb2.Order:
+        """Get an order as a client does whose server may die."""
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    return await self.get(order_id)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
+                        raise
+                    await asyncio.sleep(0.2)
+
     async def ended(self, order_id: str, timeout_s: float = 40.0) -> order_pb2.Order:
         async with asyncio.timeout(timeout_s):
-            while (order := await self.get(order_id)).state not in ENDED:
+            while (order := await self.get_surely(order_id)).state not in ENDED:
+                await asyncio.sleep(0.05)
+        return order
+
+    async def until_open(self, order_id: str) -> order_pb2.Order:
+        """Wait until the venue has taken an order's first leg."""
+        async with asyncio.timeout(30):
+            while (order := await self.get_surely(order_id)).legs[0].state != leg_pb2.Leg.STATE_OPEN:
                 await asyncio.sleep(0.05)
         return order
 
     async def until(self, order_id: str, state: int) -> order_pb2.Order:
         async with asyncio.timeout(30):
-            while (order := await self.get(order_id)).state != state or not all(
+            while (order := await self.get_surely(order_id)).state != state or not all(
                 leg.acknowledge_time.seconds for leg in order.legs
             ):
                 await asyncio.sleep(0.05)

@@ -152,6 +152,6 @@ def test_a_service_package_imports_only_shared_words() -> None:
         for other in file.dependency:
             parts = other.split("/")
             if parts[0] == "perpmesh" and parts[1] != package:
-                allowed = {"type"} | ({"marketdata"} if package == "stream" else set())
+                allowed = {"type"} | ({"marketdata", "execution", "portfolio"} if package == "stream" else set())
                 assert parts[1] in allowed, f"{file.name} imports {other}"
                 assert package != "type", f"{file.name} imports {other}"

@@ -116,10 +116,10 @@ def test_no_tracked_file_names_a_registry() -> None:
 
 
 CALLS = {
-    "stream": {"market_data"},
+    "stream": {"market_data", "execution", "portfolio"},
     "routing": {"market_data", "portfolio"},
     "portfolio": {"market_data", "execution"},
-    "execution": {"vault", "routing"},
+    "execution": {"vault", "routing", "market_data"},
 }
 """Who may call whom (docs/ARCHITECTURE.md); the stub packages a room imports say whom it calls."""
 PACKAGE_ROOMS = {"marketdata": "market_data"}

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from grpc import aio
 from perpmesh.execution.v1 import execution_service_pb2 as pb
-from perpmesh.execution.v1 import fill_pb2, order_pb2
+from perpmesh.execution.v1 import fill_pb2, order_pb2, report_pb2
 from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from perpmesh.type.v1 import order_type_pb2, side_pb2, time_in_force_pb2
 
@@ -178,6 +178,19 @@ class Orders:
         request = pb.GetOrderRequest(order_id=order_id)
         answer = await self._call(lambda stub, about: stub.GetOrder(request, metadata=about, timeout=CALL_TIMEOUT_S))
         return answer.order
+
+    async def report(self, order_id: str) -> report_pb2.ExecutionReport:
+        """Return what an order came to against its quote, line by line and cause by cause; what it is so far."""
+        request = pb.GetExecutionReportRequest(order_id=order_id)
+        answer = await self._call(
+            lambda stub, about: stub.GetExecutionReport(request, metadata=about, timeout=CALL_TIMEOUT_S)
+        )
+        return answer.report
+
+    async def preview(self, request: pb.PlaceOrderRequest) -> pb.PreviewOrderResponse:
+        """Return what placing a `wish` would do, cost and bind, or all that stands in its way. Places nothing."""
+        looked = pb.PreviewOrderRequest(order=request)
+        return await self._call(lambda stub, about: stub.PreviewOrder(looked, metadata=about, timeout=CALL_TIMEOUT_S))
 
     async def ended(self, order_id: str, *, timeout_s: float | None = 60.0) -> order_pb2.Order:
         """Return an order once nothing can happen to it anymore. Raises `TimeoutError` where it stays open longer."""

@@ -233,11 +233,12 @@ export class TradeView {
 
   #show(order: PlaceOrderRequest, preview: PreviewOrderResponse): void {
     this.#reviewed = preview.passes ? order : null;
-    const refusals = preview.refusals.map(refusalWords).join(" ");
+    const refusals = [...new Set(preview.refusals.map(refusalWords))].join(" ");
+    const said = preview.passes ? preview.explanation : `It would not pass. ${refusals}`;
     const side = order.side === Side.SELL ? "Sell" : "Buy";
     const wish = `${side} ${grouped(order.size)} ${order.sizeUnit === SizeUnit.USD ? "USD of " : ""}${order.market}`;
     const how = order.type === OrderType.MARKET ? "at the market" : `at ${grouped(order.limitPrice ?? "")} or better`;
-    byId("order-summary", HTMLElement).textContent = `${wish} ${how}. ${preview.explanation} ${refusals}`.trim();
+    byId("order-summary", HTMLElement).textContent = `${wish} ${how}. ${said}`.trim();
     this.#legs.set(preview.legs, (one) => `${one.venue} ${one.accountId}`, (one) => `${one.size} ${one.limitPrice} ${one.freeMargin}`);
     this.#place.hidden = !preview.passes;
     this.#review.hidden = false;

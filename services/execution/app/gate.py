@@ -17,12 +17,13 @@ from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.model.order import NewOrder, mesh_says_no
 from services.execution.ports import Clock, Standing, TradingAccount, Venues
+from services.venues.actions import TimeInForce
 from services.venues.budget import Allowance, Budget
 
 USERS_MAX: Final = 20_000
 """Users whose orders are counted; beyond, those who placed none for the longest time begin anew."""
-BUDGET_WAIT_MAX_S: Final = 10.0
-"""An order that a venue's budget would keep waiting for longer is not taken: its price would be old when it goes."""
+BUDGET_WAIT_MAX_S: Final = 30.0
+"""An immediate order that a venue's budget would keep waiting for longer is not taken: its price would be too old."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +62,25 @@ class Gate:
         self._placed: OrderedDict[UUID, Budget] = OrderedDict()
 
     async def admit(
-        self, user_id: UUID, wanted: NewOrder, accounts: Sequence[TradingAccount]
+        self, user_id: UUID, wanted: NewOrder, accounts: Sequence[TradingAccount], *, counts: bool = True
     ) -> Sequence[TradingAccount] | Refusal:
         """Return the accounts that an order may be routed to, or why there is none. What only reduces passes.
 
-        Raises LIMIT_REACHED for orders that come too fast, REQUEST_ID_REUSED for a client_order_id that is in use.
+        A look at an order (`counts` is false) takes nothing of the user's rate. Raises LIMIT_REACHED for orders that
+        come too fast, REQUEST_ID_REUSED for a client_order_id that is in use.
         """
-        self._count(user_id)
+        if counts:
+            self._count(user_id)
         refusal = await self._judged(user_id, wanted)
         if refusal is not None or wanted.reduce_only:
             return refusal or accounts
-        refusals = [self._stops(user_id, one.venue) or self._spent(one) for one in accounts]
+        return self.able(user_id, wanted, accounts)
+
+    def able(
+        self, user_id: UUID, wanted: NewOrder, accounts: Sequence[TradingAccount]
+    ) -> Sequence[TradingAccount] | Refusal:
+        """Return the accounts that a new leg may be sent from now, or why there is none; it counts as no order."""
+        refusals = [self._stops(user_id, one.venue) or self._spent(one, wanted) for one in accounts]
         able = [one for one, found in zip(accounts, refusals, strict=True) if found is None]
         return able or next(found for found in refusals if found is not None)
 
@@ -113,8 +122,10 @@ class Gate:
             return replace(refusal, passing_value="true")
         return None
 
-    def _spent(self, account: TradingAccount) -> Refusal | None:
-        """Say that a venue's budget would keep an order of the account waiting for too long."""
+    def _spent(self, account: TradingAccount, wanted: NewOrder) -> Refusal | None:
+        """Say that a venue's budget would keep an immediate order waiting for too long; one that rests can wait."""
+        if wanted.time_in_force is not TimeInForce.IMMEDIATE_OR_CANCEL:
+            return None
         try:
             wait_s = self._venues.at(account.venue, account.environment).order_wait_s(account.ref)
         except DomainError:

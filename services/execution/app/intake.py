@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -11,14 +13,22 @@ from uuid import UUID
 from services.domain.decimals import Price, Size, plain_text, rounding
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
+from services.execution.app import bracketing, slicing
 from services.execution.app.gate import Gate
+from services.execution.app.quoting import with_quoted
+from services.execution.model import expiry, twap
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
 from services.execution.ports import Accounts, Chance, Clock, Orders, Planner, Route, TradingAccount, Venues, Wake
-from services.venues.actions import ActionError, OrderTerms, OrderType, TimeInForce
+from services.execution.ports.looking import Books, Standings
+from services.venues.actions import ActionError, OrderTerms, OrderType, Side, TimeInForce
 
 SLIPPAGE_BPS_DEFAULT: Final = 100
 """What bounds a market order that states no limit."""
+TRIGGER_SLIPPAGE_BPS_DEFAULT: Final = 1_000
+"""What bounds a stop or take-profit market order that states no limit, counted from its trigger: as far as the venues'
+own pages set it, since a stop that finds no taker within its limit protects nothing."""
+_ANY_PRICE: Final = Price(Decimal(1_000))
 BPS: Final = Decimal(10_000)
 
 
@@ -36,8 +46,12 @@ class Intake:
         chance: Chance,
         wake: Wake,
         gate: Gate,
+        books: Books,
+        standings: Standings,
     ) -> None:
         self._orders = orders
+        self._books = books
+        self._standings = standings
         self._accounts = accounts
         self._planner = planner
         self._venues = venues
@@ -53,20 +67,24 @@ class Intake:
             return known.answer_to(wanted)
         order_id = self.new_id()
         empty = self.draft(user_id, order_id, wanted)
-        accounts = await self._chosen(user_id, wanted)
-        if not isinstance(accounts, Refusal):
-            accounts = await self._gate.admit(user_id, wanted, accounts)
+        accounts = await self.admitted(user_id, wanted)
         if isinstance(accounts, Refusal):
             order = denied(empty, accounts)
         else:
-            order = await self._planned(empty, wanted, accounts)
+            order = await self.planned(empty, wanted, accounts)
         return await self.keep(order, wanted)
 
     async def keep(self, order: Order, wanted: NewOrder) -> Order:
         """Make an order durable and have it sent; of two twins the winner is returned."""
-        kept = await self._orders.add(order)
+        if order.refusal is None:
+            await self.look_at(order.market)
+        kept = await self._orders.add(with_quoted(order, self._books, self._standings, self._clock.now()))
         self._wake()
         return kept.answer_to(wanted)
+
+    async def look_at(self, market: str) -> None:
+        """Have the books of a market followed that is about to be traded in, so that reports know them."""
+        await self._books.ready(market)
 
     async def cancel(self, user_id: UUID, order_id: UUID) -> Order:
         """Ask for what is open of an order to be canceled; one that has ended is answered as it is."""
@@ -105,12 +123,26 @@ class Intake:
             client_order_id=wanted.client_order_id,
             quote_id=wanted.quote_id,
             max_slippage_bps=wanted.max_slippage_bps,
+            expire_time=wanted.expire_time,
+            trigger_price=wanted.trigger_price,
+            take_profit=wanted.take_profit,
+            stop_loss=wanted.stop_loss,
+            twap=None if wanted.twap is None else _schedule(wanted.twap, order_id, now),
             legs=(),
             create_time=now,
             update_time=now,
         )
 
-    async def _chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
+    async def admitted(
+        self, user_id: UUID, wanted: NewOrder, *, counts: bool = True
+    ) -> Sequence[TradingAccount] | Refusal:
+        """Return the accounts that an order may trade from now, or why there is none; a look counts nothing."""
+        accounts = await self.chosen(user_id, wanted)
+        if isinstance(accounts, Refusal):
+            return accounts
+        return await self._gate.admit(user_id, wanted, accounts, counts=counts)
+
+    async def chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
         """Return at most one account a venue, of one environment, or why there is none."""
         every = await self._accounts.of_user(user_id)
         if wanted.account_ids:
@@ -140,18 +172,27 @@ class Intake:
         why = chosen[0].why_not if chosen else f"You have no account at {where}."
         return mesh_says_no(RefusalReason.NO_ACCOUNT, why, "Add an account and set up a key.", field="account_ids")
 
-    async def _planned(self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount]) -> Order:
-        if wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL or len(accounts) > 1:
-            route = await self._planner.plan(wanted, accounts, order.order_id)
+    async def planned(
+        self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount], route: Route | None = None
+    ) -> Order:
+        """Return an order with its legs, or denied; `route` is the plan to follow where one was made already."""
+        if wanted.twap is not None:
+            begun = await slicing.begin(order, accounts, planner=self._planner, on_lot=self.on_lot)
+            return denied(order, begun) if isinstance(begun, Refusal) else begun
+        if wanted.type.has_trigger and len(accounts) > 1:
+            return denied(order, _which_venue(accounts))
+        if needs_route(wanted, accounts):
+            route = route or await self._planner.plan(wanted, accounts, order.order_id)
             if route.refusal is not None:
                 return denied(order, route.refusal)
-            by_venue = {one.venue: one for one in accounts}
-            price = self._price(wanted, route)
-            parts = [(by_venue[leg.venue], leg.size, price) for leg in route.legs if leg.venue in by_venue]
-            order = replace(order, size=route.size, quote_id=route.quote_id)
+            parts = _parts(wanted, accounts, route)
+            order = replace(order, size=route.size, quote_id=route.quote_id, quoted=route.quoted)
         else:  # one venue is all there is: it waits there whether or not routing can be asked
-            assert wanted.limit_price is not None, "the contract demands it of orders that rest"
-            parts = [(accounts[0], wanted.size, wanted.limit_price)]
+            parts = [(accounts[0], wanted.size, resting_price(wanted))]
+        for account, _, _ in parts:
+            late = expiry.judge(wanted.expire_time, account.venue, order.create_time)
+            if late is not None:
+                return denied(order, late)
         try:
             legs = tuple(self.leg(order, number, *part) for number, part in enumerate(parts, 1))
         except ActionError as error:
@@ -159,26 +200,40 @@ class Intake:
             if error.field == "market":
                 reason = RefusalReason.MARKET_NOT_LISTED
             return denied(order, mesh_says_no(reason, error.problem, field=error.field))
-        off = next(
-            (leg for leg in legs if wanted.limit_price is not None and leg.limit_price != wanted.limit_price), None
-        )
-        if off is not None and wanted.type is OrderType.LIMIT:
-            refusal = mesh_says_no(
-                RefusalReason.PRICE_OFF_TICK,
-                f"The price {plain_text(wanted.limit_price or Decimal(0))} is not on the price grid of {off.venue}.",
-                f"{plain_text(off.limit_price)} would pass.",
-                field="limit_price",
-                venue=off.venue,
-            )
-            return denied(order, replace(refusal, passing_value=plain_text(off.limit_price)))
-        size = sum((leg.size for leg in legs), Decimal(0))
-        return replace(order, size=size, legs=legs)
+        off = next((found for leg in legs if (found := _off_grid(leg, wanted)) is not None), None)
+        if off is not None:
+            return denied(order, off)
+        order = replace(order, size=sum((leg.size for leg in legs), Decimal(0)), legs=legs)
+        return self._with_exits(order, wanted, accounts)
 
-    def _price(self, wanted: NewOrder, route: Route) -> Decimal:
-        """Return the worst price of an immediate order: its limit, or the mid price and the slippage allowed."""
-        if wanted.limit_price is not None:
-            return wanted.limit_price
-        return worst_price(route.arrival_mid_price, wanted)
+    def _with_exits(self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount]) -> Order:
+        """Return the order with the exits that it asks for, each waiting for its entry."""
+        by_id = {one.account_id: one for one in accounts}
+        try:
+            exits = bracketing.judge(wanted) or bracketing.held(
+                order, wanted, by_id, self.leg, resting_price, _off_grid
+            )
+        except ActionError as error:
+            exits = mesh_says_no(RefusalReason.PRICE_OFF_TICK, error.problem, field=error.field)
+        if isinstance(exits, Refusal):
+            return denied(order, exits)
+        return replace(order, legs=(*order.legs, *exits))
+
+    def immediate(self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount], route: Route) -> list[Leg]:
+        """Return the legs of an order that is routed and trades at once. Raises `ActionError`."""
+        return [self.leg(order, number, *part) for number, part in enumerate(_parts(wanted, accounts, route), 1)]
+
+    def on_lot(self, market: str, accounts: Sequence[TradingAccount], size: Decimal) -> Decimal:
+        """Return a size rounded down to the finest lot of the accounts' venues; zero where it is below them all."""
+        found = Decimal(0)
+        for account in accounts:
+            terms = OrderTerms(
+                market=market, venue_market_id=0, side=Side.BUY, size=Size(size), limit_price=_ANY_PRICE,
+                type=OrderType.LIMIT, time_in_force=TimeInForce.GOOD_TILL_CANCELED, client_id="",
+            )  # fmt: skip
+            with contextlib.suppress(ActionError):
+                found = max(found, self._venues.at(account.venue, account.environment).rounded(terms).size)
+        return found
 
     def leg(self, order: Order, number: int, account: TradingAccount, size: Decimal, price: Decimal) -> Leg:
         """Return a leg on its venue's grid. Raises `ActionError` where nothing is left of it."""
@@ -194,6 +249,7 @@ class Intake:
                 time_in_force=order.time_in_force,
                 client_id=venue_client_id(account.venue, leg_id),
                 reduce_only=order.reduce_only,
+                trigger_price=None if order.trigger_price is None else Price(order.trigger_price),
             )
         )
         return Leg(
@@ -212,12 +268,75 @@ class Intake:
             client_id=terms.client_id,
             create_time=order.create_time,
             update_time=order.create_time,
+            expire_time=order.expire_time,
+            trigger_price=terms.trigger_price,
         )
 
 
-def worst_price(near: Decimal, wanted: NewOrder) -> Decimal:
+def needs_route(wanted: NewOrder, accounts: Sequence[TradingAccount]) -> bool:
+    """Whether routing is asked where an order goes: what takes, and what waits where several venues are allowed.
+
+    What waits for a trigger is not routed, and an order in slices is routed slice by slice.
+    """
+    if wanted.twap is not None or wanted.type.has_trigger:
+        return False
+    return wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL or len(accounts) > 1
+
+
+def _which_venue(accounts: Sequence[TradingAccount]) -> Refusal:
+    """Return the refusal of a trigger that could wait at several venues: each has a mark price of its own."""
+    at = " and ".join(sorted(one.venue for one in accounts))
+    return mesh_says_no(
+        RefusalReason.NOT_SUPPORTED,
+        f"An order with a trigger waits at one venue, for its mark price, and it could go to {at}.",
+        "Name one of them in venue.",
+        field="venue",
+    )
+
+
+def _parts(
+    wanted: NewOrder, accounts: Sequence[TradingAccount], route: Route
+) -> list[tuple[TradingAccount, Decimal, Decimal]]:
+    """Return the account, size and worst price of each part of a route: its limit, or the slippage from the mid."""
+    by_venue = {one.venue: one for one in accounts}
+    price = worst_price(route.arrival_mid_price, wanted) if wanted.limit_price is None else wanted.limit_price
+    return [(by_venue[leg.venue], leg.size, price) for leg in route.legs if leg.venue in by_venue]
+
+
+def _off_grid(leg: Leg, wanted: NewOrder) -> Refusal | None:
+    """Say which price of an order is not on its venue's grid, and which would pass; it is never moved silently."""
+    stated = [("trigger_price", wanted.trigger_price, leg.trigger_price)]
+    if wanted.type is not OrderType.MARKET:
+        stated.append(("limit_price", wanted.limit_price, leg.limit_price))
+    for field, given, passing in stated:
+        if given is not None and passing is not None and given != passing:
+            return mesh_says_no(
+                RefusalReason.PRICE_OFF_TICK,
+                f"The price {plain_text(given)} is not on the price grid of {leg.venue}.",
+                f"{plain_text(passing)} would pass.",
+                field=field,
+                given=plain_text(given),
+                venue=leg.venue,
+                passing=plain_text(passing),
+            )
+    return None
+
+
+def resting_price(wanted: NewOrder) -> Decimal:
+    """Return the worst price of an order that rests or waits: its limit, or its trigger and the slippage allowed."""
+    if wanted.limit_price is not None:
+        return wanted.limit_price
+    assert wanted.trigger_price is not None, "the contract demands a limit of what has no trigger"
+    return worst_price(wanted.trigger_price, wanted, TRIGGER_SLIPPAGE_BPS_DEFAULT)
+
+
+def _schedule(terms: twap.Terms, order_id: UUID, now: datetime) -> twap.Twap:
+    return twap.Twap(terms=terms, seed=order_id.int % 2**63, account_ids=(), start_time=now)
+
+
+def worst_price(near: Decimal, wanted: NewOrder, default_bps: int = SLIPPAGE_BPS_DEFAULT) -> Decimal:
     """Return the worst price of an order that states none: a price near the market, and the slippage allowed."""
-    slippage = SLIPPAGE_BPS_DEFAULT if wanted.max_slippage_bps is None else wanted.max_slippage_bps
+    slippage = default_bps if wanted.max_slippage_bps is None else wanted.max_slippage_bps
     with rounding():
         return near * (1 + wanted.side.sign * slippage / BPS)
 

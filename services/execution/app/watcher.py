@@ -13,6 +13,7 @@ from uuid import UUID
 from services.domain.errors import DomainError
 from services.domain.feed import FeedState
 from services.execution.app.attempts import Attempts
+from services.execution.app.standing import LastSeen
 from services.execution.model.evidence import apply_record, trades_of
 from services.execution.model.leg import Evidence, Leg
 from services.execution.model.retry import Trouble
@@ -44,6 +45,8 @@ MISSING_S: Final = 5.0
 """How long a leg must have stood before its absence from a list of open orders means anything: lists lag."""
 ACCOUNTS_MAX: Final = 500
 """Accounts looked after by one process. Hyperliquid lets an address listen to ten users: those beyond are asked for."""
+ENDED_S: Final = 3.5
+"""How long the trades of an order that has ended may be on their way before it is looked up with all of them."""
 AGAIN_S: Final = 2.0
 SEAT_S: Final = 10.0
 """How long until a seat is asked for again at a venue that lets us listen to so many accounts and no more."""
@@ -64,11 +67,15 @@ class Watcher:
         venues: Venues,
         clock: Clock,
         live: set[UUID],
+        seen: LastSeen,
         wake: Wake,
         tell_fault: Callable[[TradingAccount, Exception], None],
         attempts: Attempts,
     ) -> None:
-        """Prepare; `live` is kept to be the accounts whose streams tell, `wake` has the workers look."""
+        """Prepare; `live` is kept to be the accounts whose streams tell, `seen` to be what venues said last.
+
+        `wake` has the workers look.
+        """
         self._tell = tell_fault
         self._attempts = attempts
         self._orders = orders
@@ -79,6 +86,7 @@ class Watcher:
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._counts: Counter[str] = Counter()
         self._live = live
+        self._seen = seen
 
     async def run(self) -> None:
         """Listen to every account that can trade, and to new ones, until canceled."""
@@ -101,6 +109,7 @@ class Watcher:
         for gone in [one for one in self._tasks if one not in known]:
             self._tasks.pop(gone).cancel()
             self._live.discard(gone)
+            self._seen.forget(gone)
         self._counts = Counter(account.venue for account in every if account.account_id in self._tasks)
 
     async def _follow(self, account: TradingAccount) -> None:
@@ -154,7 +163,13 @@ class Watcher:
             await self._orders.record(account, trades_of(account.account_id, account.venue, event.fills, now))
         elif isinstance(event, OrdersSeen):
             for record in event.orders:
-                await self._orders.told(account, record.order_id, record.client_id, _learner(record, now))
+                await self._orders.told(
+                    account,
+                    record.order_id,
+                    record.client_id,
+                    _learner(record, now),
+                    look_s=ENDED_S if record.status.is_final else None,
+                )
             if event.whole:
                 open_ids = [record.client_id for record in event.orders if record.client_id]
                 if await self._orders.doubt(account, open_ids, now - timedelta(seconds=MISSING_S)):
@@ -173,7 +188,9 @@ class Watcher:
             assert isinstance(event, PositionsSeen | BalancesSeen), "every kind of event is taken"
 
     async def _observe(self, account: TradingAccount, state: AccountState, *, fees: Fees | None = None) -> None:
-        await self._orders.observe(Observed(account=account, receive_time=self._clock.now(), state=state, fees=fees))
+        observed = Observed(account=account, receive_time=self._clock.now(), state=state, fees=fees)
+        self._seen.tell(observed)
+        await self._orders.observe(observed)
 
 
 def is_busy(venue: TradingVenue) -> bool:

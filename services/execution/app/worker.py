@@ -32,6 +32,7 @@ from services.execution.model.leg import Evidence, Leg, LegState, Told, tell
 from services.execution.model.order import mesh_says_no
 from services.execution.model.retry import Trouble, trouble_of
 from services.execution.ports import Accounts, Clock, Orders, Signer, TradingAccount, Venues, Work
+from services.venues.account import OrderRecord
 from services.venues.actions import OrderTerms, Place
 from services.venues.port import VenueError
 from services.venues.trading import NonceFate, Outcome, Refused, SignedBytes, TradingVenue, Unknown
@@ -45,6 +46,8 @@ RESEND_MAX: Final = 3
 SOON_S, BLIND_S, CALM_S = 0.5, 10.0, 120.0
 """When a leg is looked at again: while its outcome is open; while it rests and the account's stream is away; while it
 rests and the stream tells. Look-ups cost of the venue's budget, and each reconciliation names what to look up."""
+SETTLE_MS: Final = 3_000
+"""How long after an order's end a venue may show it without all of its trades: look-ups lag by up to a second."""
 SENT_WITHIN_S: Final = 60.0
 """How long an immediate order may wait to be sent, whatever kept it; after that its price is of another market."""
 STREAM_S: Final = 1.0
@@ -125,7 +128,9 @@ class Worker:
             account = await self._account(work)
             venue = self._venues.at(account.venue, account.environment)
             state = work.leg.state
-            if state in (LegState.PREPARED, LegState.SIGNED):
+            if state is LegState.HELD:
+                await self._orders.change(work, _same, due_s=CALM_S)  # what it waited for is looked at with it
+            elif state in (LegState.PREPARED, LegState.SIGNED):
                 await self._send(work, account, venue)
             elif state in (LegState.SUBMITTED, LegState.SUBMIT_UNKNOWN):
                 await self._resolve(work, account, venue)
@@ -159,9 +164,11 @@ class Worker:
 
     async def _send(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Sign and post a leg for the first time."""
-        if work.leg.cancel_wanted:
+        now = self._clock.now()
+        if work.leg.cancel_wanted or work.leg.is_over(now):
+            told = Told.CANCEL if work.leg.cancel_wanted else Told.EXPIRE
             await settle(self._signer, work, 0, Fate.NOT_SENT)  # it may have been signed; it was surely not sent
-            await self._orders.change(work, self._teller(Told.CANCEL, Evidence.NOT_SENT), due_s=CALM_S)
+            await self._orders.change(work, self._teller(told, Evidence.NOT_SENT), due_s=CALM_S)
             return
         async with self._lines[work.leg.account_id]:
             if await self._withheld(work):
@@ -248,7 +255,7 @@ class Worker:
             (outcome, *_) = await venue.trace(ref, bytes_of(leg))
             now = self._clock.now()
             if isinstance(outcome, Unknown):
-                alive = leg.expire_ms > self._clock.time_ns() // 1_000_000
+                alive = leg.expire_ms > self._clock.time_ns() // 1_000_000 and not leg.is_over(now)
                 may_resend = leg.acknowledge_time is None and leg.send_count < RESEND_MAX
                 if alive and may_resend and self._halted(work) is None:
                     signed = await self._signer.sign(work, account, place_of(leg), 0)
@@ -277,7 +284,12 @@ class Worker:
             if kept is None:
                 return
             work = kept
-        if work.leg.cancel_wanted and self._canceler.wait_s(work.leg) == 0.0:
+        if (down := work.leg.take_down_time) is not None and down <= self._clock.now():
+            kept = await self._orders.change(work, _expiring, due_s=LEASE_S)
+            if kept is None:
+                return
+            work = kept
+        if work.leg.wants_cancel and self._canceler.wait_s(work.leg) == 0.0:
             if work.leg.action_number and work.leg.is_settled:
                 words = f"The venue took {work.leg.action_number} cancels, and the order still stands."
                 await self._attempts.failed(work, Trouble.STANDING, words)
@@ -312,6 +324,7 @@ class Worker:
         """Ask the venue how an order stands, and for the trades that the stream did not tell."""
         leg = work.leg
         record = await venue.order(account.ref, reference_of(leg))
+        all_trades = record is not None and record.status.is_final and self._is_old(record)
         if record is not None and (record.filled is None or record.filled > leg.filled or record.status.is_final):
             since = (leg.submit_time or leg.create_time) - timedelta(seconds=5)
             fills = await venue.fills(account.ref, since_ms=int(since.timestamp() * 1_000))
@@ -320,13 +333,19 @@ class Worker:
         now = self._clock.now()
 
         def learned(current: Leg) -> Leg:
-            return current if record is None else apply_record(current, record, now, Evidence.LOOKUP)
+            if record is None:
+                return current
+            return apply_record(current, record, now, Evidence.LOOKUP, all_trades=all_trades)
 
         calm_s = STREAM_S if not leg.may_rest else CALM_S if self._hears(leg.account_id) else BLIND_S
-        due_s = min(calm_s, max(SOON_S, self._canceler.wait_s(leg))) if leg.cancel_wanted else calm_s
+        due_s = min(calm_s, max(SOON_S, self._canceler.wait_s(leg))) if leg.wants_cancel else calm_s
         kept = await self._orders.change(work, learned, due_s=due_s)
         if kept is not None and kept.leg.is_final and kept.order.is_replacing(kept.leg):
             await self._finish(kept, account, venue)
+
+    def _is_old(self, record: OrderRecord) -> bool:
+        """Whether an order ended so long ago that the venue shows every trade of it."""
+        return self._clock.time_ns() // 1_000_000 >= record.update_time_ms + SETTLE_MS
 
     def _teller(self, told: Told, evidence: Evidence, *, refusal: Refusal | None = None) -> Callable[[Leg], Leg]:
         now = self._clock.now()
@@ -335,6 +354,11 @@ class Worker:
 
 def _same(leg: Leg) -> Leg:
     return leg
+
+
+def _expiring(leg: Leg) -> Leg:
+    """Return a leg that is taken down because its time ran out; what its owner asked for first stands."""
+    return leg if leg.wants_cancel else replace(leg, expiring=True)
 
 
 def _why_held(outcome: Outcome) -> tuple[Trouble, str]:
@@ -365,9 +389,15 @@ def place_of(leg: Leg) -> Place:
                 time_in_force=leg.time_in_force,
                 client_id=leg.client_id,
                 reduce_only=leg.reduce_only,
+                trigger_price=None if leg.trigger_price is None else Price(leg.trigger_price),
+                expire_time_ms=_milliseconds(leg.expire_time) if leg.venue_ends_it else None,
             ),
         )
     )
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def bytes_of(leg: Leg) -> SignedBytes:

@@ -29,21 +29,31 @@ def apply_outcome(leg: Leg, outcome: Outcome, now: datetime, *, evidence: Eviden
     if isinstance(outcome, Refused):
         if outcome.refusal.reason is RefusalReason.NEVER_LANDED:
             return tell(leg, Told.NEVER_LAND, Evidence.EXPIRY, now, refusal=outcome.refusal)
+        if leg.state is LegState.REJECTED and leg.refusal is not None and not leg.refusal.passing_value:
+            # The stream told of it first, in a word; the answer says what would pass.
+            return replace(leg, refusal=outcome.refusal, update_time=now)
         return tell(leg, Told.REFUSE, evidence, now, refusal=outcome.refusal)
     return tell(leg, Told.LOSE, evidence, now)
 
 
-def apply_record(leg: Leg, record: OrderRecord, now: datetime, evidence: Evidence) -> Leg:
-    """Return the leg after the venue's own record of it. An end waits for the trades that the record counts."""
+def apply_record(leg: Leg, record: OrderRecord, now: datetime, evidence: Evidence, *, all_trades: bool = False) -> Leg:
+    """Return the leg after the venue's own record of it. An end waits for the trades that the record counts.
+
+    Hyperliquid says filled of an order that took what it could and got less than its size, and does not say how much:
+    with `all_trades`, every trade was asked for after the order had ended, and what was traded decides.
+    """
     known = replace(
         leg, venue_order_id=record.order_id or leg.venue_order_id, acknowledge_time=leg.acknowledge_time or now
     )
+    if record.triggered and leg.trigger_price is not None and leg.trigger_time is None:
+        known = replace(known, trigger_time=_EPOCH + timedelta(milliseconds=record.update_time_ms), update_time=now)
     if not record.status.is_final:
         return tell(known, Told.ACCEPT, evidence, now) if known.state is not LegState.PARTIALLY_FILLED else known
+    if all_trades and record.filled is None:
+        return _ended(known, record, now, evidence)
     if record.filled is not None and record.filled > leg.filled:
         return known  # its trades come first
     if record.status is OrderStatus.FILLED:
-        # An immediate order may be filled by less than its size at some venues' word: what was traded decides.
         return known if known.filled < known.size and record.filled is None else _ended(known, record, now, evidence)
     return _ended(known, record, now, evidence)
 

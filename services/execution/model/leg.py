@@ -8,21 +8,27 @@ after the stream told more. `filled` never goes back, and a fill is counted once
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from services.domain.market import LIGHTER
 from services.domain.refusal import Refusal
 from services.venues.actions import OrderType, Side, TimeInForce
 
 ZERO: Final = Decimal(0)
+NATIVE_LIFE_MIN: Final = timedelta(minutes=5, seconds=30)
+"""How long an order must live for Lighter to end it by itself: its 5 minutes, and half a minute for signing it late."""
+NATIVE_GRACE: Final = timedelta(seconds=5)
+"""How long a venue has to end an order itself before we take it down."""
 
 
 class LegState(StrEnum):
     """Where a leg stands; the contract's names."""
 
+    HELD = "HELD"
     PREPARED = "PREPARED"
     SIGNED = "SIGNED"
     SUBMITTED = "SUBMITTED"
@@ -42,9 +48,25 @@ class LegState(StrEnum):
         return self in _FINAL
 
 
+class Role(StrEnum):
+    """What a leg is for; the contract's names."""
+
+    ENTRY = "ENTRY"
+    TAKE_PROFIT = "TAKE_PROFIT"
+    STOP_LOSS = "STOP_LOSS"
+    SLICE = "SLICE"
+
+    @property
+    def trades_the_order(self) -> bool:
+        """Whether its trades are what the order is to trade; those of its exits are not."""
+        return self in (Role.ENTRY, Role.SLICE)
+
+
 class Told(StrEnum):
     """What can happen to a leg."""
 
+    RELEASE = "RELEASE"
+    """What it waited for has come."""
     SIGN = "SIGN"
     """Its bytes exist."""
     SEND = "SEND"
@@ -104,6 +126,7 @@ _LATE: Final[dict[Told, LegState]] = {_T.FILL_ALL: _S.FILLED}
 """A trade that is told after the end counts; only the last part of all changes how the leg ended."""
 
 TABLE: Final[dict[LegState, dict[Told, LegState]]] = {
+    _S.HELD: {_T.RELEASE: _S.PREPARED, _T.CANCEL: _S.CANCELED},
     _S.PREPARED: {_T.SIGN: _S.SIGNED, _T.DENY: _S.DENIED, _T.CANCEL: _S.CANCELED, _T.EXPIRE: _S.EXPIRED},
     _S.SIGNED: {_T.SEND: _S.SUBMITTED, _T.CANCEL: _S.CANCELED, _T.EXPIRE: _S.EXPIRED, _T.DENY: _S.DENIED},
     _S.SUBMITTED: {**_SENT, _T.SEND: _S.SUBMITTED},
@@ -167,6 +190,18 @@ class Leg:
     update_time: datetime
     resolve_time: datetime | None = None
     """By when an unknown outcome is proven at the latest."""
+    expire_time: datetime | None = None
+    """When what rests of it is to end."""
+    trigger_price: Decimal | None = None
+    trigger_time: datetime | None = None
+    """When the venue told that its trigger was reached."""
+    role: Role = Role.ENTRY
+    entry: int = 0
+    """The number of the leg whose exit it is; 0 for none."""
+    part: int = 0
+    """Which slice it is of, or which pair of its entry's exits it belongs to, from 1."""
+    expiring: bool = False
+    """Whether it is being taken down because its time ran out; its owner asked for no cancel before."""
 
     @property
     def is_final(self) -> bool:
@@ -179,6 +214,31 @@ class Leg:
         return self.settled > self.action_number or (self.send_count == 0 and self.action_number == 0)
 
     @property
+    def venue_ends_it(self) -> bool:
+        """Whether the venue itself ends it in time: Lighter's orders have an expiry, Hyperliquid's have none."""
+        return (
+            self.venue == LIGHTER
+            and self.expire_time is not None
+            and (self.expire_time - self.create_time >= NATIVE_LIFE_MIN)
+        )
+
+    @property
+    def take_down_time(self) -> datetime | None:
+        """When we take it down if it is still there; None where it has no time or is being taken down already."""
+        if self.expire_time is None or self.is_final or self.wants_cancel:
+            return None
+        return self.expire_time + (NATIVE_GRACE if self.venue_ends_it else timedelta(0))
+
+    @property
+    def wants_cancel(self) -> bool:
+        """Whether it is to be taken down."""
+        return self.cancel_wanted or self.expiring
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether its time ran out, so that it must not be sent any more."""
+        return self.expire_time is not None and self.expire_time <= now
+
+    @property
     def may_rest(self) -> bool:
         """Whether what does not trade at once waits."""
         return self.time_in_force is not TimeInForce.IMMEDIATE_OR_CANCEL
@@ -186,6 +246,8 @@ class Leg:
 
 def tell(leg: Leg, told: Told, evidence: Evidence, now: datetime, *, refusal: Refusal | None = None) -> Leg:
     """Return the leg after something was told of it; the same leg where that changes nothing."""
+    if told is Told.CANCEL and leg.expiring and refusal is None:
+        told = Told.EXPIRE  # the cancel was ours, for its time ran out
     state = TABLE[leg.state].get(told)
     if state is None or (state is leg.state and told is not Told.SEND):
         return leg
@@ -234,6 +296,7 @@ def fill(leg: Leg, trade: Trade, now: datetime) -> Leg:
         venue_order_id=leg.venue_order_id or trade.venue_order_id,
         execute_time=max(leg.execute_time or trade.fill_time, trade.fill_time),
         acknowledge_time=leg.acknowledge_time or now,
+        trigger_time=leg.trigger_time or (trade.fill_time if leg.trigger_price is not None else None),
         update_time=now,
     )
     return tell(counted, Told.FILL_ALL if filled >= leg.size else Told.FILL, Evidence.STREAM, now)

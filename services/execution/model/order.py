@@ -14,6 +14,8 @@ from services.domain.decimals import plain_text
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.execution.model.leg import ZERO, Leg, LegState
+from services.execution.model.quoted import Quoted
+from services.execution.model.twap import Terms, Twap
 from services.venues.actions import OrderType, Side, TimeInForce
 
 
@@ -22,6 +24,7 @@ class OrderState(StrEnum):
 
     PLANNED = "PLANNED"
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
     SUBMIT_UNKNOWN = "SUBMIT_UNKNOWN"
     DONE = "DONE"
     PARTIALLY_DONE = "PARTIALLY_DONE"
@@ -34,7 +37,19 @@ class OrderState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether it has ended."""
-        return self not in (OrderState.PLANNED, OrderState.RUNNING, OrderState.SUBMIT_UNKNOWN)
+        return self not in _ALIVE
+
+
+_ALIVE = frozenset((OrderState.PLANNED, OrderState.RUNNING, OrderState.PAUSED, OrderState.SUBMIT_UNKNOWN))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """A take-profit or a stop for what an order has filled."""
+
+    trigger_price: Decimal
+    limit_price: Decimal | None = None
+    """The worst price once triggered; a market order within the slippage limit where it is None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +73,28 @@ class NewOrder:
     max_slippage_bps: int | None
     client_order_id: str
     allow_while_unknown: bool
+    expire_time: datetime | None = None
+    trigger_price: Decimal | None = None
+    take_profit: Exit | None = None
+    stop_loss: Exit | None = None
+    twap: Terms | None = None
 
     @property
     def digest(self) -> bytes:
         """What tells the same content under one request_id from other content."""
-        parts = (
+        parts: tuple[str, ...] = (
             self.market, self.side.value, plain_text(self.size), str(self.size_in_usd), self.type.value,
             "" if self.limit_price is None else plain_text(self.limit_price), self.time_in_force.value,
             str(self.reduce_only), self.venue, ",".join(self.venues), ",".join(self.excluded),
             ",".join(map(str, self.account_ids)), str(self.quote_id), str(self.max_slippage_bps), self.client_order_id,
         )  # fmt: skip
+        if self.expire_time is not None:
+            parts += (f"until {self.expire_time.isoformat()}",)
+        if self.trigger_price is not None:
+            parts += (f"trigger {plain_text(self.trigger_price)}",)
+        if self.twap is not None:
+            parts += (str(self.twap),)
+        parts += tuple(f"exit {one}" for one in (self.take_profit, self.stop_loss) if one is not None)
         return hashlib.sha256("\0".join(parts).encode()).digest()
 
 
@@ -103,9 +130,16 @@ class Order:
     client_order_id: str
     quote_id: UUID | None
     max_slippage_bps: int | None
+    expire_time: datetime | None = None
+    trigger_price: Decimal | None = None
+    take_profit: Exit | None = None
+    stop_loss: Exit | None = None
+    twap: Twap | None = None
     legs: tuple[Leg, ...]
     refusal: Refusal | None = None
     """Why it was denied before it had legs."""
+    quoted: Quoted | None = None
+    """What it is expected to cost; there while the order is taken in, and kept beside it afterwards."""
     replacement: Replacement | None = None
     """What it is to become, while its present leg is being canceled."""
     version: int = 1
@@ -116,19 +150,50 @@ class Order:
 
     @property
     def filled(self) -> Decimal:
-        """The size filled over all legs."""
-        return sum((leg.filled for leg in self.legs), ZERO)
+        """The size filled over the legs that trade the order."""
+        return sum((leg.filled for leg in self.legs if leg.role.trades_the_order), ZERO)
 
     @property
     def notional(self) -> Decimal:
-        """Sum of price times size over the fills."""
-        return sum((leg.notional for leg in self.legs), ZERO)
+        """Sum of price times size over the fills of the legs that trade the order."""
+        return sum((leg.notional for leg in self.legs if leg.role.trades_the_order), ZERO)
 
     @property
     def state(self) -> OrderState:
-        """Where it stands, by its legs alone; one that another leg is to follow has not ended."""
+        """Where it stands, by its legs alone; one that another leg or slice is to follow has not ended."""
+        if self.twap is None:
+            state = state_of(self.legs, self.size)
+            return OrderState.RUNNING if state.is_final and self.replacement is not None else state
+        if self.refusal is not None:
+            return OrderState.DENIED
+        if self.is_slicing:
+            return self._slicing(self.twap)
         state = state_of(self.legs, self.size)
-        return OrderState.RUNNING if state.is_final and self.replacement is not None else state
+        if state.is_final and not self.filled:
+            return OrderState.CANCELED if self.cancel_time is not None else state if self.legs else OrderState.EXPIRED
+        return state
+
+    @property
+    def is_slicing(self) -> bool:
+        """Whether slices of it are to come."""
+        return self.twap is not None and not self.twap.is_over and self.cancel_time is None and self.refusal is None
+
+    @property
+    def slice_time(self) -> datetime | None:
+        """When its next slice is due; None where none is."""
+        return self.twap.next_time if self.twap is not None and self.is_slicing else None
+
+    @property
+    def out(self) -> Decimal:
+        """What is with the venues and may still be filled."""
+        return sum((leg.size - leg.filled for leg in self.legs if not leg.is_final), ZERO)
+
+    def _slicing(self, schedule: Twap) -> OrderState:
+        if any(leg.state is LegState.SUBMIT_UNKNOWN for leg in self.legs):
+            return OrderState.SUBMIT_UNKNOWN
+        if schedule.pause_time is not None:
+            return OrderState.PAUSED
+        return OrderState.RUNNING if schedule.sent else OrderState.PLANNED
 
     def is_replacing(self, leg: Leg) -> bool:
         """Whether another leg is to follow this one."""
@@ -159,8 +224,10 @@ def state_of(legs: Sequence[Leg], size: Decimal) -> OrderState:
     if LegState.SUBMIT_UNKNOWN in states:
         return OrderState.SUBMIT_UNKNOWN
     if not all(state.is_final for state in states):
-        untouched = states <= {LegState.PREPARED, LegState.SIGNED}
+        untouched = states <= {LegState.HELD, LegState.PREPARED, LegState.SIGNED}
         return OrderState.PLANNED if untouched else OrderState.RUNNING
+    legs = [leg for leg in legs if leg.role.trades_the_order]
+    states = {leg.state for leg in legs}
     filled = sum((leg.filled for leg in legs), ZERO)
     if legs and filled >= size:
         return OrderState.DONE
@@ -170,12 +237,16 @@ def state_of(legs: Sequence[Leg], size: Decimal) -> OrderState:
 
 
 def with_leg(order: Order, leg: Leg, now: datetime) -> Order:
-    """Return the order with one leg as it now stands; its version grows."""
+    """Return the order with one leg as it now stands; its version grows, whether it has ended is looked at after."""
     legs = tuple(leg if one.leg_id == leg.leg_id else one for one in order.legs)
-    changed = replace(order, legs=legs, version=order.version + 1, update_time=now)
-    if changed.state.is_final and order.finish_time is None:
-        return replace(changed, finish_time=now)
-    return changed
+    return replace(order, legs=legs, version=order.version + 1, update_time=now)
+
+
+def concluded(order: Order, now: datetime) -> Order:
+    """Return the order with the time of its end where it has ended."""
+    if order.state.is_final and order.finish_time is None:
+        return replace(order, finish_time=now)
+    return order
 
 
 def denied(order: Order, refusal: Refusal) -> Order:
@@ -184,12 +255,14 @@ def denied(order: Order, refusal: Refusal) -> Order:
 
 
 def mesh_says_no(
-    reason: RefusalReason, message: str, advice: str = "", *, field: str = "", given: str = "", venue: str = ""
-) -> Refusal:
+    reason: RefusalReason, message: str, advice: str = "", *, field: str = "", given: str = "", venue: str = "",
+    passing: str = "",
+) -> Refusal:  # fmt: skip
     """Return a refusal of ours."""
     return Refusal(
-        reason=reason, origin=Origin.MESH, message=message, advice=advice, field=field, given_value=given, venue=venue
-    )
+        reason=reason, origin=Origin.MESH, message=message, advice=advice, field=field, given_value=given, venue=venue,
+        passing_value=passing,
+    )  # fmt: skip
 
 
 def venue_client_id(venue: str, leg_id: UUID) -> str:

@@ -55,6 +55,8 @@ def to_replace(order: Order, asked: ReplaceAsked, terms: Replacement) -> Order:
         raise _forbids(order, "it has ended; place a new one")
     if order.cancel_time is not None:
         raise _forbids(order, "it is being canceled; place a new one")
+    if order.take_profit is not None or order.stop_loss is not None:
+        raise _forbids(order, "its exits belong to its legs as they are; cancel it, and place anew")
     if order.type is not OrderType.LIMIT or not all(leg.may_rest for leg in order.legs) or len(live) > 1:
         raise _forbids(order, "only a limit order that rests at one venue can be replaced; cancel it, and place anew")
     if (terms.size, terms.limit_price) == wished(order):
@@ -101,6 +103,7 @@ def succeed(order: Order, consumed: Decimal, now: datetime) -> tuple[Order, Leg 
         time_in_force=old.time_in_force,
         reduce_only=old.reduce_only,
         client_id=venue_client_id(old.venue, terms.new_leg_id),
+        expire_time=old.expire_time,
         create_time=now,
         update_time=now,
     )

@@ -93,6 +93,12 @@ class VaultPeer:
             transaction_hash=signed.transaction_hash,
         )
 
+    async def review(self, account_id: UUID, action: actions.Action) -> Refusal | None:
+        """Say why an action would not be signed now; None where it would be."""
+        request = pb.ReviewActionRequest(account_id=str(account_id), action=action_message(action))
+        answer = await self._stub.ReviewAction(request, timeout=SIGN_TIMEOUT_S)
+        return refusal_value(answer.refusal) if answer.HasField("refusal") else None
+
     async def settle(self, work: Work, number: int, fate: Fate) -> None:
         """Say what became of an action."""
         await self._settle(work.leg.leg_id, number, work.fence, fate)
@@ -159,7 +165,7 @@ def action_message(action: actions.Action) -> action_pb2.Action:
 
 
 def _terms(terms: actions.OrderTerms) -> action_pb2.OrderTerms:
-    return action_pb2.OrderTerms(
+    message = action_pb2.OrderTerms(
         market=terms.market,
         venue_market_id=terms.venue_market_id,
         side=side_pb2.Side.Value(f"SIDE_{terms.side.value}"),
@@ -170,6 +176,11 @@ def _terms(terms: actions.OrderTerms) -> action_pb2.OrderTerms:
         reduce_only=terms.reduce_only,
         venue_client_id=terms.client_id,
     )
+    if terms.trigger_price is not None:
+        message.trigger_price = plain_text(terms.trigger_price)
+    if terms.expire_time_ms is not None:
+        message.order_expire_time.FromMilliseconds(terms.expire_time_ms)
+    return message
 
 
 def _reference(one: actions.OrderReference) -> action_pb2.OrderReference:

@@ -14,13 +14,15 @@ from perpmesh.type.v1 import cost_pb2, order_type_pb2, refusal_pb2, side_pb2, ti
 from services.domain.decimals import plain_text, rounding
 from services.domain.market import HYPERLIQUID
 from services.domain.refusal import Refusal
-from services.execution.model.leg import Leg
-from services.execution.model.order import Order, OrderState
+from services.execution.model.leg import Leg, Role
+from services.execution.model.order import Exit, Order, OrderState
+from services.execution.model.twap import Twap
 
 PRICE_DECIMALS: Final = 12
 _SENTENCES: Final = {
     OrderState.PLANNED: "It is kept, and will be sent at once.",
     OrderState.RUNNING: "It is at the venues: {filled} of {size} is filled.",
+    OrderState.PAUSED: "It is paused: {filled} of {size} is filled.",
     OrderState.SUBMIT_UNKNOWN: "Whether a venue acted on it is being found out; to place it again could double it.",
     OrderState.DONE: "It is filled in full.",
     OrderState.PARTIALLY_DONE: "It ended with {filled} of {size} filled.",
@@ -35,7 +37,7 @@ _SENTENCES: Final = {
 def order(value: Order) -> order_pb2.Order:
     """Return an order as it stands."""
     state, refused = value.state, value.refusal or next((leg.refusal for leg in value.legs if leg.refusal), None)
-    said = _SENTENCES[state].format(filled=plain_text(value.filled), size=plain_text(value.size))
+    said = _sentence(value, state)
     if value.replacement is not None:
         terms = value.replacement
         said += f" It is being replaced: {plain_text(terms.size)} in all at {plain_text(terms.limit_price)}."
@@ -45,7 +47,7 @@ def order(value: Order) -> order_pb2.Order:
         market=value.market,
         side=side_pb2.Side.Value(f"SIDE_{value.side.value}"),
         size=plain_text(value.size),
-        type=order_type_pb2.OrderType.Value(f"ORDER_TYPE_{value.type.value}"),
+        type=order_type_pb2.OrderType.Value(f"ORDER_TYPE_{'TWAP' if value.twap else value.type.value}"),
         limit_price=None if value.limit_price is None else plain_text(value.limit_price),
         time_in_force=time_in_force_pb2.TimeInForce.Value(f"TIME_IN_FORCE_{value.time_in_force.value}"),
         reduce_only=value.reduce_only,
@@ -59,9 +61,14 @@ def order(value: Order) -> order_pb2.Order:
         quote_id="" if value.quote_id is None else str(value.quote_id),
         client_order_id=value.client_order_id,
         max_slippage_bps=value.max_slippage_bps,
+        trigger_price=None if value.trigger_price is None else plain_text(value.trigger_price),
         leg_policy=order_pb2.LEG_POLICY_KEEP,
         version=value.version,
     )
+    if value.twap is not None:
+        _twap(message, value, value.twap)
+    _exit(message.take_profit, value.take_profit)
+    _exit(message.stop_loss, value.stop_loss)
     if refused is not None:
         message.refusal.CopyFrom(refusal(refused))
     submits = [one.submit_time for one in value.legs if one.submit_time]
@@ -73,10 +80,54 @@ def order(value: Order) -> order_pb2.Order:
         (message.execute_time, max(executes, default=None)),
         (message.cancel_time, value.cancel_time),
         (message.finish_time, value.finish_time),
+        (message.expire_time, value.expire_time),
     ):
         if moment is not None:
             _stamp(field, moment)
     return message
+
+
+def _twap(message: order_pb2.Order, order: Order, schedule: Twap) -> None:
+    message.twap.duration.FromTimedelta(schedule.terms.duration)
+    message.twap.slice_interval.FromTimedelta(schedule.terms.interval)
+    message.twap.randomize = schedule.terms.randomize
+    progress = message.twap_progress
+    progress.slice_count, progress.sent_slice_count = schedule.terms.count, schedule.sent
+    progress.shortfall_size = plain_text(schedule.shortfall(order.size, order.filled))
+    if order.slice_time is not None:
+        _stamp(progress.next_slice_time, order.slice_time)
+        _stamp(message.expire_time, schedule.end_time)
+
+
+def _exit(field: order_pb2.Exit, one: Exit | None) -> None:
+    if one is not None:
+        field.trigger_price = plain_text(one.trigger_price)
+        if one.limit_price is not None:
+            field.limit_price = plain_text(one.limit_price)
+
+
+def _sentence(value: Order, state: OrderState) -> str:
+    if (
+        state is OrderState.RUNNING
+        and value.trigger_price is not None
+        and not any(leg.trigger_time for leg in value.legs)
+    ):
+        return f"It waits for the mark price to reach {plain_text(value.trigger_price)}."
+    if (
+        state is OrderState.RUNNING
+        and value.filled
+        and all(leg.is_final for leg in value.legs if leg.role.trades_the_order)
+    ):
+        return f"{plain_text(value.filled)} of {plain_text(value.size)} is filled, and its exits wait at the venue."
+    if state is OrderState.RUNNING and value.twap is not None:
+        said = f"{value.twap.sent} of {value.twap.terms.count} slices were sent, and {plain_text(value.filled)} of "
+        missed = value.twap.refusal
+        return (
+            said
+            + f"{plain_text(value.size)} is filled."
+            + (f" The last one was not sent: {missed.message}" if missed is not None else "")
+        )
+    return _SENTENCES[state].format(filled=plain_text(value.filled), size=plain_text(value.size))
 
 
 def leg(value: Leg) -> leg_pb2.Leg:
@@ -84,13 +135,14 @@ def leg(value: Leg) -> leg_pb2.Leg:
     message = leg_pb2.Leg(
         leg_id=str(value.leg_id),
         number=value.number,
-        role=leg_pb2.Leg.ROLE_ENTRY,
+        role=leg_pb2.Leg.Role.Value(f"ROLE_{value.role.value}"),
         venue=value.venue,
         account_id=str(value.account_id),
         market=value.market,
         side=side_pb2.Side.Value(f"SIDE_{value.side.value}"),
         size=plain_text(value.size),
         limit_price=plain_text(value.limit_price),
+        trigger_price=None if value.trigger_price is None else plain_text(value.trigger_price),
         type=order_type_pb2.OrderType.Value(f"ORDER_TYPE_{value.type.value}"),
         time_in_force=time_in_force_pb2.TimeInForce.Value(f"TIME_IN_FORCE_{value.time_in_force.value}"),
         reduce_only=value.reduce_only,
@@ -103,10 +155,12 @@ def leg(value: Leg) -> leg_pb2.Leg:
         venue_order_id=value.venue_order_id,
         transaction_hash=value.transaction_hash,
         send_count=value.send_count,
+        slice_number=value.part if value.role is Role.SLICE else 0,
     )
     if value.refusal is not None:
         message.refusal.CopyFrom(refusal(value.refusal))
-    for name in ("create_time", "submit_time", "acknowledge_time", "execute_time", "update_time", "resolve_time"):
+    for name in ("create_time", "submit_time", "acknowledge_time", "execute_time", "update_time", "resolve_time",
+                 "trigger_time"):  # fmt: skip
         moment = getattr(value, name)
         if moment is not None:
             _stamp(getattr(message, name), moment)

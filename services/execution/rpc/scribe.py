@@ -11,13 +11,19 @@ from perpmesh.type.v1 import environment_pb2, margin_mode_pb2
 from services.domain.decimals import plain_text
 from services.execution.model.leg import Trade
 from services.execution.model.order import Order
+from services.execution.model.reported import Report
 from services.execution.ports import Observed
 from services.execution.rpc import encode
+from services.execution.rpc.report import reported
 from services.venues.account import AccountState, FundingPaid, Position
 
 
 class ProtoScribe:
     """The port `Scribe`."""
+
+    def __init__(self, environment: str) -> None:
+        """Prepare; `environment` is where the accounts live that this mesh trades with."""
+        self._environment = environment_pb2.Environment.Value(f"ENVIRONMENT_{environment}")
 
     def order(self, order: Order) -> bytes:
         """Return a log event of an order as it stands, without its number."""
@@ -52,6 +58,12 @@ class ProtoScribe:
             said.fees.maker_fee_rate = plain_text(observed.fees.maker)
             said.fees.taker_fee_rate = plain_text(observed.fees.taker)
         said.funding_payments.extend([_funding(one) for one in observed.funding if one.market])
+        return event.SerializeToString()
+
+    def report(self, report: Report) -> bytes:
+        """Return a log event of what an order came to, without its number."""
+        event = log_event_pb2.LogEvent(user_id=str(report.order.user_id))
+        event.execution_reported.CopyFrom(reported(report, self._environment))
         return event.SerializeToString()
 
     def numbered(self, event: bytes, sequence: int, write_time: datetime) -> bytes:

@@ -18,10 +18,13 @@ from services.domain.errors import DomainError, FieldViolation, Reason
 from services.domain.pages import Pager, page_size, split_position
 from services.execution.app.closing import Closer
 from services.execution.app.intake import Intake
+from services.execution.app.pacing import Pacer
+from services.execution.app.previewing import Previewer
 from services.execution.model.wanted import Wanted
-from services.execution.ports import Bell, Lists, Log
+from services.execution.ports.looking import Bell, Lists, Log, Reports
 from services.execution.rpc import decode, encode
 from services.execution.rpc.caller import user as _user
+from services.execution.rpc.reporting import ReportingRpc
 from services.execution.rpc.steering import Steering, SteeringRpc
 
 PAGE_DEFAULT, PAGE_MAX = 50, 500
@@ -31,8 +34,8 @@ STREAMS_MAX: Final = 2_000
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
-class ExecutionRpc(SteeringRpc):
-    """Serves the contract, as far as its methods are defined here."""
+class ExecutionRpc(ReportingRpc, SteeringRpc):
+    """Serves the contract, as far as its methods are defined here, in `reporting` and in `steering`."""
 
     def __init__(
         self,
@@ -40,15 +43,20 @@ class ExecutionRpc(SteeringRpc):
         steering: Steering,
         intake: Intake,
         closer: Closer,
+        pacer: Pacer,
         lists: Lists,
+        reports: Reports,
+        previewer: Previewer,
         log: Log,
         bell: Bell,
         pager: Pager,
         clock: Clock,
     ) -> None:
-        super().__init__(steering)
+        ReportingRpc.__init__(self, reports, previewer)
+        SteeringRpc.__init__(self, steering)
         self._intake = intake
         self._closer = closer
+        self._pacer = pacer
         self._lists = lists
         self._log = log
         self._bell = bell
@@ -111,9 +119,20 @@ class ExecutionRpc(SteeringRpc):
             count=PAGE_MAX,
         )
         for order in await self._lists.orders(user, wanted):
-            if not (request.keep_reduce_only and order.reduce_only):
+            only_reduces = all(leg.reduce_only for leg in order.legs if not leg.is_final)
+            if not (request.keep_reduce_only and only_reduces):
                 answer.order_ids.append(str((await self._intake.cancel(user, order.order_id)).order_id))
         return answer
+
+    async def PauseOrder(self, request: pb.PauseOrderRequest, context: Any) -> pb.PauseOrderResponse:
+        """Send no further slice of an order."""
+        paused = await self._pacer.pause(_user(), UUID(request.order_id), cancel=request.cancel_resting)
+        return pb.PauseOrderResponse(order=encode.order(paused))
+
+    async def ResumeOrder(self, request: pb.ResumeOrderRequest, context: Any) -> pb.ResumeOrderResponse:
+        """Go on with an order."""
+        resumed = await self._pacer.resume(_user(), UUID(request.order_id))
+        return pb.ResumeOrderResponse(order=encode.order(resumed))
 
     async def ClosePosition(self, request: pb.ClosePositionRequest, context: Any) -> pb.ClosePositionResponse:
         """Close positions of one market."""

@@ -13,7 +13,8 @@ import asyncpg
 from services.chassis.postgres import Database
 from services.execution.model.deed import Deed, DeedAction, DeedKind, DeedState
 from services.execution.ports import Clock
-from services.execution.store.rows import marks, refusal_json, refusal_of
+from services.execution.store.plans import refusal_json, refusal_of
+from services.execution.store.rows import marks
 from services.venues.actions import MarginMode, ScheduleCancel, SetLeverage
 
 _COLUMNS: Final = (

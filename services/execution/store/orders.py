@@ -17,11 +17,14 @@ import asyncpg
 
 from services.chassis.postgres import Connection, Database
 from services.domain.errors import DomainError, Reason
-from services.execution.model.leg import Leg, Trade, fill
+from services.execution.model.leg import Leg, LegState, Trade, fill
 from services.execution.model.order import Order, with_leg
 from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
-from services.execution.store.rows import LEG, LEG_CHANGES, ORDER, leg_row, marks, order_of, order_row, replacement_json
+from services.execution.store.following import ADD_LEG, due_of, followed
+from services.execution.store.plans import twap_json
+from services.execution.store.reports import Reporter
+from services.execution.store.rows import LEG, ORDER, leg_row, marks, order_of, order_row, replacement_json
 from services.venues.actions import Side
 
 _ORDER_COLUMNS: Final = ", ".join(ORDER)
@@ -30,8 +33,6 @@ _ADD_ORDER: Final = (
     f"INSERT INTO orders ({_ORDER_COLUMNS}) VALUES ({marks(len(ORDER))}) "  # noqa: S608
     "ON CONFLICT (user_id, request_id) DO NOTHING RETURNING order_id"
 )
-_ADD_LEG: Final = f"INSERT INTO legs ({_LEG_COLUMNS}, due_time) VALUES ({marks(len(LEG) + 1)})"  # noqa: S608
-_CHANGE_LEG: Final = f"UPDATE legs SET ({', '.join(LEG_CHANGES)}) = ROW({marks(len(LEG_CHANGES), 2)}) WHERE leg_id = $1"  # noqa: S608
 _CLAIM: Final = """
     UPDATE legs SET fence = fence + 1, lease_time = $1
     WHERE leg_id IN (
@@ -47,6 +48,8 @@ _DOUBT: Final = """
     UPDATE legs SET due_time = $4
     WHERE account_id = $1 AND due_time > $4 AND lease_time IS NULL AND state IN ('OPEN', 'PARTIALLY_FILLED')
         AND update_time < $3 AND client_id <> ALL ($2)"""
+_LOOK: Final = "UPDATE legs SET due_time = least(due_time, $2) WHERE leg_id = $1 AND lease_time IS NULL"
+_SLICING: Final = "SELECT order_id FROM orders WHERE slice_time <= $1 ORDER BY slice_time LIMIT $2"
 _ADOPT: Final = """
     UPDATE fills SET order_id = $3, leg_id = $4 WHERE account_id = $1 AND venue_order_id = $2 AND leg_id IS NULL
     RETURNING fill_id, trade_id, venue, account_id, market, side, price, size, liquidity, cause, fee, interface_fee,
@@ -60,13 +63,20 @@ _ADD_FILL: Final = """
 
 HOLD_S: Final = 30.0
 """A look exactly this far ahead keeps the lease: the worker goes on with the leg. Any other time gives it back."""
+FOLLOW_S: Final = 0.3
+"""How soon a leg that has ended is looked at where another is to follow it."""
+LATE: Final = timedelta(seconds=1)
+"""How soon a leg is looked at again whose time ran out and that could not be taken down yet."""
 
 
 class PostgresOrders:
     """The port `Orders`."""
 
-    def __init__(self, database: Database, scribe: Scribe, clock: Clock, *, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, scribe: Scribe, clock: Clock, *, wake: Callable[[], None], reporter: Reporter
+    ) -> None:
         """Prepare; `wake` is called when the relay has something to number."""
+        self._reporter = reporter
         self._database = database
         self._scribe = scribe
         self._clock = clock
@@ -88,8 +98,11 @@ class PostgresOrders:
             added = await connection.fetchval(_ADD_ORDER, *order_row(order))
             if added is not None:
                 for leg in order.legs:
-                    await connection.execute(_ADD_LEG, *leg_row(leg, order), order.create_time)
+                    await connection.execute(ADD_LEG, *leg_row(leg, order), due_of(leg, order.create_time))
+                await self._reporter.begin(connection, order)
                 await self._say(connection, order.user_id, "order", self._scribe.order(order))
+                if order.state.is_final:
+                    await self._reporter.end(connection, order)
         if added is None:
             twin = await self.by_request(order.user_id, order.request_id)
             assert twin is not None, "the twin that won is durable"
@@ -123,11 +136,19 @@ class PostgresOrders:
             fence = await connection.fetchval("SELECT fence FROM legs WHERE leg_id = $1", work.leg.leg_id)
             if fence != work.fence:
                 return None
-            order, leg = await self._apply(connection, order, work.leg.leg_id, change, now)
+            was_held = work.leg.state is LegState.HELD
+            order, leg = await self._apply(connection, order, work.leg.leg_id, change, now, ripe=was_held)
             is_held = due_s == HOLD_S  # the worker goes on; a longer wait is a leg at rest, which anyone may take up
             wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and not is_held else due_s
-            ended = leg.is_final and leg.is_settled and not order.is_replacing(leg)
+            follows = leg.is_final and order.is_replacing(leg)
+            ended = leg.is_final and leg.is_settled and not follows
+            if follows and not is_held:
+                wait_s = min(wait_s, FOLLOW_S)
             due = None if ended else now + timedelta(seconds=wait_s)
+            if was_held:
+                due = due_of(leg, now)
+            if due is not None and leg.take_down_time is not None and not is_held:
+                due = min(due, max(leg.take_down_time, now + LATE))
             await connection.execute(
                 "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1",
                 leg.leg_id,
@@ -138,15 +159,24 @@ class PostgresOrders:
         return Work(order=order, leg=leg, fence=work.fence)
 
     async def told(
-        self, account: TradingAccount, venue_order_id: str, client_id: str, change: Callable[[Leg], Leg]
+        self,
+        account: TradingAccount,
+        venue_order_id: str,
+        client_id: str,
+        change: Callable[[Leg], Leg],
+        *,
+        look_s: float | None = None,
     ) -> bool:
-        """Apply to a leg what its venue told of it."""
+        """Apply to a leg what its venue told of it; one that has not ended by that is looked up in `look_s` seconds."""
         async with self._database.transaction() as connection:
             found = await connection.fetchrow(_FIND_LEG, account.account_id, client_id, venue_order_id)
             if found is None:
                 return False
             order = await _locked(connection, found["order_id"])
-            await self._apply(connection, order, found["leg_id"], change, self._clock.now())
+            now = self._clock.now()
+            _, leg = await self._apply(connection, order, found["leg_id"], change, now)
+            if look_s is not None and not leg.is_final:
+                await connection.execute(_LOOK, leg.leg_id, now + timedelta(seconds=look_s))
         self._wake()
         return True
 
@@ -203,10 +233,32 @@ class PostgresOrders:
                 "UPDATE legs SET cancel_wanted = true, due_time = $2 WHERE leg_id = ANY($1)", open_ids, now
             )
             legs = tuple(replace(leg, cancel_wanted=True) if leg.leg_id in open_ids else leg for leg in order.legs)
-            order = replace(
+            wanted = replace(
                 order, legs=legs, cancel_time=now, version=order.version + 1, update_time=now, replacement=None
             )
-            await self._keep_order(connection, _finished(order, now))
+            order = await followed(connection, order, wanted, now)
+            await self._keep_order(connection, order)
+        self._wake()
+        return order
+
+    async def slicing(self, count: int) -> Sequence[Order]:
+        """Return orders whose next slice is due."""
+        async with self._database.acquire() as connection:
+            ids = await connection.fetch(_SLICING, self._clock.now(), count)
+            found = [await _order(connection, "order_id = $1", row["order_id"]) for row in ids]
+        return [order for order in found if order is not None]
+
+    async def schedule(self, user_id: UUID, order_id: UUID, change: Callable[[Order], Order]) -> Order | None:
+        """Change the schedule of a user's order, with the legs of a slice and cancels of others; None for no order."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            order = await _order(connection, "user_id = $1 AND order_id = $2 FOR UPDATE", user_id, order_id)
+            if order is None or (changed := change(order)) is order:
+                return order
+            order = await followed(connection, order, changed, now, hurry=True)
+            if changed.quoted is not None:
+                await self._reporter.sliced(connection, order, changed.quoted)
+            await self._keep_order(connection, order)
         self._wake()
         return order
 
@@ -252,11 +304,12 @@ class PostgresOrders:
             if fence != work.fence:
                 return
             if order.is_replacing(work.leg):
-                order, fresh = succeed(order, consumed, now)
+                after, fresh = succeed(order, consumed, now)
+                after = replace(after, version=order.version + 1, update_time=now)
+                order = await followed(connection, order, after, now)
                 if fresh is not None:
-                    await connection.execute(_ADD_LEG, *leg_row(fresh, order), now)
-                order = replace(order, version=order.version + 1, update_time=now)
-                await self._keep_order(connection, _finished(order, now))
+                    await self._reporter.replaced(connection, order, work.leg.leg_id, fresh)
+                await self._keep_order(connection, order)
             await connection.execute(
                 "UPDATE legs SET due_time = NULL, lease_time = NULL WHERE leg_id = $1", work.leg.leg_id
             )
@@ -271,19 +324,27 @@ class PostgresOrders:
         return 0 if last is None else int(last.timestamp() * 1_000)
 
     async def _apply(
-        self, connection: Connection, order: Order, leg_id: UUID, change: Callable[[Leg], Leg], now: datetime
+        self,
+        connection: Connection,
+        order: Order,
+        leg_id: UUID,
+        change: Callable[[Leg], Leg],
+        now: datetime,
+        *,
+        ripe: bool = False,
     ) -> tuple[Order, Leg]:
-        """Change one leg of an order that is held; say it where anything changed."""
+        """Change one leg of an order that is held, and what follows from it; say it where anything changed."""
         before = next(one for one in order.legs if one.leg_id == leg_id)
         leg = change(before)
-        if leg == before:
-            return order, leg
-        if leg.venue_order_id and not before.venue_order_id:
+        if leg.venue_order_id != before.venue_order_id:  # known for the first time, or new after a trigger
             leg = await self._adopted(connection, order, leg, now)
-        await connection.execute(_CHANGE_LEG, leg_id, *leg_row(leg, order, LEG_CHANGES))
-        order = with_leg(order, leg, now)
-        await self._keep_order(connection, order)
-        return order, leg
+        changed = order if leg == before else with_leg(order, leg, now)
+        made = await followed(connection, order, changed, now, ripe=ripe)
+        if leg.submit_time is not None and leg.submit_time != before.submit_time:
+            await self._reporter.sent(connection, leg)
+        if made is not order:
+            await self._keep_order(connection, made)
+        return made, next(one for one in made.legs if one.leg_id == leg_id)
 
     async def _adopted(self, connection: Connection, order: Order, leg: Leg, now: datetime) -> Leg:
         """Return a leg with the trades that were told before the venue's id of it was known."""
@@ -295,26 +356,25 @@ class PostgresOrders:
     async def _keep_order(self, connection: Connection, order: Order) -> None:
         await connection.execute(
             "UPDATE orders SET state = $2, version = $3, update_time = $4, cancel_time = $5, finish_time = $6, "
-            "size = $7, limit_price = $8, replacement = $9 WHERE order_id = $1",
+            "twap = $7, slice_time = $8, size = $9, limit_price = $10, replacement = $11 WHERE order_id = $1",
             order.order_id,
             order.state.value,
             order.version,
             order.update_time,
             order.cancel_time,
             order.finish_time,
+            twap_json(order.twap),
+            order.slice_time,
             order.size,
             order.limit_price,
             replacement_json(order.replacement),
         )
         await self._say(connection, order.user_id, "order", self._scribe.order(order))
+        if order.state.is_final:
+            await self._reporter.end(connection, order)
 
     async def _say(self, connection: Connection, user_id: UUID, kind: str, event: bytes) -> None:
         await connection.execute("INSERT INTO outbox (user_id, kind, event) VALUES ($1, $2, $3)", user_id, kind, event)
-
-
-def _finished(order: Order, now: datetime) -> Order:
-    """Return an order with the time of its end, where it has just ended."""
-    return replace(order, finish_time=now) if order.state.is_final and order.finish_time is None else order
 
 
 async def _order(connection: Connection, where: str, *arguments: object) -> Order | None:

@@ -9,24 +9,26 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from services.domain.refusal import Origin, Refusal, RefusalReason
-from services.execution.model.leg import Evidence, Leg, LegState
+from services.execution.model.leg import Evidence, Leg, LegState, Role
 from services.execution.model.order import Order, Replacement
+from services.execution.store.plans import exit_json, exit_of, refusal_json, refusal_of, twap_json, twap_of
 from services.venues.actions import OrderType, Side, TimeInForce
 
 ORDER: Final = (
     "order_id", "user_id", "request_id", "digest", "market", "side", "size", "type", "limit_price", "time_in_force",
     "reduce_only", "client_order_id", "quote_id", "max_slippage_bps", "refusal", "state", "version", "create_time",
-    "update_time", "cancel_time", "finish_time", "replacement",
+    "update_time", "cancel_time", "finish_time", "replacement", "expire_time", "trigger_price", "take_profit",
+    "stop_loss", "twap", "slice_time",
 )  # fmt: skip
 LEG: Final = (
     "leg_id", "order_id", "number", "venue", "account_id", "market", "venue_market_id", "side", "size", "limit_price",
     "type", "time_in_force", "reduce_only", "client_id", "state", "evidence", "refusal", "filled", "notional", "fees",
     "interface_fees", "venue_order_id", "transaction_hash", "nonce", "key_index", "expire_ms", "send_count",
     "action_number", "cancel_wanted", "create_time", "submit_time", "acknowledge_time", "execute_time", "update_time",
-    "resolve_time", "settled", "cancel_send_time",
+    "resolve_time", "settled", "cancel_send_time", "expire_time", "expiring",
+    "trigger_price", "trigger_time", "role", "entry", "part",
 )  # fmt: skip
-LEG_CHANGES: Final = LEG[14:29] + LEG[30:]
+LEG_CHANGES: Final = ("size", *LEG[14:29], *LEG[30:])
 """What a leg's life changes."""
 
 
@@ -37,13 +39,18 @@ def marks(count: int, start: int = 1) -> str:
 
 def order_row(order: Order) -> list[object]:
     """Return an order's values in the order of `ORDER`."""
-    values = {name: getattr(order, name) for name in ORDER if name not in ("refusal", "state")}
+    values: dict[str, object] = {
+        name: getattr(order, name) for name in ORDER if name not in ("refusal", "state", "twap")
+    }
     values |= {
         "side": order.side.value,
         "type": order.type.value,
         "time_in_force": order.time_in_force.value,
         "refusal": refusal_json(order.refusal),
         "state": order.state.value,
+        "take_profit": exit_json(order.take_profit),
+        "stop_loss": exit_json(order.stop_loss),
+        "twap": twap_json(order.twap),
         "replacement": replacement_json(order.replacement),
     }
     return [values[name] for name in ORDER]
@@ -60,18 +67,22 @@ def leg_row(leg: Leg, order: Order, names: Sequence[str] = LEG) -> list[object]:
         "state": leg.state.value,
         "evidence": leg.evidence.value,
         "refusal": refusal_json(leg.refusal),
+        "role": leg.role.value,
     }
     return [values[name] for name in names]
 
 
 def order_of(row: Any, legs: Sequence[Any]) -> Order:
     """Return an order."""
-    values = {name: row[name] for name in ORDER if name != "state"}
+    values = {name: row[name] for name in ORDER if name not in ("state", "slice_time")}
     values |= {
         "side": Side(row["side"]),
         "type": OrderType(row["type"]),
         "time_in_force": TimeInForce(row["time_in_force"]),
         "refusal": refusal_of(row["refusal"]),
+        "take_profit": exit_of(row["take_profit"]),
+        "stop_loss": exit_of(row["stop_loss"]),
+        "twap": twap_of(row["twap"]),
         "replacement": replacement_of(row["replacement"]),
     }
     return Order(**values, legs=tuple(leg_of(one) for one in legs))
@@ -87,6 +98,7 @@ def leg_of(row: Any) -> Leg:
         "state": LegState(row["state"]),
         "evidence": Evidence(row["evidence"]),
         "refusal": refusal_of(row["refusal"]),
+        "role": Role(row["role"]),
         "nonce": int(row["nonce"]),
     }
     return Leg(**values)
@@ -109,16 +121,3 @@ def replacement_of(text: str | None) -> Replacement | None:
         size=Decimal(values["size"]),
         limit_price=Decimal(values["limit_price"]),
     )
-
-
-def refusal_json(refusal: Refusal | None) -> str | None:
-    """Return a refusal as JSON."""
-    return None if refusal is None else json.dumps(asdict(refusal))
-
-
-def refusal_of(text: str | None) -> Refusal | None:
-    """Return a refusal."""
-    if text is None:
-        return None
-    values = json.loads(text)
-    return Refusal(**{**values, "reason": RefusalReason(values["reason"]), "origin": Origin(values["origin"])})

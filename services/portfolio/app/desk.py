@@ -53,9 +53,15 @@ class Desk:
             raise field_invalid("environment", f"your accounts live in {names}: name one of them")
         return views
 
-    async def states(self, account_ids: Collection[UUID]) -> tuple[dict[UUID, AccountView], int]:
-        """Return accounts for another room, and the log event they agree with at least."""
+    async def states(
+        self, account_ids: Collection[UUID], user_id: UUID | None = None
+    ) -> tuple[dict[UUID, AccountView], int]:
+        """Return accounts for another room, and the log event they agree with at least; of a user, only the user's."""
         sequence = await self._ledger.cursor()
+        if user_id is not None:
+            return await self.views(
+                await self._ledger.accounts(user_id, account_ids, Environment.UNSPECIFIED)
+            ), sequence
         found = await self._ledger.load(account_ids)
         return await self.views(found.values()), sequence
 

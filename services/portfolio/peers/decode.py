@@ -206,7 +206,7 @@ def _order(said: order_pb2.Order) -> OrderState:
 def _report(said: log_event_pb2.ExecutionReported) -> OrderReport:
     report = said.report
     filled = parse_decimal(report.filled_size)
-    price, mid = _maybe(report.achieved_price), parse_decimal(report.arrival_mid_price)
+    price, mid = _maybe(report.achieved_price), _maybe(report.arrival_mid_price) or ZERO
     book = sum(
         (parse_decimal(line.achieved_amount) for line in report.lines if line.kind == cost_pb2.COST_KIND_BOOK), ZERO
     )

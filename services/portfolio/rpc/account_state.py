@@ -24,11 +24,12 @@ class AccountStateRpc(AccountStateServiceServicer):
         self, request: pb.BatchGetAccountStatesRequest, context: Any
     ) -> pb.BatchGetAccountStatesResponse:
         """Return how accounts stand."""
-        views, sequence = await self._desk.states([UUID(text) for text in request.account_ids])
+        named = [UUID(text) for text in request.account_ids]
+        views, sequence = await self._desk.states(named, UUID(request.user_id) if request.user_id else None)
         now = self._clock.now()
         answer = pb.BatchGetAccountStatesResponse(log_sequence=sequence)
-        for text in request.account_ids:
-            view = views.get(UUID(text))
+        for account_id in named or views:
+            view = views.get(account_id)
             if view is None:
                 continue
             answer.account_states.add(

@@ -113,7 +113,7 @@ _FIRST: Final = """
 _REPORTS: Final = (
     f"SELECT {rows.ORDER_REPORT} FROM order_reports WHERE user_id = $1 AND place_time >= $2 AND place_time < $3 "  # noqa: S608
     "AND ($4 = '' OR market = $4) AND (cardinality($5::uuid[]) = 0 OR account_id = ANY($5)) "
-    "AND ($6 = 0 OR environment = $6) ORDER BY place_time LIMIT $7"
+    "AND ($6 = 0 OR environment = $6) AND account_id IS NOT NULL ORDER BY place_time LIMIT $7"
 )
 
 

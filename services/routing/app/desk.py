@@ -90,6 +90,8 @@ class Desk:
                 metadata={"field": field},
             )
         standing = await self._standings.of_user(user, account_ids, wish.market)
+        if wish.reduce_only and standing.is_public:  # no position is known that could be reduced
+            standing = Standing(is_public=False)
         return await self._quote(wish, standing)
 
     async def plan(self, wish: Wish, account_ids: tuple[str, ...]) -> Quoted:

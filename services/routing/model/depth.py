@@ -8,8 +8,8 @@ from typing import Final
 
 from services.routing.model.books import Levels
 
-KEPT_MAX: Final = 512
-"""Sides remembered; a market has two a venue, and each change of a book makes new ones."""
+KEPT_MAX: Final = 128
+"""Sides remembered, of some 60 KiB at 500 levels; each change of a book makes new ones, and the old go first."""
 
 
 @dataclass(frozen=True, slots=True)

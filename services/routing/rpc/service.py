@@ -219,14 +219,23 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         if request.HasField("quote_id"):
             cited = await self._cited(UUID(request.quote_id))
             if cited is not None and await self._serves(cited, request):
-                await self._quotes.keep_now(replace(cited, order_id=UUID(request.order_id)))
-                return planner_service_pb2.PlanRouteResponse(quote=quote_pb2.Quote.FromString(cited.quote))
+                return await self._planned(replace(cited, order_id=UUID(request.order_id)), request)
         quoted = await self._desk.plan(wish_of(request.route, "route."), tuple(request.account_ids))
         kept = replace(self._scribe.write(quoted, user), order_id=UUID(request.order_id))
-        await self._quotes.keep_now(kept)
-        return planner_service_pb2.PlanRouteResponse(
-            quote=quote_pb2.Quote.FromString(kept.quote), quote_replaced=request.HasField("quote_id")
-        )
+        answer = await self._planned(kept, request)
+        answer.quote_replaced = request.HasField("quote_id")
+        return answer
+
+    async def _planned(
+        self, kept: KeptQuote, request: planner_service_pb2.PlanRouteRequest
+    ) -> planner_service_pb2.PlanRouteResponse:
+        """Keep a quote for the order it is for, unless that is only looked at, and answer with it."""
+        if not request.preview:
+            await self._quotes.keep_now(kept)
+        message = quote_pb2.Quote.FromString(kept.quote)
+        if request.route.include_inputs:
+            message.inputs.ParseFromString(kept.inputs)
+        return planner_service_pb2.PlanRouteResponse(quote=message)
 
     async def _cited(self, quote_id: UUID) -> KeptQuote | None:
         return self._routes.frame(quote_id) or await self._quotes.get(quote_id)

@@ -16,11 +16,13 @@ from services.stream.app.catalog import Catalog
 from services.stream.app.connection import Connection, Follow
 from services.stream.app.hub import Hub, HubBounds
 from services.stream.app.pacer import Pacer
+from services.stream.app.private import PrivateDesk
 from services.stream.model import frame, request
 from services.stream.model.lane import make_lane
 from services.stream.model.limits import Limits
-from services.stream.model.topic import parse_topic
-from services.stream.ports import Callers, Clock, MarketData, Measures, Presence, Socket
+from services.stream.model.private import Private, private_of
+from services.stream.model.topic import caller_needed, parse_topic
+from services.stream.ports import Callers, Clock, MarketData, Measures, Presence, PrivateRooms, Socket
 
 CLOSE_RESTART = 1012
 """The door drains: connect again."""
@@ -59,6 +61,7 @@ class Door:
         bounds: DoorBounds,
         callers: Callers,
         presence: Presence,
+        rooms: PrivateRooms,
     ) -> None:
         self._clock = clock
         self._new_id = new_id
@@ -76,6 +79,7 @@ class Door:
             bounds=bounds.hub,
             flush=self.flush,
         )
+        self._private = PrivateDesk(rooms=rooms, clock=clock, chance=chance, flush=self.flush, fault=measures.fault)
         self._pacer = Pacer(clock, bounds.limits.batch_interval_s / TICKS_PER_BATCH, self.flush)
         self._connections: dict[Connection, None] = {}
         self._draining = False
@@ -185,6 +189,7 @@ class Door:
                 tasks.create_task(self._watch())
                 tasks.create_task(self._catalog.learn())
         finally:
+            await self._private.close()
             await self._hub.close()
 
     def drain(self) -> None:
@@ -244,7 +249,13 @@ class Door:
             self._hub.open_wanted()
 
     async def _follow(self, connection: Connection, text: str, asked: request.Subscribe) -> None:
-        subject = parse_topic(text, asked.depth, signed_in=connection.caller is not None)
+        private = private_of(text)
+        if private is not None:
+            if connection.caller is None:
+                raise caller_needed(text)
+            self._private.join(connection, private, asked.id, asked.cursor)
+            return
+        subject = parse_topic(text, asked.depth)
         await self._catalog.check(subject.market)
         if connection.closing:
             return
@@ -260,13 +271,21 @@ class Door:
 
     def _unsubscribe(self, connection: Connection, asked: request.Unsubscribe) -> None:
         for text in asked.topics:
+            private = connection.private.get(Private(text)) if text in Private.__members__.values() else None
+            if private is not None:
+                self._private.leave(private)
+                connection.outbox.answer(frame.status(text, frame.UNSUBSCRIBED, asked.id))
+                continue
             follow = connection.follows.pop(text, None)
             if follow is not None:
                 self._hub.leave(follow)
                 connection.outbox.answer(frame.status(text, frame.UNSUBSCRIBED, asked.id))
                 continue
             try:
-                parse_topic(text, signed_in=connection.caller is not None)
+                if private_of(text) is None:
+                    parse_topic(text)
+                elif connection.caller is None:
+                    raise caller_needed(text)
             except DomainError as error:
                 self._measures.refused(error)
                 connection.outbox.answer(frame.status(text, frame.REFUSED, asked.id, error))
@@ -303,7 +322,8 @@ class Door:
                 self._end(connection, self._slow(why), CLOSE_TRY_LATER, resumable=True)
             return
         if now - connection.sent_s >= self._limits.heartbeat_interval_s:
-            mark = self._hub.watermark(connection) if connection.outbox.empty else None
+            is_all = connection.outbox.empty and not connection.private
+            mark = self._hub.watermark(connection) if is_all else None
             connection.outbox.answer(frame.heartbeat(self._clock.now(), mark))
         self.flush((connection,))
 
@@ -319,6 +339,8 @@ class Door:
             connection.caller.forget()
             self._presence.gone(connection.caller.user, connection.id)
             connection.caller = None
+        for private in list(connection.private.values()):
+            self._private.leave(private)
         for follow in connection.follows.values():
             self._hub.leave(follow)
         connection.follows.clear()

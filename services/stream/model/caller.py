@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -12,6 +12,8 @@ class Caller:
     """A user who has said so by a token."""
 
     user: str
+    token: str = field(repr=False)
+    """The token itself, with which the caller's own topics are asked for."""
     expire_time: datetime
     """When the token ends; a fresh one must be sent before."""
     forget: Callable[[], None]

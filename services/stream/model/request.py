@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 
 from services.domain.errors import DomainError, Reason, field_invalid
 from services.stream.model.limits import Limits
+from services.stream.model.private import Private
 from services.stream.model.topic import DEFAULT_DEPTH, DEPTHS, TOPIC_CHARS_MAX
 
 ID_CHARS_MAX = 64
+CURSOR_CHARS_MAX = 128
 MIN_INTERVAL_S_MAX = 60.0
 WINDOW_S = 60.0
 EXAMPLE = '{"subscribe": {"topics": ["prices:BTC-PERP"]}}'
@@ -34,6 +36,8 @@ class Subscribe:
     min_interval_s: float | None
     """The shortest time between two collapsible messages of a topic; None for the connection's batches."""
     depth: int
+    cursor: str = ""
+    """Where a caller's own topic goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,13 +206,15 @@ def _object(text: str) -> dict[str, object]:
 
 
 def _subscribe(body: Mapping[str, object], frame_id: str, limits: Limits) -> Subscribe:
-    _only(body, "subscribe.", ("topics", "min_interval", "minInterval", "depth"))
+    _only(body, "subscribe.", ("topics", "min_interval", "minInterval", "depth", "cursor"))
     spelled = [body[name] for name in ("min_interval", "minInterval") if body.get(name) is not None]
     if len(spelled) > 1:
         raise field_invalid("subscribe.min_interval", "is given twice, as min_interval and minInterval; give one.")
+    topics = _topics(body, "subscribe.topics", limits)
     return Subscribe(
         id=frame_id,
-        topics=_topics(body, "subscribe.topics", limits),
+        topics=topics,
+        cursor=_cursor(body.get("cursor"), topics),
         min_interval_s=_interval(spelled[0]) if spelled else None,
         depth=_depth(body.get("depth")),
     )
@@ -238,6 +244,16 @@ def _interval(value: object) -> float:
             "subscribe.min_interval", f'must be a text from "0s" to "{MIN_INTERVAL_S_MAX:.0f}s", such as "0.5s".'
         )
     return float(value[:-1])
+
+
+def _cursor(value: object, topics: tuple[str, ...]) -> str:
+    if value is None or value == "":
+        return ""
+    if not isinstance(value, str) or len(value) > CURSOR_CHARS_MAX or not _is_plain(value):
+        raise field_invalid("subscribe.cursor", "must be the text that came with the topic, exactly as received.")
+    if len(topics) != 1 or topics[0] not in Private.__members__.values():
+        raise field_invalid("subscribe.cursor", f"goes beside one topic alone, of {', '.join(Private)}.")
+    return value
 
 
 def _depth(value: object) -> int:

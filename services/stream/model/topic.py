@@ -2,7 +2,7 @@
 
     prices:{market}   book:{market}   trades:{market}   funding:{market}   candles:{market}:{interval}
 
-`orders`, `fills` and `positions` belong to a signed-in user; their rooms are not served yet, so that they are refused.
+`orders`, `fills` and `positions` belong to a signed-in user and are told of in `private`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ TOPIC_CHARS_MAX = 96
 """Longer text is no topic; it is refused with its frame, and not repeated."""
 
 FORMS = "prices:{market}, book:{market}, trades:{market}, funding:{market} or candles:{market}:{interval}"
+"""The public ones."""
 
 _MARKET = re.compile(r"[A-Z0-9]{1,20}(-[A-Z0-9]{1,20}){0,2}-PERP", re.ASCII)
 _MARKET_CHARS_MAX = 48
-_PRIVATE = ("orders", "fills", "positions")
 
 
 class Kind(StrEnum):
@@ -65,11 +65,9 @@ class Subject:
         return f"{self.kind.value}:{self.market}{tail}"
 
 
-def parse_topic(text: str, depth: int = DEFAULT_DEPTH, *, signed_in: bool = False) -> Subject:
+def parse_topic(text: str, depth: int = DEFAULT_DEPTH) -> Subject:
     """Return what `text` names, or raise a `DomainError` that says what would pass."""
     word, _, rest = text.partition(":")
-    if word in _PRIVATE:
-        raise _private(word, text, signed_in=signed_in)
     if word not in Kind.__members__.values():
         raise field_invalid("topics", f"{text!r} is no topic; what passes is {FORMS}, such as prices:BTC-PERP.")
     kind = Kind(word)
@@ -92,17 +90,13 @@ def parse_topic(text: str, depth: int = DEFAULT_DEPTH, *, signed_in: bool = Fals
     return Subject(kind=kind, market=market, depth=depth if kind is Kind.BOOK else 0)
 
 
-def _private(word: str, text: str, *, signed_in: bool) -> DomainError:
-    metadata = {"field": "topics", "topic": text}
-    if signed_in:
-        return DomainError(
-            Reason.CALL_NOT_SERVED, f"topics: {word} is not served by this version of the mesh.", metadata=metadata
-        )
+def caller_needed(text: str) -> DomainError:
+    """Return the refusal of a caller's own topic where nobody has said who calls."""
     return DomainError(
         Reason.TOKEN_MISSING,
-        f"topics: {word} belongs to a signed-in user, and this connection has not said who calls: send an "
+        f"topics: {text} belongs to a signed-in user, and this connection has not said who calls: send an "
         "`authenticate` frame first; public topics are " + FORMS + ".",
-        metadata=metadata,
+        metadata={"field": "topics", "topic": text},
     )
 
 

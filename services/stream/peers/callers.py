@@ -23,6 +23,7 @@ class VerifiedCallers:
         principal = self._verifier.principal(token)
         return Caller(
             user=principal.user,
+            token=token,
             expire_time=datetime.fromtimestamp(principal.token_end_s, UTC),
             forget=self._verifier.follow(principal, end),
         )

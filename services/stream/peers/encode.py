@@ -25,7 +25,14 @@ Shaper = Callable[[Any], Shape]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS_KEPT = 4_096
-_PLAIN = frozenset({FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_BOOL, FieldDescriptor.CPPTYPE_INT32})
+_PLAIN = frozenset(
+    {
+        FieldDescriptor.CPPTYPE_STRING,
+        FieldDescriptor.CPPTYPE_BOOL,
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_UINT32,
+    }
+)
 _AS_TEXT = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
 
 _encoder = msgspec.json.Encoder()

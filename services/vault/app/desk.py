@@ -25,6 +25,7 @@ from services.vault.model.account import Account
 from services.vault.model.lane import Lane, Outcome
 from services.vault.model.signing import CallerKey, Kept, Leg, Report, SignedAction, Wanted
 from services.vault.ports import Batch, Clock, Desk, Secrets, Signing
+from services.venues.actions import Action
 
 BATCH_MAX: Final = 64
 """Actions signed in one write."""
@@ -108,6 +109,16 @@ class DeskWorker:
             job.answer.cancel()
             raise model.waited(1.0)
         return await job.answer
+
+    async def review(self, action: Action) -> Refusal | None:
+        """Say why an action would not be signed now; None where it would be. Takes no nonce, and waits in no line."""
+        self.used = self._clock.monotonic()
+        desk = self._desk
+        if desk is None or not await self._signing.is_current(desk):
+            desk = await self._signing.desk(self._account_id, self._caller)
+            if self._task is None:
+                self._desk = desk
+        return await self._maker.review(desk, action)
 
     def forget(self) -> None:
         """Read everything anew next time."""

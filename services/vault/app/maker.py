@@ -16,6 +16,7 @@ from services.vault.model.account import Custody
 from services.vault.model.lane import Lane, NonceError
 from services.vault.model.signing import CallerKey, Kept, Made, SignedAction, Wanted
 from services.vault.ports import Batch, Clock, Desk, Secrets, Venue, Venues
+from services.venues.actions import Action
 
 
 class Maker:
@@ -48,6 +49,21 @@ class Maker:
         if key.expire_time is not None and key.expire_time <= self._clock.now():
             return model.no_key("The key's time at the venue ran out.")
         return None
+
+    async def review(self, desk: Desk, action: Action) -> Refusal | None:
+        """Say why an action would not be signed now; None where it would be. Raises VENUE_UNAVAILABLE."""
+        stopped = self.refusal(desk, None)
+        if stopped is not None:
+            return stopped
+        venue = self.venue(desk)
+        odd = venue.check(action)
+        if odd is not None:
+            return odd
+        used = limits.Usage(day=self.today(), day_notional=self.used_today(desk), minute_orders=self._minute(desk))
+        charge = limits.judge(action, desk.account, venue.marks(), used)
+        if isinstance(charge, Refusal):
+            return charge
+        return await self._exposures.judge(desk, venue, action)
 
     @staticmethod
     def stopped(desk: Desk) -> Refusal | None:

@@ -18,6 +18,7 @@ from services.vault.model.account import Account, forbids
 from services.vault.model.key import KeyState
 from services.vault.model.signing import CallerKey, Kept, Leg, Report, SignedAction, Wanted
 from services.vault.ports import Accounts, Clock, Keys, Secrets, Signing, Venues
+from services.venues.actions import Action
 
 DESKS_MAX: Final = 10_000
 LEGS_MAX: Final = 50_000
@@ -59,6 +60,10 @@ class Signer:
         answer = await self._desk(place).ask(Job(leg=wanted.leg, wanted=wanted), patience_s)
         self._remember(wanted.leg, place)
         return _some(answer)
+
+    async def review(self, account_id: UUID, action: Action) -> Refusal | None:
+        """Say why an action would not be signed now; None where it would be."""
+        return await self._desk(_Place(account_id)).review(action)
 
     async def prepare(
         self, wanted: Wanted, account: Account, *, patience_s: float = PATIENCE_S

@@ -43,6 +43,11 @@ class SignerRpc(SignerServiceServicer):
             return pb.SignResponse(refusal=encode.refusal(answer))
         return pb.SignResponse(signed_action=encode.signed_action(answer))
 
+    async def ReviewAction(self, request: pb.ReviewActionRequest, context: Any) -> pb.ReviewActionResponse:
+        """Say whether an action would be signed now."""
+        refusal = await self._signer.review(UUID(request.account_id), decode.action(request.action))
+        return pb.ReviewActionResponse(refusal=None if refusal is None else encode.refusal(refusal))
+
     async def ReportOutcome(self, request: pb.ReportOutcomeRequest, context: Any) -> pb.ReportOutcomeResponse:
         """Settle a nonce."""
         await self._signer.report(decode.report(request))

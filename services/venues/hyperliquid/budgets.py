@@ -8,6 +8,7 @@ Source: the venue's page on limits.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from services.venues.budget import Allotment, Allowance, Budget, BudgetUse, Seats
@@ -63,6 +64,8 @@ class HyperliquidBudgets:
         self.connects = Connects()
         self.users = Seats(USERS_MAX)
         self._addresses: dict[str, Allotment] = {}
+        self.told: dict[str, tuple[int, BudgetUse]] = {}
+        """The venue's own count of requests, by address, and when it told it."""
 
     def address(self, address: str) -> Allotment:
         """Return the requests of one address."""
@@ -83,23 +86,22 @@ class HyperliquidBudgets:
             LimitUse(name="users on private channels", used=self.users.used, allowed=self.users.limit),
         )
 
+    def tell(self, address: str, now_ns: int, *, used: int, cap: int) -> tuple[int, BudgetUse]:
+        """Keep the venue's own count of an address's requests, to be shown; return it with its time."""
+        if len(self.told) >= ADDRESSES_MAX:
+            self.told.clear()
+        use = BudgetUse(by_account=True, name="actions", unit="actions", limit=cap, used=used, next_order_cost=1)
+        found = self.told[address] = (now_ns, use)
+        return found
+
     def of(self, address: str, now_ns: int) -> tuple[BudgetUse, ...]:
-        """Return how much is left for one account: of our network address's limits, and of its own requests."""
-        allotment = self.address(address)
-        uses = (
-            self.weight.use(now_ns, by_account=False, name="rest_weight", unit="weight", cost=action_weight(1)),
+        """Return how much is left of the network address's limits; what an account must wait for is in the first."""
+        wait_ns = max(0, self.address(address).free_at_ns(now_ns, 1) - now_ns)
+        weight = self.weight.use(now_ns, by_account=False, name="rest_weight", unit="weight", cost=action_weight(1))
+        return (
+            replace(weight, free_s=max(weight.free_s, wait_ns / 1e9)),
             self.messages.use(now_ns, by_account=False, name="socket_messages", unit="messages"),
             BudgetUse(
                 by_account=False, name="private_users", unit="users", limit=self.users.limit, used=self.users.used
             ),
         )
-        if allotment.cap is None:
-            return uses
-        wait_ns = max(0, allotment.free_at_ns(now_ns, 1) - now_ns)
-        return (
-            *uses,
-            BudgetUse(
-                by_account=True, name="actions", unit="actions", limit=allotment.cap, used=allotment.used,
-                next_order_cost=1, free_s=wait_ns / 1e9,
-            ),
-        )  # fmt: skip

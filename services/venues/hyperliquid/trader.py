@@ -46,6 +46,8 @@ from services.venues.trading import (
 )
 from services.venues.watching import AccountWatch
 
+COUNT_S: Final = 60.0
+"""How long the venue's own count of an address's requests is shown before it is asked for again: it weighs 20."""
 CANCELS_MAX: Final = 100
 """Cancels in one action: a batch counts as many requests, and its answer must be read as a whole."""
 UNREAD: Final = frozenset((400, 413, 415, 422))
@@ -356,11 +358,17 @@ class HyperliquidTrader:
         return self.budgets.limits(self._clock.monotonic_ns())
 
     async def budgets_of(self, account: AccountRef) -> tuple[BudgetUse, ...]:
-        """Return how much of each limit is left for an account; its own count is asked for once."""
-        if self.budgets.address(account.address).cap is None:
+        """Return how much of each limit is left for an account; its own count is asked for once a minute at most."""
+        now_ns = self._clock.monotonic_ns()
+        told = self.budgets.told.get(account.address)
+        if told is None or now_ns - told[0] > COUNT_S * 1e9:
             with contextlib.suppress(VenueError):
-                await self.count_requests(account)
-        return self.budgets.of(account.address, self._clock.monotonic_ns())
+                raw = await self._ask.requests(account.address)
+                told = self.budgets.tell(
+                    account.address, now_ns, used=raw.nRequestsUsed, cap=raw.nRequestsCap + raw.nRequestsSurplus
+                )
+        uses = self.budgets.of(account.address, now_ns)
+        return uses if told is None else (*uses, told[1])
 
     def order_wait_s(self, account: AccountRef) -> float:
         """Return how long until one more order may go by what is counted; 0 for now."""

@@ -7,6 +7,7 @@ every step of every story; the suite a sample of them, spread by the seed.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import uuid
@@ -15,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 from perpmesh.execution.v1 import execution_service_pb2 as pb
-from perpmesh.execution.v1 import order_pb2
+from perpmesh.execution.v1 import leg_pb2, leverage_setting_pb2, order_pb2
 from perpmesh.type.v1 import order_type_pb2, side_pb2, time_in_force_pb2
 
 from tests.support.execution_room import Brittle, Trader, brittle
@@ -27,6 +28,7 @@ ALL = os.environ.get("PERPMESH_CRASH_STEPS") == "all"
 SAMPLE = int(os.environ.get("PERPMESH_CRASH_SAMPLE", "2"))
 SEED = int(os.environ.get("PERPMESH_TEST_SEED", "20261127"))
 State = order_pb2.Order
+Leg = leg_pb2.Leg
 LIMIT = order_type_pb2.ORDER_TYPE_LIMIT
 REST = time_in_force_pb2.TIME_IN_FORCE_GOOD_TILL_CANCELED
 BUY, SELL = side_pb2.SIDE_BUY, side_pb2.SIDE_SELL
@@ -91,6 +93,37 @@ async def come_together(trader: Trader) -> None:
     assert [(await trader.ended(one)).state for one in ids[1:]] == [State.STATE_CANCELED] * 2
 
 
+async def waits_for_its_trigger(trader: Trader) -> None:
+    """A stop waits at the venue until its owner cancels it."""
+    order = await trader.place(
+        side=SELL, size="0.01", type=order_type_pb2.ORDER_TYPE_STOP_MARKET, reduce_only=True,
+        trigger_price=str(trader.price * 80 // 100),
+    )  # fmt: skip
+    await trader.until(order.order_id, lambda one: bool(one.legs[0].venue_order_id))
+    await trader.cancel(order.order_id)
+    assert (await trader.ended(order.order_id)).state == State.STATE_CANCELED
+
+
+async def has_exits(trader: Trader) -> None:
+    """An order trades at once, its exits come to wait at the venue, and its owner cancels it and trades back."""
+    order = await trader.place(
+        side=BUY, size="0.01", type=LIMIT, limit_price=str(trader.price * 102 // 100),
+        take_profit=order_pb2.Exit(trigger_price=str(trader.price * 120 // 100)),
+        stop_loss=order_pb2.Exit(trigger_price=str(trader.price * 80 // 100)),
+    )  # fmt: skip
+    await trader.until(order.order_id, covered)
+    await trader.cancel(order.order_id)
+    assert (await trader.ended(order.order_id)).state == State.STATE_DONE
+    back = await trader.place(side=SELL, size="0.01", type=LIMIT, limit_price=str(trader.price * 98 // 100))
+    assert (await trader.ended(back.order_id)).state == State.STATE_DONE
+
+
+def covered(order: order_pb2.Order) -> bool:
+    """Whether both exits wait at the venue for all that was filled."""
+    waits = [leg for leg in order.legs if leg.role != Leg.ROLE_ENTRY and leg.state == Leg.STATE_OPEN]
+    return {leg.role for leg in waits} == {Leg.ROLE_TAKE_PROFIT, Leg.ROLE_STOP_LOSS} and order.filled_size == "0.01"
+
+
 async def is_replaced(trader: Trader) -> None:
     """A resting order is replaced by a larger one that trades: it fills exactly the new size, over both legs."""
     order = await trader.place(side=BUY, size="0.01", type=LIMIT, limit_price=str(trader.price * 90 // 100))
@@ -104,8 +137,24 @@ async def is_replaced(trader: Trader) -> None:
     assert (done.state, done.filled_size, len(done.legs)) == (State.STATE_DONE, "0.02", 2), done
 
 
+async def sets_leverage(trader: Trader) -> None:
+    """A leverage is set, once, and the venue holds it; what was signed for it holds up no order after it."""
+    leverage = 3 + len(trader.placed) % 5
+    wish = pb.SetLeverageRequest(
+        account_id=trader.owner.account_id, market=MARKET, leverage=leverage, request_id=str(uuid.uuid4())
+    )
+    told = leverage_setting_pb2.LeverageSetting()
+    async with asyncio.timeout(60):
+        while told.state != told.STATE_CONFIRMED:
+            told = (await trader.brittle.ask("SetLeverage", wish, trader.owner.metadata)).setting
+            assert told.state != told.STATE_REFUSED, told
+    assert told.leverage == leverage
+    await crosses(trader)
+
+
 STORIES: tuple[Callable[[Trader], Awaitable[None]], ...] = (
-    rests, crosses, is_refused, is_canceled_at_once, is_canceled_too_late, come_together, is_replaced,
+    rests, crosses, is_refused, is_canceled_at_once, is_canceled_too_late, come_together, is_replaced, sets_leverage,
+    waits_for_its_trigger, has_exits,
 )  # fmt: skip
 
 

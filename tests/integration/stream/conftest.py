@@ -24,11 +24,12 @@ from services.chassis.verifier import TokenVerifier
 from services.stream.app.door import Door, DoorBounds
 from services.stream.peers.callers import VerifiedCallers
 from services.stream.peers.market_data import MarketDataPeer
-from services.stream.ports import Presence
+from services.stream.ports import Presence, PrivateRooms
 from services.stream.ws.measures import DoorMeasures
 from services.stream.ws.server import DoorServer, Entrance
 from services.stream.ws.site import Site
 from tests.integration.stream.upstream import Upstream, UpstreamServer
+from tests.support.own_rooms import NoRooms
 from tests.support.presence import NobodyHere
 
 READ_TIMEOUT_S = 10.0
@@ -129,6 +130,7 @@ async def make_mesh(tmp_path: Path) -> AsyncIterator[MakeMesh]:
             silence_max_s: float = 40.0,
             verifier: TokenVerifier | None = None,
             presence: Presence | None = None,
+            rooms: PrivateRooms | None = None,
             started: bool = True,
         ) -> Mesh:
             bounds = bounds or DoorBounds()
@@ -144,6 +146,7 @@ async def make_mesh(tmp_path: Path) -> AsyncIterator[MakeMesh]:
             door = Door(
                 callers=VerifiedCallers(verifier),
                 presence=presence or NobodyHere(),
+                rooms=rooms or NoRooms(),
                 market_data=MarketDataPeer(channel, silence_max_s=silence_max_s),
                 clock=SYSTEM,
                 new_id=new_id,

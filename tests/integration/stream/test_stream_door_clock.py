@@ -19,6 +19,7 @@ from services.stream.model.topic import Subject
 from services.stream.peers.callers import VerifiedCallers
 from services.stream.ws.measures import DoorMeasures
 from tests.support.clock import ManualClock, settle
+from tests.support.own_rooms import NoRooms
 from tests.support.presence import NobodyHere
 
 
@@ -95,6 +96,7 @@ class World:
         self.door = Door(
             callers=VerifiedCallers(None),
             presence=NobodyHere(),
+            rooms=NoRooms(),
             market_data=self.source,
             clock=self.clock,
             new_id=lambda: "c-1",

@@ -6,7 +6,7 @@ import uuid
 from decimal import Decimal
 
 import pytest
-from perpmesh.execution.v1 import fill_pb2, order_pb2
+from perpmesh.execution.v1 import fill_pb2, order_pb2, report_pb2
 from perpmesh.type.v1 import cost_pb2, order_type_pb2, side_pb2, time_in_force_pb2
 from perpmesh_client import Perpmesh, PerpmeshError
 from perpmesh_client.cli import demo_page, orders
@@ -68,6 +68,17 @@ def test_money_is_shown_to_the_cent_and_a_price_to_seven_digits() -> None:
         "2.144123", "84,039.1", "-",
     ]  # fmt: skip
     assert demo_page.plain(Decimal("-23.326016")) == "-23.326016"
+
+
+def test_where_a_difference_comes_from_is_summed_over_venues_with_the_unexplained_last() -> None:
+    Cause = report_pb2.Attribution.Cause  # noqa: N806 - a type
+    parts = [(Cause.CAUSE_LATENCY, "0.1"), (Cause.CAUSE_BOOK_MOVED, "-2"), (Cause.CAUSE_LATENCY, "0.2")]
+    report = report_pb2.ExecutionReport(
+        attributions=[report_pb2.Attribution(cause=cause, amount=amount) for cause, amount in parts]
+    )
+    assert list(orders.causes(report).items()) == [
+        ("book moved", Decimal(-2)), ("latency", Decimal("0.3")), ("unexplained", Decimal(0)),
+    ]  # fmt: skip
 
 
 def test_a_price_makes_a_limit_order_and_every_wish_has_an_id_of_its_own() -> None:

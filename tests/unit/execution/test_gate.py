@@ -77,13 +77,15 @@ async def test_an_order_goes_around_what_is_halted_or_used_up_and_is_refused_whe
     world = World(halted="lighter")
     assert await world.gate().admit(USER, wanted(), BOTH) == [BOTH[0]]
     world.waits["hyperliquid"] = BUDGET_WAIT_MAX_S + 1
-    refused = await world.gate().admit(USER, wanted(), (BOTH[0],))
+    assert await world.gate().admit(USER, wanted(), BOTH) == [BOTH[0]], "what rests can wait"
+    at_once = wanted(time_in_force=TimeInForce.IMMEDIATE_OR_CANCEL)
+    refused = await world.gate().admit(USER, at_once, (BOTH[0],))
     assert isinstance(refused, Refusal)
     assert (refused.reason, refused.venue) == (RefusalReason.VENUE_BUDGET, "hyperliquid")
     assert refused.retry_time_ns > world.clock.time_ns()
     assert await world.gate().admit(USER, wanted(reduce_only=True), BOTH) == BOTH, "what only reduces passes"
     world.waits["hyperliquid"] = BUDGET_WAIT_MAX_S
-    assert await world.gate().admit(USER, wanted(), BOTH) == [BOTH[0]], "a short wait is no refusal"
+    assert await world.gate().admit(USER, at_once, BOTH) == [BOTH[0]], "a short wait is no refusal"
 
 
 async def test_the_same_order_with_an_unknown_outcome_is_not_placed_again_unless_that_is_wished() -> None:

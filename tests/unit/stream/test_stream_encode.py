@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import Message
+from perpmesh.execution.v1 import fill_pb2, order_pb2
 from perpmesh.marketdata.v1 import book_pb2, candle_pb2, funding_pb2, price_pb2, trade_pb2, venue_pb2
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
+from perpmesh.portfolio.v1 import position_pb2
 from perpmesh.stream.v1 import frame_pb2
 from perpmesh.type.v1 import stream_pb2
 
@@ -30,6 +32,9 @@ TYPES: tuple[type[Message], ...] = (
     candle_pb2.Candle,
     stream_pb2.Gap,
     venue_pb2.Venue,
+    order_pb2.Order,
+    fill_pb2.Fill,
+    position_pb2.Position,
 )
 MESSAGES_PER_TYPE = 300
 TEXTS = ("", "0", "90123.5", "-0.000125", 'a "quoted" \\ text', "tab\tnul\x00", "naïve ☃ 🂡", "</script>", "\u2028")
@@ -81,6 +86,8 @@ def scalar(field: Any, chance: random.Random) -> Any:
         return chance.random() < 0.5
     if field.cpp_type == field.CPPTYPE_INT32:
         return chance.choice((0, 1, -1, 2**31 - 1, -(2**31)))
+    if field.cpp_type == field.CPPTYPE_UINT32:
+        return chance.choice((0, 1, 2**32 - 1))
     if field.cpp_type == field.CPPTYPE_INT64:
         return chance.choice((0, 1, -(2**63), 2**63 - 1))
     return chance.choice((0, 1, 2**64 - 1, chance.randrange(2**53)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.domain.errors import DomainError, Reason
+from services.stream.model.private import Private, private_of
 from services.stream.model.topic import INTERVALS, Kind, Subject, market_unknown, parse_topic
 
 
@@ -56,11 +57,12 @@ def test_what_is_no_topic_is_refused_with_what_would_pass(text: str, would_pass:
     assert would_pass in refusal.value.message
 
 
-@pytest.mark.parametrize("text", ["orders", "fills", "positions", "orders:BTC-PERP"])
-def test_what_belongs_to_a_user_needs_a_sign_in(text: str) -> None:
+def test_what_belongs_to_a_caller_is_a_topic_of_its_own_for_all_markets() -> None:
+    assert [private_of(text) for text in ("orders", "fills", "positions")] == list(Private)
+    assert private_of("prices:BTC-PERP") is None
     with pytest.raises(DomainError) as refusal:
-        parse_topic(text)
-    assert refusal.value.reason is Reason.TOKEN_MISSING
+        private_of("orders:BTC-PERP")
+    assert refusal.value.reason is Reason.FIELD_INVALID
 
 
 def test_an_unknown_market_is_refused_with_the_nearest_names() -> None:

@@ -16,7 +16,7 @@ from perpmesh.type.v1 import side_pb2
 from perpmesh_client.certificate import check_quote
 from perpmesh_client.cli.arguments import Arguments
 from perpmesh_client.cli.demo_page import Page, plain, price, rows, usd
-from perpmesh_client.cli.orders import fees, state_name
+from perpmesh_client.cli.orders import causes, fees, state_name
 from perpmesh_client.cli.own_mesh import checkout, own_mesh
 from perpmesh_client.client import Perpmesh
 from perpmesh_client.errors import PerpmeshError
@@ -181,7 +181,22 @@ async def _buy(mesh: Perpmesh, quote: quote_pb2.Quote, page: Page) -> list[fill_
         f"{state_name(done.state)}: {plain(done.filled_size)} at {price(done.average_price)} on average; "
         f"quoted was {price(quote.average_price)}",
     )
+    await _report(mesh, order.order_id, page)
     return fills
+
+
+async def _report(mesh: Perpmesh, order_id: str, page: Page) -> None:
+    """Show what the order came to beside its quote, on a mesh that says so."""
+    try:
+        found = await mesh.orders.report(order_id)
+    except PerpmeshError as error:
+        if error.reason != "CALL_NOT_SERVED":
+            raise
+        return
+    better = "less" if Decimal(found.difference) < 0 else "more"
+    difference = f"{usd(abs(Decimal(found.difference)))} {better} than quoted when it was routed"
+    page.part("report", f"cost {usd(found.achieved_cost)} USD, {difference}", apart=True)
+    page.more(", ".join(f"{name} {usd(amount)}" for name, amount in causes(found).items()))
 
 
 def _part(venue: str, size: Decimal | str, at: Decimal | str) -> str:

@@ -6,12 +6,14 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC
+from decimal import Decimal
 from typing import TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from perpmesh.execution.v1 import fill_pb2, order_pb2
+from perpmesh.execution.v1 import fill_pb2, order_pb2, report_pb2
 from perpmesh.type.v1 import cost_pb2
+from rich.console import RenderableType
 from rich.table import Table
 
 from perpmesh_client.cli.account import kept_login
@@ -177,6 +179,15 @@ def cost_name(kind: cost_pb2.CostKind.ValueType) -> str:
     return cost_pb2.CostKind.Name(kind).removeprefix("COST_KIND_").replace("_", " ").lower()
 
 
+def causes(found: report_pb2.ExecutionReport) -> dict[str, Decimal]:
+    """Return where the difference comes from, every venue's together; what nothing explains is there even at zero."""
+    sums = {"unexplained": Decimal(0)}
+    for part in found.attributions:
+        name = report_pb2.Attribution.Cause.Name(part.cause).removeprefix("CAUSE_").replace("_", " ").lower()
+        sums[name] = sums.get(name, Decimal(0)) + Decimal(part.amount)
+    return dict(sorted(sums.items(), key=lambda one: (one[0] == "unexplained", -abs(one[1]))))
+
+
 def orders_table(found: Sequence[order_pb2.Order]) -> Table:
     """Return orders as a person reads them."""
     table = _table("CREATED", "ORDER", "MARKET", "SIDE", "SIZE", "LIMIT", "FILLED", "AVERAGE", "STATE", "VENUES")
@@ -211,7 +222,7 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _print(found: Sequence[Shown], output: Output, view: Callable[[Sequence[Shown]], Table]) -> None:
+def _print(found: Sequence[Shown], output: Output, view: Callable[[Sequence[Shown]], RenderableType]) -> None:
     if output.as_json:
         for one in found:
             output.json_line(_json(one))

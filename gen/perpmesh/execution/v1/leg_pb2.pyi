@@ -214,6 +214,7 @@ class Leg(_message.Message):
     EXECUTE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     RESOLVE_TIME_FIELD_NUMBER: _builtins.int
+    TRIGGER_TIME_FIELD_NUMBER: _builtins.int
     leg_id: _builtins.str
     """The id of the leg, a UUID."""
     number: _builtins.int
@@ -294,6 +295,10 @@ class Leg(_message.Message):
     def resolve_time(self) -> _timestamp_pb2.Timestamp:
         """By when an unknown outcome is proven at the latest. Present while the outcome is unknown."""
 
+    @_builtins.property
+    def trigger_time(self) -> _timestamp_pb2.Timestamp:
+        """When the venue told that its trigger was reached. Absent before that, and without a trigger."""
+
     def __init__(
         self,
         *,
@@ -327,10 +332,11 @@ class Leg(_message.Message):
         execute_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         resolve_time: _timestamp_pb2.Timestamp | None = ...,
+        trigger_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_trigger_price", b"_trigger_price", "acknowledge_time", b"acknowledge_time", "create_time", b"create_time", "execute_time", b"execute_time", "refusal", b"refusal", "resolve_time", b"resolve_time", "submit_time", b"submit_time", "trigger_price", b"trigger_price", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_trigger_price", b"_trigger_price", "acknowledge_time", b"acknowledge_time", "create_time", b"create_time", "execute_time", b"execute_time", "refusal", b"refusal", "resolve_time", b"resolve_time", "submit_time", b"submit_time", "trigger_price", b"trigger_price", "trigger_time", b"trigger_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_trigger_price", b"_trigger_price", "account_id", b"account_id", "acknowledge_time", b"acknowledge_time", "average_price", b"average_price", "costs", b"costs", "create_time", b"create_time", "evidence", b"evidence", "execute_time", b"execute_time", "filled_size", b"filled_size", "leg_id", b"leg_id", "limit_price", b"limit_price", "market", b"market", "number", b"number", "reduce_only", b"reduce_only", "refusal", b"refusal", "resolve_time", b"resolve_time", "role", b"role", "send_count", b"send_count", "side", b"side", "size", b"size", "slice_number", b"slice_number", "state", b"state", "submit_time", b"submit_time", "time_in_force", b"time_in_force", "transaction_hash", b"transaction_hash", "trigger_price", b"trigger_price", "type", b"type", "update_time", b"update_time", "venue", b"venue", "venue_client_id", b"venue_client_id", "venue_order_id", b"venue_order_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_trigger_price", b"_trigger_price", "account_id", b"account_id", "acknowledge_time", b"acknowledge_time", "average_price", b"average_price", "costs", b"costs", "create_time", b"create_time", "evidence", b"evidence", "execute_time", b"execute_time", "filled_size", b"filled_size", "leg_id", b"leg_id", "limit_price", b"limit_price", "market", b"market", "number", b"number", "reduce_only", b"reduce_only", "refusal", b"refusal", "resolve_time", b"resolve_time", "role", b"role", "send_count", b"send_count", "side", b"side", "size", b"size", "slice_number", b"slice_number", "state", b"state", "submit_time", b"submit_time", "time_in_force", b"time_in_force", "transaction_hash", b"transaction_hash", "trigger_price", b"trigger_price", "trigger_time", b"trigger_time", "type", b"type", "update_time", b"update_time", "venue", b"venue", "venue_client_id", b"venue_client_id", "venue_order_id", b"venue_order_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__trigger_price: _TypeAlias = _typing.Literal["trigger_price"]  # noqa: Y015
     _WhichOneofArgType__trigger_price: _TypeAlias = _typing.Literal["_trigger_price", b"_trigger_price"]  # noqa: Y015

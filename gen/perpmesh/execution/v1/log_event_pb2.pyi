@@ -139,7 +139,7 @@ Global___FillRecorded: _TypeAlias = FillRecorded  # noqa: Y015
 @_typing.final
 class ExecutionReported(_message.Message):
     """An order has ended: its report, and what else the quality of execution is told from. Written once for each order, after
-    its last OrderChanged.
+    the OrderChanged that ends it; where a venue tells a fill later still, once more, in the place of the first.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

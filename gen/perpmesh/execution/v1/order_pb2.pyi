@@ -430,7 +430,7 @@ Global___Exit: _TypeAlias = Exit  # noqa: Y015
 
 @_typing.final
 class Twap(_message.Message):
-    """How an order is sliced over time."""
+    """How an order is sliced over time. The first slice is sent at once and the last at the end; there are at most 250."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

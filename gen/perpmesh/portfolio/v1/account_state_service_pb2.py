@@ -30,7 +30,7 @@ from perpmesh.type.v1 import access_pb2 as perpmesh_dot_type_dot_v1_dot_access__
 from perpmesh.type.v1 import rules_pb2 as perpmesh_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1perpmesh/portfolio/v1/account_state_service.proto\x12\x15perpmesh.portfolio.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a#perpmesh/portfolio/v1/balance.proto\x1a$perpmesh/portfolio/v1/position.proto\x1a\x1dperpmesh/type/v1/access.proto\x1a\x1cperpmesh/type/v1/rules.proto\"k\n\x1c\x42\x61tchGetAccountStatesRequest\x12,\n\x0b\x61\x63\x63ount_ids\x18\x01 \x03(\tB\x17\xe2\x41\x01\x02\xbaH\x10\x92\x01\r\x08\x01\x10\x64\x18\x01\"\x05r\x03\xb0\x01\x01\x12\x1d\n\x06market\x18\x02 \x01(\tB\r\xe2\x41\x01\x01\xbaH\x06r\x04\xa8\xb5\x18\x01\"\xbf\x02\n\x1d\x42\x61tchGetAccountStatesResponse\x12Y\n\x0e\x61\x63\x63ount_states\x18\x01 \x03(\x0b\x32\x41.perpmesh.portfolio.v1.BatchGetAccountStatesResponse.AccountState\x12\x14\n\x0clog_sequence\x18\x02 \x01(\x04\x1a\xac\x01\n\x0c\x41\x63\x63ountState\x12\x36\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32%.perpmesh.portfolio.v1.AccountSummary\x12\x32\n\tpositions\x18\x02 \x03(\x0b\x32\x1f.perpmesh.portfolio.v1.Position\x12\x30\n\x08\x62\x61lances\x18\x03 \x03(\x0b\x32\x1e.perpmesh.portfolio.v1.Balance2\xa3\x01\n\x13\x41\x63\x63ountStateService\x12\x8b\x01\n\x15\x42\x61tchGetAccountStates\x12\x33.perpmesh.portfolio.v1.BatchGetAccountStatesRequest\x1a\x34.perpmesh.portfolio.v1.BatchGetAccountStatesResponse\"\x07\x90\x02\x01\x88\xb5\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1perpmesh/portfolio/v1/account_state_service.proto\x12\x15perpmesh.portfolio.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a#perpmesh/portfolio/v1/balance.proto\x1a$perpmesh/portfolio/v1/position.proto\x1a\x1dperpmesh/type/v1/access.proto\x1a\x1cperpmesh/type/v1/rules.proto\"\x99\x02\n\x1c\x42\x61tchGetAccountStatesRequest\x12*\n\x0b\x61\x63\x63ount_ids\x18\x01 \x03(\tB\x15\xe2\x41\x01\x01\xbaH\x0e\x92\x01\x0b\x10\x64\x18\x01\"\x05r\x03\xb0\x01\x01\x12\x1d\n\x06market\x18\x02 \x01(\tB\r\xe2\x41\x01\x01\xbaH\x06r\x04\xa8\xb5\x18\x01\x12\"\n\x07user_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\xb0\x01\x01H\x00\x88\x01\x01:~\xbaH{\x1ay\n\x10\x61\x63\x63ounts_or_user\x12\x34name accounts, or the user whose accounts are wanted\x1a/size(this.account_ids) > 0 || has(this.user_id)B\n\n\x08_user_id\"\xbf\x02\n\x1d\x42\x61tchGetAccountStatesResponse\x12Y\n\x0e\x61\x63\x63ount_states\x18\x01 \x03(\x0b\x32\x41.perpmesh.portfolio.v1.BatchGetAccountStatesResponse.AccountState\x12\x14\n\x0clog_sequence\x18\x02 \x01(\x04\x1a\xac\x01\n\x0c\x41\x63\x63ountState\x12\x36\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32%.perpmesh.portfolio.v1.AccountSummary\x12\x32\n\tpositions\x18\x02 \x03(\x0b\x32\x1f.perpmesh.portfolio.v1.Position\x12\x30\n\x08\x62\x61lances\x18\x03 \x03(\x0b\x32\x1e.perpmesh.portfolio.v1.Balance2\xa3\x01\n\x13\x41\x63\x63ountStateService\x12\x8b\x01\n\x15\x42\x61tchGetAccountStates\x12\x33.perpmesh.portfolio.v1.BatchGetAccountStatesRequest\x1a\x34.perpmesh.portfolio.v1.BatchGetAccountStatesResponse\"\x07\x90\x02\x01\x88\xb5\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,17 +38,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'perpmesh.portfolio.v1.accou
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BATCHGETACCOUNTSTATESREQUEST'].fields_by_name['account_ids']._loaded_options = None
-  _globals['_BATCHGETACCOUNTSTATESREQUEST'].fields_by_name['account_ids']._serialized_options = b'\342A\001\002\272H\020\222\001\r\010\001\020d\030\001\"\005r\003\260\001\001'
+  _globals['_BATCHGETACCOUNTSTATESREQUEST'].fields_by_name['account_ids']._serialized_options = b'\342A\001\001\272H\016\222\001\013\020d\030\001\"\005r\003\260\001\001'
   _globals['_BATCHGETACCOUNTSTATESREQUEST'].fields_by_name['market']._loaded_options = None
   _globals['_BATCHGETACCOUNTSTATESREQUEST'].fields_by_name['market']._serialized_options = b'\342A\001\001\272H\006r\004\250\265\030\001'
+  _globals['_BATCHGETACCOUNTSTATESREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_BATCHGETACCOUNTSTATESREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\001\272H\005r\003\260\001\001'
+  _globals['_BATCHGETACCOUNTSTATESREQUEST']._loaded_options = None
+  _globals['_BATCHGETACCOUNTSTATESREQUEST']._serialized_options = b'\272H{\032y\n\020accounts_or_user\0224name accounts, or the user whose accounts are wanted\032/size(this.account_ids) > 0 || has(this.user_id)'
   _globals['_ACCOUNTSTATESERVICE'].methods_by_name['BatchGetAccountStates']._loaded_options = None
   _globals['_ACCOUNTSTATESERVICE'].methods_by_name['BatchGetAccountStates']._serialized_options = b'\220\002\001\210\265\030\004'
-  _globals['_BATCHGETACCOUNTSTATESREQUEST']._serialized_start=274
-  _globals['_BATCHGETACCOUNTSTATESREQUEST']._serialized_end=381
-  _globals['_BATCHGETACCOUNTSTATESRESPONSE']._serialized_start=384
-  _globals['_BATCHGETACCOUNTSTATESRESPONSE']._serialized_end=703
-  _globals['_BATCHGETACCOUNTSTATESRESPONSE_ACCOUNTSTATE']._serialized_start=531
-  _globals['_BATCHGETACCOUNTSTATESRESPONSE_ACCOUNTSTATE']._serialized_end=703
-  _globals['_ACCOUNTSTATESERVICE']._serialized_start=706
-  _globals['_ACCOUNTSTATESERVICE']._serialized_end=869
+  _globals['_BATCHGETACCOUNTSTATESREQUEST']._serialized_start=275
+  _globals['_BATCHGETACCOUNTSTATESREQUEST']._serialized_end=556
+  _globals['_BATCHGETACCOUNTSTATESRESPONSE']._serialized_start=559
+  _globals['_BATCHGETACCOUNTSTATESRESPONSE']._serialized_end=878
+  _globals['_BATCHGETACCOUNTSTATESRESPONSE_ACCOUNTSTATE']._serialized_start=706
+  _globals['_BATCHGETACCOUNTSTATESRESPONSE_ACCOUNTSTATE']._serialized_end=878
+  _globals['_ACCOUNTSTATESERVICE']._serialized_start=881
+  _globals['_ACCOUNTSTATESERVICE']._serialized_end=1044
 # @@protoc_insertion_point(module_scope)

@@ -28,23 +28,29 @@ class BatchGetAccountStatesRequest(_message.Message):
 
     ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
     MARKET_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     market: _builtins.str
     """The market whose positions are wanted. Empty: all."""
+    user_id: _builtins.str
+    """Whose accounts, a UUID: others are left out like ones that are not known. Absent: anybody's."""
     @_builtins.property
     def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The accounts."""
+        """The accounts. Empty: all of user_id's."""
 
     def __init__(
         self,
         *,
         account_ids: _abc.Iterable[_builtins.str] | None = ...,
         market: _builtins.str = ...,
+        user_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_user_id", b"_user_id", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "market", b"market"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_user_id", b"_user_id", "account_ids", b"account_ids", "market", b"market", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__user_id: _TypeAlias = _typing.Literal["user_id"]  # noqa: Y015
+    _WhichOneofArgType__user_id: _TypeAlias = _typing.Literal["_user_id", b"_user_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__user_id) -> _WhichOneofReturnType__user_id | None: ...
 
 Global___BatchGetAccountStatesRequest: _TypeAlias = BatchGetAccountStatesRequest  # noqa: Y015
 
@@ -94,7 +100,7 @@ class BatchGetAccountStatesResponse(_message.Message):
     """The number of the last log event applied."""
     @_builtins.property
     def account_states(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchGetAccountStatesResponse.AccountState]:
-        """The accounts, in the order of the request."""
+        """The accounts, in the order of the request; of a user's whole list by venue."""
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class PlanRouteRequest(_message.Message):
     QUOTE_ID_FIELD_NUMBER: _builtins.int
     ORDER_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     quote_id: _builtins.str
     """The quote that the order cites. Where its books still stand it is answered as it is; else a new one is made, and
     `quote_replaced` says so. Absent: none is cited.
@@ -41,6 +42,8 @@ class PlanRouteRequest(_message.Message):
     """Whose order it is, a UUID: only this user reads the quote, and only a quote of this user or of nobody is used where
     one is cited. Absent: only quotes of nobody are.
     """
+    preview: _builtins.bool
+    """Whether the plan is only looked at: nothing is kept, and the quote cannot be cited."""
     @_builtins.property
     def route(self) -> _routing_service_pb2.QuoteRouteRequest:
         """The wish, as for QuoteRoute; its account_ids are ignored."""
@@ -57,10 +60,11 @@ class PlanRouteRequest(_message.Message):
         quote_id: _builtins.str | None = ...,
         order_id: _builtins.str = ...,
         user_id: _builtins.str | None = ...,
+        preview: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "_user_id", b"_user_id", "quote_id", b"quote_id", "route", b"route", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "_user_id", b"_user_id", "account_ids", b"account_ids", "order_id", b"order_id", "quote_id", b"quote_id", "route", b"route", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "_user_id", b"_user_id", "account_ids", b"account_ids", "order_id", b"order_id", "preview", b"preview", "quote_id", b"quote_id", "route", b"route", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quote_id: _TypeAlias = _typing.Literal["quote_id"]  # noqa: Y015
     _WhichOneofArgType__quote_id: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id"]  # noqa: Y015
@@ -85,7 +89,7 @@ class PlanRouteResponse(_message.Message):
     """Whether a quote was cited and could not be used because it had expired or its books no longer stand."""
     @_builtins.property
     def quote(self) -> _quote_pb2.Quote:
-        """The quote, with its inputs left out."""
+        """The quote; with its inputs where the wish asks for them."""
 
     def __init__(
         self,

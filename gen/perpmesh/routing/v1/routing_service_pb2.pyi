@@ -95,7 +95,7 @@ class QuoteRouteRequest(_message.Message):
 
     @_builtins.property
     def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The accounts to count with, at most one a venue. Empty: the caller's default account at each venue. Needs a login."""
+        """The accounts to count with, at most one a venue. Empty: the caller's oldest account at each venue. Needs a login."""
 
     def __init__(
         self,

@@ -25,15 +25,18 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from perpmesh.execution.v1 import fill_pb2 as perpmesh_dot_execution_dot_v1_dot_fill__pb2
+from perpmesh.execution.v1 import order_pb2 as perpmesh_dot_execution_dot_v1_dot_order__pb2
 from perpmesh.marketdata.v1 import book_pb2 as perpmesh_dot_marketdata_dot_v1_dot_book__pb2
 from perpmesh.marketdata.v1 import candle_pb2 as perpmesh_dot_marketdata_dot_v1_dot_candle__pb2
 from perpmesh.marketdata.v1 import funding_pb2 as perpmesh_dot_marketdata_dot_v1_dot_funding__pb2
 from perpmesh.marketdata.v1 import price_pb2 as perpmesh_dot_marketdata_dot_v1_dot_price__pb2
 from perpmesh.marketdata.v1 import trade_pb2 as perpmesh_dot_marketdata_dot_v1_dot_trade__pb2
+from perpmesh.portfolio.v1 import position_pb2 as perpmesh_dot_portfolio_dot_v1_dot_position__pb2
 from perpmesh.type.v1 import stream_pb2 as perpmesh_dot_type_dot_v1_dot_stream__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eperpmesh/stream/v1/frame.proto\x12\x12perpmesh.stream.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!perpmesh/marketdata/v1/book.proto\x1a#perpmesh/marketdata/v1/candle.proto\x1a$perpmesh/marketdata/v1/funding.proto\x1a\"perpmesh/marketdata/v1/price.proto\x1a\"perpmesh/marketdata/v1/trade.proto\x1a\x1dperpmesh/type/v1/stream.proto\"\xfa\x01\n\x0b\x43lientFrame\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x32\n\tsubscribe\x18\x02 \x01(\x0b\x32\x1d.perpmesh.stream.v1.SubscribeH\x00\x12\x36\n\x0bunsubscribe\x18\x03 \x01(\x0b\x32\x1f.perpmesh.stream.v1.UnsubscribeH\x00\x12(\n\x04ping\x18\x04 \x01(\x0b\x32\x18.perpmesh.stream.v1.PingH\x00\x12\x38\n\x0c\x61uthenticate\x18\x05 \x01(\x0b\x32 .perpmesh.stream.v1.AuthenticateH\x00\x42\t\n\x07request\"-\n\x0c\x41uthenticate\x12\x1d\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x02\"m\n\tSubscribe\x12\x14\n\x06topics\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x0cmin_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x13\n\x05\x64\x65pth\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\"#\n\x0bUnsubscribe\x12\x14\n\x06topics\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\"\x06\n\x04Ping\"\x87\x06\n\x0bServerFrame\x12\r\n\x05topic\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12.\n\x07welcome\x18\x03 \x01(\x0b\x32\x1b.perpmesh.stream.v1.WelcomeH\x00\x12\x31\n\x06status\x18\x04 \x01(\x0b\x32\x1f.perpmesh.stream.v1.TopicStatusH\x00\x12&\n\x04live\x18\x05 \x01(\x0b\x32\x16.perpmesh.type.v1.LiveH\x00\x12\x30\n\theartbeat\x18\x06 \x01(\x0b\x32\x1b.perpmesh.type.v1.HeartbeatH\x00\x12$\n\x03gap\x18\x07 \x01(\x0b\x32\x15.perpmesh.type.v1.GapH\x00\x12$\n\x03\x65nd\x18\x08 \x01(\x0b\x32\x15.perpmesh.type.v1.EndH\x00\x12(\n\x04pong\x18\t \x01(\x0b\x32\x18.perpmesh.stream.v1.PongH\x00\x12*\n\x05\x65rror\x18\n \x01(\x0b\x32\x19.perpmesh.stream.v1.ErrorH\x00\x12.\n\x05price\x18\x0b \x01(\x0b\x32\x1d.perpmesh.marketdata.v1.PriceH\x00\x12\x31\n\x04\x62ook\x18\x0c \x01(\x0b\x32!.perpmesh.marketdata.v1.OrderBookH\x00\x12\x37\n\nbook_delta\x18\r \x01(\x0b\x32!.perpmesh.marketdata.v1.BookDeltaH\x00\x12.\n\x05trade\x18\x0e \x01(\x0b\x32\x1d.perpmesh.marketdata.v1.TradeH\x00\x12;\n\x0c\x66unding_rate\x18\x0f \x01(\x0b\x32#.perpmesh.marketdata.v1.FundingRateH\x00\x12\x30\n\x06\x63\x61ndle\x18\x10 \x01(\x0b\x32\x1e.perpmesh.marketdata.v1.CandleH\x00\x12:\n\rauthenticated\x18\x11 \x01(\x0b\x32!.perpmesh.stream.v1.AuthenticatedH\x00\x42\x07\n\x05\x65vent\"\x87\x02\n\x07Welcome\x12\x15\n\rconnection_id\x18\x01 \x01(\t\x12\x12\n\ntopics_max\x18\x02 \x01(\x05\x12\x1d\n\x15\x66rames_per_minute_max\x18\x03 \x01(\x05\x12\x17\n\x0f\x66rame_bytes_max\x18\x04 \x01(\x05\x12\x31\n\x0e\x62\x61tch_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12heartbeat_interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0bserver_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\rAuthenticated\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdc\x01\n\x0bTopicStatus\x12\x34\n\x05state\x18\x01 \x01(\x0e\x32%.perpmesh.stream.v1.TopicStatus.State\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"v\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10STATE_SUBSCRIBED\x10\x01\x12\x16\n\x12STATE_UNSUBSCRIBED\x10\x02\x12\x11\n\rSTATE_REFUSED\x10\x03\x12\x15\n\x11STATE_INTERRUPTED\x10\x04\"7\n\x04Pong\x12/\n\x0bserver_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x05\x45rror\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eperpmesh/stream/v1/frame.proto\x12\x12perpmesh.stream.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a perpmesh/execution/v1/fill.proto\x1a!perpmesh/execution/v1/order.proto\x1a!perpmesh/marketdata/v1/book.proto\x1a#perpmesh/marketdata/v1/candle.proto\x1a$perpmesh/marketdata/v1/funding.proto\x1a\"perpmesh/marketdata/v1/price.proto\x1a\"perpmesh/marketdata/v1/trade.proto\x1a$perpmesh/portfolio/v1/position.proto\x1a\x1dperpmesh/type/v1/stream.proto\"\xfa\x01\n\x0b\x43lientFrame\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x32\n\tsubscribe\x18\x02 \x01(\x0b\x32\x1d.perpmesh.stream.v1.SubscribeH\x00\x12\x36\n\x0bunsubscribe\x18\x03 \x01(\x0b\x32\x1f.perpmesh.stream.v1.UnsubscribeH\x00\x12(\n\x04ping\x18\x04 \x01(\x0b\x32\x18.perpmesh.stream.v1.PingH\x00\x12\x38\n\x0c\x61uthenticate\x18\x05 \x01(\x0b\x32 .perpmesh.stream.v1.AuthenticateH\x00\x42\t\n\x07request\"-\n\x0c\x41uthenticate\x12\x1d\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x02\"\x83\x01\n\tSubscribe\x12\x14\n\x06topics\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x0cmin_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x13\n\x05\x64\x65pth\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06\x63ursor\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"#\n\x0bUnsubscribe\x12\x14\n\x06topics\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\"\x06\n\x04Ping\"\xb8\x07\n\x0bServerFrame\x12\r\n\x05topic\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12.\n\x07welcome\x18\x03 \x01(\x0b\x32\x1b.perpmesh.stream.v1.WelcomeH\x00\x12\x31\n\x06status\x18\x04 \x01(\x0b\x32\x1f.perpmesh.stream.v1.TopicStatusH\x00\x12&\n\x04live\x18\x05 \x01(\x0b\x32\x16.perpmesh.type.v1.LiveH\x00\x12\x30\n\theartbeat\x18\x06 \x01(\x0b\x32\x1b.perpmesh.type.v1.HeartbeatH\x00\x12$\n\x03gap\x18\x07 \x01(\x0b\x32\x15.perpmesh.type.v1.GapH\x00\x12$\n\x03\x65nd\x18\x08 \x01(\x0b\x32\x15.perpmesh.type.v1.EndH\x00\x12(\n\x04pong\x18\t \x01(\x0b\x32\x18.perpmesh.stream.v1.PongH\x00\x12*\n\x05\x65rror\x18\n \x01(\x0b\x32\x19.perpmesh.stream.v1.ErrorH\x00\x12.\n\x05price\x18\x0b \x01(\x0b\x32\x1d.perpmesh.marketdata.v1.PriceH\x00\x12\x31\n\x04\x62ook\x18\x0c \x01(\x0b\x32!.perpmesh.marketdata.v1.OrderBookH\x00\x12\x37\n\nbook_delta\x18\r \x01(\x0b\x32!.perpmesh.marketdata.v1.BookDeltaH\x00\x12.\n\x05trade\x18\x0e \x01(\x0b\x32\x1d.perpmesh.marketdata.v1.TradeH\x00\x12;\n\x0c\x66unding_rate\x18\x0f \x01(\x0b\x32#.perpmesh.marketdata.v1.FundingRateH\x00\x12\x30\n\x06\x63\x61ndle\x18\x10 \x01(\x0b\x32\x1e.perpmesh.marketdata.v1.CandleH\x00\x12:\n\rauthenticated\x18\x11 \x01(\x0b\x32!.perpmesh.stream.v1.AuthenticatedH\x00\x12-\n\x05order\x18\x12 \x01(\x0b\x32\x1c.perpmesh.execution.v1.OrderH\x00\x12+\n\x04\x66ill\x18\x13 \x01(\x0b\x32\x1b.perpmesh.execution.v1.FillH\x00\x12\x33\n\x08position\x18\x14 \x01(\x0b\x32\x1f.perpmesh.portfolio.v1.PositionH\x00\x12\x13\n\x06\x63ursor\x18\x15 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05\x65ventB\t\n\x07_cursor\"\x87\x02\n\x07Welcome\x12\x15\n\rconnection_id\x18\x01 \x01(\t\x12\x12\n\ntopics_max\x18\x02 \x01(\x05\x12\x1d\n\x15\x66rames_per_minute_max\x18\x03 \x01(\x05\x12\x17\n\x0f\x66rame_bytes_max\x18\x04 \x01(\x05\x12\x31\n\x0e\x62\x61tch_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12heartbeat_interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0bserver_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\rAuthenticated\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdc\x01\n\x0bTopicStatus\x12\x34\n\x05state\x18\x01 \x01(\x0e\x32%.perpmesh.stream.v1.TopicStatus.State\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"v\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10STATE_SUBSCRIBED\x10\x01\x12\x16\n\x12STATE_UNSUBSCRIBED\x10\x02\x12\x11\n\rSTATE_REFUSED\x10\x03\x12\x15\n\x11STATE_INTERRUPTED\x10\x04\"7\n\x04Pong\x12/\n\x0bserver_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x05\x45rror\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,30 +53,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIBE'].fields_by_name['min_interval']._serialized_options = b'\342A\001\001'
   _globals['_SUBSCRIBE'].fields_by_name['depth']._loaded_options = None
   _globals['_SUBSCRIBE'].fields_by_name['depth']._serialized_options = b'\342A\001\001'
+  _globals['_SUBSCRIBE'].fields_by_name['cursor']._loaded_options = None
+  _globals['_SUBSCRIBE'].fields_by_name['cursor']._serialized_options = b'\342A\001\001'
   _globals['_UNSUBSCRIBE'].fields_by_name['topics']._loaded_options = None
   _globals['_UNSUBSCRIBE'].fields_by_name['topics']._serialized_options = b'\342A\001\002'
-  _globals['_CLIENTFRAME']._serialized_start=366
-  _globals['_CLIENTFRAME']._serialized_end=616
-  _globals['_AUTHENTICATE']._serialized_start=618
-  _globals['_AUTHENTICATE']._serialized_end=663
-  _globals['_SUBSCRIBE']._serialized_start=665
-  _globals['_SUBSCRIBE']._serialized_end=774
-  _globals['_UNSUBSCRIBE']._serialized_start=776
-  _globals['_UNSUBSCRIBE']._serialized_end=811
-  _globals['_PING']._serialized_start=813
-  _globals['_PING']._serialized_end=819
-  _globals['_SERVERFRAME']._serialized_start=822
-  _globals['_SERVERFRAME']._serialized_end=1597
-  _globals['_WELCOME']._serialized_start=1600
-  _globals['_WELCOME']._serialized_end=1863
-  _globals['_AUTHENTICATED']._serialized_start=1865
-  _globals['_AUTHENTICATED']._serialized_end=1946
-  _globals['_TOPICSTATUS']._serialized_start=1949
-  _globals['_TOPICSTATUS']._serialized_end=2169
-  _globals['_TOPICSTATUS_STATE']._serialized_start=2051
-  _globals['_TOPICSTATUS_STATE']._serialized_end=2169
-  _globals['_PONG']._serialized_start=2171
-  _globals['_PONG']._serialized_end=2226
-  _globals['_ERROR']._serialized_start=2228
-  _globals['_ERROR']._serialized_end=2283
+  _globals['_CLIENTFRAME']._serialized_start=473
+  _globals['_CLIENTFRAME']._serialized_end=723
+  _globals['_AUTHENTICATE']._serialized_start=725
+  _globals['_AUTHENTICATE']._serialized_end=770
+  _globals['_SUBSCRIBE']._serialized_start=773
+  _globals['_SUBSCRIBE']._serialized_end=904
+  _globals['_UNSUBSCRIBE']._serialized_start=906
+  _globals['_UNSUBSCRIBE']._serialized_end=941
+  _globals['_PING']._serialized_start=943
+  _globals['_PING']._serialized_end=949
+  _globals['_SERVERFRAME']._serialized_start=952
+  _globals['_SERVERFRAME']._serialized_end=1904
+  _globals['_WELCOME']._serialized_start=1907
+  _globals['_WELCOME']._serialized_end=2170
+  _globals['_AUTHENTICATED']._serialized_start=2172
+  _globals['_AUTHENTICATED']._serialized_end=2253
+  _globals['_TOPICSTATUS']._serialized_start=2256
+  _globals['_TOPICSTATUS']._serialized_end=2476
+  _globals['_TOPICSTATUS_STATE']._serialized_start=2358
+  _globals['_TOPICSTATUS_STATE']._serialized_end=2476
+  _globals['_PONG']._serialized_start=2478
+  _globals['_PONG']._serialized_end=2533
+  _globals['_ERROR']._serialized_start=2535
+  _globals['_ERROR']._serialized_end=2590
 # @@protoc_insertion_point(module_scope)

@@ -10,11 +10,14 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from perpmesh.execution.v1 import fill_pb2 as _fill_pb2
+from perpmesh.execution.v1 import order_pb2 as _order_pb2
 from perpmesh.marketdata.v1 import book_pb2 as _book_pb2
 from perpmesh.marketdata.v1 import candle_pb2 as _candle_pb2
 from perpmesh.marketdata.v1 import funding_pb2 as _funding_pb2
 from perpmesh.marketdata.v1 import price_pb2 as _price_pb2
 from perpmesh.marketdata.v1 import trade_pb2 as _trade_pb2
+from perpmesh.portfolio.v1 import position_pb2 as _position_pb2
 from perpmesh.type.v1 import stream_pb2 as _stream_pb2
 import builtins as _builtins
 import sys
@@ -32,7 +35,9 @@ class ClientFrame(_message.Message):
     """What a client sends on the WebSocket `/v1/ws`: one JSON object per text frame, with the field names of this file.
 
     Topics are `prices:{market}`, `book:{market}`, `trades:{market}`, `funding:{market}` and
-    `candles:{market}:{interval}`, such as `prices:BTC-PERP` or `candles:BTC-PERP:1m`.
+    `candles:{market}:{interval}`, such as `prices:BTC-PERP` or `candles:BTC-PERP:1m`; and, after `authenticate`, the
+    caller's own `orders`, `fills` and `positions`. Those are never collapsed and never lost: one that cannot be sent
+    waits, and a cursor goes on after a connection that is gone.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -114,8 +119,13 @@ class Subscribe(_message.Message):
     TOPICS_FIELD_NUMBER: _builtins.int
     MIN_INTERVAL_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
     depth: _builtins.int
     """How many levels per side of a book: 5, 20, 100 or 500. Zero means 20."""
+    cursor: _builtins.str
+    """Where to go on: the last `cursor` that came with the topic. Only beside one topic alone, of `orders`, `fills` and
+    `positions`. Empty: with the present, which is the open orders, the last 50 fills, the open positions.
+    """
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The topics, at most 100 in a frame and 200 on a connection."""
@@ -132,10 +142,11 @@ class Subscribe(_message.Message):
         topics: _abc.Iterable[_builtins.str] | None = ...,
         min_interval: _duration_pb2.Duration | None = ...,
         depth: _builtins.int = ...,
+        cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["min_interval", b"min_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "min_interval", b"min_interval", "topics", b"topics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "depth", b"depth", "min_interval", b"min_interval", "topics", b"topics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -205,10 +216,18 @@ class ServerFrame(_message.Message):
     FUNDING_RATE_FIELD_NUMBER: _builtins.int
     CANDLE_FIELD_NUMBER: _builtins.int
     AUTHENTICATED_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    FILL_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
     topic: _builtins.str
     """The topic this is about; empty for what concerns the connection."""
     id: _builtins.str
     """The `id` of the client frame this answers; empty otherwise."""
+    cursor: _builtins.str
+    """Where a topic of the caller's own stands after this frame; give it back in `subscribe` to go on after it. Absent with
+    any other topic.
+    """
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """The first frame: the limits of the connection."""
@@ -269,6 +288,18 @@ class ServerFrame(_message.Message):
     def authenticated(self) -> Global___Authenticated:
         """The answer to `authenticate`: who calls is known."""
 
+    @_builtins.property
+    def order(self) -> _order_pb2.Order:
+        """An order of the caller's as it now stands."""
+
+    @_builtins.property
+    def fill(self) -> _fill_pb2.Fill:
+        """A fill of the caller's."""
+
+    @_builtins.property
+    def position(self) -> _position_pb2.Position:
+        """A position of the caller's as it now stands."""
+
     def __init__(
         self,
         *,
@@ -289,13 +320,22 @@ class ServerFrame(_message.Message):
         funding_rate: _funding_pb2.FundingRate | None = ...,
         candle: _candle_pb2.Candle | None = ...,
         authenticated: Global___Authenticated | None = ...,
+        order: _order_pb2.Order | None = ...,
+        fill: _fill_pb2.Fill | None = ...,
+        position: _position_pb2.Position | None = ...,
+        cursor: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authenticated", b"authenticated", "book", b"book", "book_delta", b"book_delta", "candle", b"candle", "end", b"end", "error", b"error", "event", b"event", "funding_rate", b"funding_rate", "gap", b"gap", "heartbeat", b"heartbeat", "live", b"live", "pong", b"pong", "price", b"price", "status", b"status", "trade", b"trade", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cursor", b"_cursor", "authenticated", b"authenticated", "book", b"book", "book_delta", b"book_delta", "candle", b"candle", "cursor", b"cursor", "end", b"end", "error", b"error", "event", b"event", "fill", b"fill", "funding_rate", b"funding_rate", "gap", b"gap", "heartbeat", b"heartbeat", "live", b"live", "order", b"order", "pong", b"pong", "position", b"position", "price", b"price", "status", b"status", "trade", b"trade", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated", b"authenticated", "book", b"book", "book_delta", b"book_delta", "candle", b"candle", "end", b"end", "error", b"error", "event", b"event", "funding_rate", b"funding_rate", "gap", b"gap", "heartbeat", b"heartbeat", "id", b"id", "live", b"live", "pong", b"pong", "price", b"price", "status", b"status", "topic", b"topic", "trade", b"trade", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cursor", b"_cursor", "authenticated", b"authenticated", "book", b"book", "book_delta", b"book_delta", "candle", b"candle", "cursor", b"cursor", "end", b"end", "error", b"error", "event", b"event", "fill", b"fill", "funding_rate", b"funding_rate", "gap", b"gap", "heartbeat", b"heartbeat", "id", b"id", "live", b"live", "order", b"order", "pong", b"pong", "position", b"position", "price", b"price", "status", b"status", "topic", b"topic", "trade", b"trade", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["welcome", "status", "live", "heartbeat", "gap", "end", "pong", "error", "price", "book", "book_delta", "trade", "funding_rate", "candle", "authenticated"]  # noqa: Y015
+    _WhichOneofReturnType__cursor: _TypeAlias = _typing.Literal["cursor"]  # noqa: Y015
+    _WhichOneofArgType__cursor: _TypeAlias = _typing.Literal["_cursor", b"_cursor"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["welcome", "status", "live", "heartbeat", "gap", "end", "pong", "error", "price", "book", "book_delta", "trade", "funding_rate", "candle", "authenticated", "order", "fill", "position"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cursor) -> _WhichOneofReturnType__cursor | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___ServerFrame: _TypeAlias = ServerFrame  # noqa: Y015

@@ -108,6 +108,58 @@ class SignResponse(_message.Message):
 Global___SignResponse: _TypeAlias = SignResponse  # noqa: Y015
 
 @_typing.final
+class ReviewActionRequest(_message.Message):
+    """Request for ReviewAction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account."""
+    @_builtins.property
+    def action(self) -> _action_pb2.Action:
+        """What would be signed."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        action: _action_pb2.Action | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewActionRequest: _TypeAlias = ReviewActionRequest  # noqa: Y015
+
+@_typing.final
+class ReviewActionResponse(_message.Message):
+    """Response for ReviewAction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def refusal(self) -> _refusal_pb2.Refusal:
+        """Why it would not be signed: a limit, a freeze, a key that does not work. Absent when it would be."""
+
+    def __init__(
+        self,
+        *,
+        refusal: _refusal_pb2.Refusal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewActionResponse: _TypeAlias = ReviewActionResponse  # noqa: Y015
+
+@_typing.final
 class ReportOutcomeRequest(_message.Message):
     """Request for ReportOutcome."""
 

@@ -42,6 +42,11 @@ class SignerServiceStub:
                 request_serializer=perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.SignRequest.SerializeToString,
                 response_deserializer=perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.SignResponse.FromString,
                 _registered_method=True)
+        self.ReviewAction = channel.unary_unary(
+                '/perpmesh.vault.v1.SignerService/ReviewAction',
+                request_serializer=perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.ReviewActionRequest.SerializeToString,
+                response_deserializer=perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.ReviewActionResponse.FromString,
+                _registered_method=True)
         self.ReportOutcome = channel.unary_unary(
                 '/perpmesh.vault.v1.SignerService/ReportOutcome',
                 request_serializer=perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.ReportOutcomeRequest.SerializeToString,
@@ -83,6 +88,13 @@ class SignerServiceServicer:
 
         Of one key, at most one action at Lighter and a hundred at Hyperliquid are out without an outcome; further calls wait
         in the order they came, until their deadline: then they fail with RESOURCE_EXHAUSTED and nothing was allocated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewAction(self, request, context):
+        """Says whether an action would be signed now, by the checks of Sign. Signs nothing, and counts toward no limit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,6 +147,11 @@ def add_SignerServiceServicer_to_server(servicer, server):
                     servicer.Sign,
                     request_deserializer=perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.SignRequest.FromString,
                     response_serializer=perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.SignResponse.SerializeToString,
+            ),
+            'ReviewAction': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewAction,
+                    request_deserializer=perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.ReviewActionRequest.FromString,
+                    response_serializer=perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.ReviewActionResponse.SerializeToString,
             ),
             'ReportOutcome': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportOutcome,
@@ -192,6 +209,33 @@ class SignerService:
             '/perpmesh.vault.v1.SignerService/Sign',
             perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.SignRequest.SerializeToString,
             perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.SignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewAction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/perpmesh.vault.v1.SignerService/ReviewAction',
+            perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.ReviewActionRequest.SerializeToString,
+            perpmesh_dot_vault_dot_v1_dot_signer__service__pb2.ReviewActionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class SignerServiceStub:
     Of one key, at most one action at Lighter and a hundred at Hyperliquid are out without an outcome; further calls wait
     in the order they came, until their deadline: then they fail with RESOURCE_EXHAUSTED and nothing was allocated.
     """
+    ReviewAction: _grpc.UnaryUnaryMultiCallable[_signer_service_pb2.ReviewActionRequest, _signer_service_pb2.ReviewActionResponse]
+    """Says whether an action would be signed now, by the checks of Sign. Signs nothing, and counts toward no limit."""
     ReportOutcome: _grpc.UnaryUnaryMultiCallable[_signer_service_pb2.ReportOutcomeRequest, _signer_service_pb2.ReportOutcomeResponse]
     """Says what became of a signed action, which settles its nonce. At Lighter the next action of a key waits for it.
 
@@ -81,6 +83,8 @@ class SignerServiceAsyncStub(SignerServiceStub):
     Of one key, at most one action at Lighter and a hundred at Hyperliquid are out without an outcome; further calls wait
     in the order they came, until their deadline: then they fail with RESOURCE_EXHAUSTED and nothing was allocated.
     """
+    ReviewAction: _aio.UnaryUnaryMultiCallable[_signer_service_pb2.ReviewActionRequest, _signer_service_pb2.ReviewActionResponse]  # type: ignore[assignment]
+    """Says whether an action would be signed now, by the checks of Sign. Signs nothing, and counts toward no limit."""
     ReportOutcome: _aio.UnaryUnaryMultiCallable[_signer_service_pb2.ReportOutcomeRequest, _signer_service_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
     """Says what became of a signed action, which settles its nonce. At Lighter the next action of a key waits for it.
 
@@ -120,6 +124,14 @@ class SignerServiceServicer(metaclass=_abc_1.ABCMeta):
         Of one key, at most one action at Lighter and a hundred at Hyperliquid are out without an outcome; further calls wait
         in the order they came, until their deadline: then they fail with RESOURCE_EXHAUSTED and nothing was allocated.
         """
+
+    @_abc_1.abstractmethod
+    def ReviewAction(
+        self,
+        request: _signer_service_pb2.ReviewActionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signer_service_pb2.ReviewActionResponse, _abc.Awaitable[_signer_service_pb2.ReviewActionResponse]]:
+        """Says whether an action would be signed now, by the checks of Sign. Signs nothing, and counts toward no limit."""
 
     @_abc_1.abstractmethod
     def ReportOutcome(

@@ -169,6 +169,7 @@ TYPES: Final = {
     "take-profit": OrderType.TAKE_PROFIT_MARKET,
     "take-profit-limit": OrderType.TAKE_PROFIT_LIMIT,
 }
+_TRIGGERED: Final = frozenset(name for name, kind in TYPES.items() if kind.has_trigger)
 _TIF: Final = {
     "immediate-or-cancel": TimeInForce.IMMEDIATE_OR_CANCEL,
     "good-till-time": TimeInForce.GOOD_TILL_CANCELED,
@@ -215,6 +216,7 @@ def order_record(raw: RawOrder, markets: Markets) -> OrderRecord:
         venue_status=raw.status,
         reason=reason,
         parent_id=str(raw.parent_order_index) if raw.parent_order_index else "",
+        triggered=raw.type in _TRIGGERED and raw.status in ("open", "in-progress", "filled"),
         create_time_ms=_milliseconds(raw.created_at),
         update_time_ms=time_ms,
         version=raw.transaction_time or time_ms * 1_000,

@@ -512,7 +512,7 @@ export const ExitSchema: GenMessage<Exit> = /*@__PURE__*/
   messageDesc(file_perpmesh_execution_v1_order, 2);
 
 /**
- * How an order is sliced over time.
+ * How an order is sliced over time. The first slice is sent at once and the last at the end; there are at most 250.
  *
  * @generated from message perpmesh.execution.v1.Twap
  */

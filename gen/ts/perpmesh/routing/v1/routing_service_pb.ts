@@ -141,7 +141,7 @@ export type QuoteRouteRequest = Message<"perpmesh.routing.v1.QuoteRouteRequest">
   chargeLatency: boolean;
 
   /**
-   * The accounts to count with, at most one a venue. Empty: the caller's default account at each venue. Needs a login.
+   * The accounts to count with, at most one a venue. Empty: the caller's oldest account at each venue. Needs a login.
    *
    * @generated from field: repeated string account_ids = 15;
    */

@@ -7,6 +7,10 @@ import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Fill } from "../../execution/v1/fill_pb.js";
+import { file_perpmesh_execution_v1_fill } from "../../execution/v1/fill_pb.js";
+import type { Order } from "../../execution/v1/order_pb.js";
+import { file_perpmesh_execution_v1_order } from "../../execution/v1/order_pb.js";
 import type { BookDelta, OrderBook } from "../../marketdata/v1/book_pb.js";
 import { file_perpmesh_marketdata_v1_book } from "../../marketdata/v1/book_pb.js";
 import type { Candle } from "../../marketdata/v1/candle_pb.js";
@@ -17,6 +21,8 @@ import type { Price } from "../../marketdata/v1/price_pb.js";
 import { file_perpmesh_marketdata_v1_price } from "../../marketdata/v1/price_pb.js";
 import type { Trade } from "../../marketdata/v1/trade_pb.js";
 import { file_perpmesh_marketdata_v1_trade } from "../../marketdata/v1/trade_pb.js";
+import type { Position } from "../../portfolio/v1/position_pb.js";
+import { file_perpmesh_portfolio_v1_position } from "../../portfolio/v1/position_pb.js";
 import type { End, Gap, Heartbeat, Live } from "../../type/v1/stream_pb.js";
 import { file_perpmesh_type_v1_stream } from "../../type/v1/stream_pb.js";
 import type { Message } from "@bufbuild/protobuf";
@@ -25,13 +31,15 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file perpmesh/stream/v1/frame.proto.
  */
 export const file_perpmesh_stream_v1_frame: GenFile = /*@__PURE__*/
-  fileDesc("Ch5wZXJwbWVzaC9zdHJlYW0vdjEvZnJhbWUucHJvdG8SEnBlcnBtZXNoLnN0cmVhbS52MSL6AQoLQ2xpZW50RnJhbWUSEAoCaWQYASABKAlCBOJBAQESMgoJc3Vic2NyaWJlGAIgASgLMh0ucGVycG1lc2guc3RyZWFtLnYxLlN1YnNjcmliZUgAEjYKC3Vuc3Vic2NyaWJlGAMgASgLMh8ucGVycG1lc2guc3RyZWFtLnYxLlVuc3Vic2NyaWJlSAASKAoEcGluZxgEIAEoCzIYLnBlcnBtZXNoLnN0cmVhbS52MS5QaW5nSAASOAoMYXV0aGVudGljYXRlGAUgASgLMiAucGVycG1lc2guc3RyZWFtLnYxLkF1dGhlbnRpY2F0ZUgAQgkKB3JlcXVlc3QiLQoMQXV0aGVudGljYXRlEh0KDGFjY2Vzc190b2tlbhgBIAEoCUIHgAEB4kEBAiJtCglTdWJzY3JpYmUSFAoGdG9waWNzGAEgAygJQgTiQQECEjUKDG1pbl9pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIE4kEBARITCgVkZXB0aBgDIAEoBUIE4kEBASIjCgtVbnN1YnNjcmliZRIUCgZ0b3BpY3MYASADKAlCBOJBAQIiBgoEUGluZyKHBgoLU2VydmVyRnJhbWUSDQoFdG9waWMYASABKAkSCgoCaWQYAiABKAkSLgoHd2VsY29tZRgDIAEoCzIbLnBlcnBtZXNoLnN0cmVhbS52MS5XZWxjb21lSAASMQoGc3RhdHVzGAQgASgLMh8ucGVycG1lc2guc3RyZWFtLnYxLlRvcGljU3RhdHVzSAASJgoEbGl2ZRgFIAEoCzIWLnBlcnBtZXNoLnR5cGUudjEuTGl2ZUgAEjAKCWhlYXJ0YmVhdBgGIAEoCzIbLnBlcnBtZXNoLnR5cGUudjEuSGVhcnRiZWF0SAASJAoDZ2FwGAcgASgLMhUucGVycG1lc2gudHlwZS52MS5HYXBIABIkCgNlbmQYCCABKAsyFS5wZXJwbWVzaC50eXBlLnYxLkVuZEgAEigKBHBvbmcYCSABKAsyGC5wZXJwbWVzaC5zdHJlYW0udjEuUG9uZ0gAEioKBWVycm9yGAogASgLMhkucGVycG1lc2guc3RyZWFtLnYxLkVycm9ySAASLgoFcHJpY2UYCyABKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlByaWNlSAASMQoEYm9vaxgMIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuT3JkZXJCb29rSAASNwoKYm9va19kZWx0YRgNIAEoCzIhLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuQm9va0RlbHRhSAASLgoFdHJhZGUYDiABKAsyHS5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLlRyYWRlSAASOwoMZnVuZGluZ19yYXRlGA8gASgLMiMucGVycG1lc2gubWFya2V0ZGF0YS52MS5GdW5kaW5nUmF0ZUgAEjAKBmNhbmRsZRgQIAEoCzIeLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuQ2FuZGxlSAASOgoNYXV0aGVudGljYXRlZBgRIAEoCzIhLnBlcnBtZXNoLnN0cmVhbS52MS5BdXRoZW50aWNhdGVkSABCBwoFZXZlbnQihwIKB1dlbGNvbWUSFQoNY29ubmVjdGlvbl9pZBgBIAEoCRISCgp0b3BpY3NfbWF4GAIgASgFEh0KFWZyYW1lc19wZXJfbWludXRlX21heBgDIAEoBRIXCg9mcmFtZV9ieXRlc19tYXgYBCABKAUSMQoOYmF0Y2hfaW50ZXJ2YWwYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNQoSaGVhcnRiZWF0X2ludGVydmFsGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi8KC3NlcnZlcl90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJRCg1BdXRoZW50aWNhdGVkEg8KB3VzZXJfaWQYASABKAkSLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wItwBCgtUb3BpY1N0YXR1cxI0CgVzdGF0ZRgBIAEoDjIlLnBlcnBtZXNoLnN0cmVhbS52MS5Ub3BpY1N0YXR1cy5TdGF0ZRIOCgZyZWFzb24YAiABKAkSDwoHbWVzc2FnZRgDIAEoCSJ2CgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEhQKEFNUQVRFX1NVQlNDUklCRUQQARIWChJTVEFURV9VTlNVQlNDUklCRUQQAhIRCg1TVEFURV9SRUZVU0VEEAMSFQoRU1RBVEVfSU5URVJSVVBURUQQBCI3CgRQb25nEi8KC3NlcnZlcl90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI3CgVFcnJvchIOCgZyZWFzb24YASABKAkSDwoHbWVzc2FnZRgCIAEoCRINCgVmaWVsZBgDIAEoCWIGcHJvdG8z", [file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_perpmesh_marketdata_v1_book, file_perpmesh_marketdata_v1_candle, file_perpmesh_marketdata_v1_funding, file_perpmesh_marketdata_v1_price, file_perpmesh_marketdata_v1_trade, file_perpmesh_type_v1_stream]);
+  fileDesc("Ch5wZXJwbWVzaC9zdHJlYW0vdjEvZnJhbWUucHJvdG8SEnBlcnBtZXNoLnN0cmVhbS52MSL6AQoLQ2xpZW50RnJhbWUSEAoCaWQYASABKAlCBOJBAQESMgoJc3Vic2NyaWJlGAIgASgLMh0ucGVycG1lc2guc3RyZWFtLnYxLlN1YnNjcmliZUgAEjYKC3Vuc3Vic2NyaWJlGAMgASgLMh8ucGVycG1lc2guc3RyZWFtLnYxLlVuc3Vic2NyaWJlSAASKAoEcGluZxgEIAEoCzIYLnBlcnBtZXNoLnN0cmVhbS52MS5QaW5nSAASOAoMYXV0aGVudGljYXRlGAUgASgLMiAucGVycG1lc2guc3RyZWFtLnYxLkF1dGhlbnRpY2F0ZUgAQgkKB3JlcXVlc3QiLQoMQXV0aGVudGljYXRlEh0KDGFjY2Vzc190b2tlbhgBIAEoCUIHgAEB4kEBAiKDAQoJU3Vic2NyaWJlEhQKBnRvcGljcxgBIAMoCUIE4kEBAhI1CgxtaW5faW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CBOJBAQESEwoFZGVwdGgYAyABKAVCBOJBAQESFAoGY3Vyc29yGAQgASgJQgTiQQEBIiMKC1Vuc3Vic2NyaWJlEhQKBnRvcGljcxgBIAMoCUIE4kEBAiIGCgRQaW5nIrgHCgtTZXJ2ZXJGcmFtZRINCgV0b3BpYxgBIAEoCRIKCgJpZBgCIAEoCRIuCgd3ZWxjb21lGAMgASgLMhsucGVycG1lc2guc3RyZWFtLnYxLldlbGNvbWVIABIxCgZzdGF0dXMYBCABKAsyHy5wZXJwbWVzaC5zdHJlYW0udjEuVG9waWNTdGF0dXNIABImCgRsaXZlGAUgASgLMhYucGVycG1lc2gudHlwZS52MS5MaXZlSAASMAoJaGVhcnRiZWF0GAYgASgLMhsucGVycG1lc2gudHlwZS52MS5IZWFydGJlYXRIABIkCgNnYXAYByABKAsyFS5wZXJwbWVzaC50eXBlLnYxLkdhcEgAEiQKA2VuZBgIIAEoCzIVLnBlcnBtZXNoLnR5cGUudjEuRW5kSAASKAoEcG9uZxgJIAEoCzIYLnBlcnBtZXNoLnN0cmVhbS52MS5Qb25nSAASKgoFZXJyb3IYCiABKAsyGS5wZXJwbWVzaC5zdHJlYW0udjEuRXJyb3JIABIuCgVwcmljZRgLIAEoCzIdLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuUHJpY2VIABIxCgRib29rGAwgASgLMiEucGVycG1lc2gubWFya2V0ZGF0YS52MS5PcmRlckJvb2tIABI3Cgpib29rX2RlbHRhGA0gASgLMiEucGVycG1lc2gubWFya2V0ZGF0YS52MS5Cb29rRGVsdGFIABIuCgV0cmFkZRgOIAEoCzIdLnBlcnBtZXNoLm1hcmtldGRhdGEudjEuVHJhZGVIABI7CgxmdW5kaW5nX3JhdGUYDyABKAsyIy5wZXJwbWVzaC5tYXJrZXRkYXRhLnYxLkZ1bmRpbmdSYXRlSAASMAoGY2FuZGxlGBAgASgLMh4ucGVycG1lc2gubWFya2V0ZGF0YS52MS5DYW5kbGVIABI6Cg1hdXRoZW50aWNhdGVkGBEgASgLMiEucGVycG1lc2guc3RyZWFtLnYxLkF1dGhlbnRpY2F0ZWRIABItCgVvcmRlchgSIAEoCzIcLnBlcnBtZXNoLmV4ZWN1dGlvbi52MS5PcmRlckgAEisKBGZpbGwYEyABKAsyGy5wZXJwbWVzaC5leGVjdXRpb24udjEuRmlsbEgAEjMKCHBvc2l0aW9uGBQgASgLMh8ucGVycG1lc2gucG9ydGZvbGlvLnYxLlBvc2l0aW9uSAASEwoGY3Vyc29yGBUgASgJSAGIAQFCBwoFZXZlbnRCCQoHX2N1cnNvciKHAgoHV2VsY29tZRIVCg1jb25uZWN0aW9uX2lkGAEgASgJEhIKCnRvcGljc19tYXgYAiABKAUSHQoVZnJhbWVzX3Blcl9taW51dGVfbWF4GAMgASgFEhcKD2ZyYW1lX2J5dGVzX21heBgEIAEoBRIxCg5iYXRjaF9pbnRlcnZhbBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLwoLc2VydmVyX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlEKDUF1dGhlbnRpY2F0ZWQSDwoHdXNlcl9pZBgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi3AEKC1RvcGljU3RhdHVzEjQKBXN0YXRlGAEgASgOMiUucGVycG1lc2guc3RyZWFtLnYxLlRvcGljU3RhdHVzLlN0YXRlEg4KBnJlYXNvbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJInYKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASFAoQU1RBVEVfU1VCU0NSSUJFRBABEhYKElNUQVRFX1VOU1VCU0NSSUJFRBACEhEKDVNUQVRFX1JFRlVTRUQQAxIVChFTVEFURV9JTlRFUlJVUFRFRBAEIjcKBFBvbmcSLwoLc2VydmVyX3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjcKBUVycm9yEg4KBnJlYXNvbhgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEg0KBWZpZWxkGAMgASgJYgZwcm90bzM", [file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_perpmesh_execution_v1_fill, file_perpmesh_execution_v1_order, file_perpmesh_marketdata_v1_book, file_perpmesh_marketdata_v1_candle, file_perpmesh_marketdata_v1_funding, file_perpmesh_marketdata_v1_price, file_perpmesh_marketdata_v1_trade, file_perpmesh_portfolio_v1_position, file_perpmesh_type_v1_stream]);
 
 /**
  * What a client sends on the WebSocket `/v1/ws`: one JSON object per text frame, with the field names of this file.
  *
  * Topics are `prices:{market}`, `book:{market}`, `trades:{market}`, `funding:{market}` and
- * `candles:{market}:{interval}`, such as `prices:BTC-PERP` or `candles:BTC-PERP:1m`.
+ * `candles:{market}:{interval}`, such as `prices:BTC-PERP` or `candles:BTC-PERP:1m`; and, after `authenticate`, the
+ * caller's own `orders`, `fills` and `positions`. Those are never collapsed and never lost: one that cannot be sent
+ * waits, and a cursor goes on after a connection that is gone.
  *
  * @generated from message perpmesh.stream.v1.ClientFrame
  */
@@ -141,6 +149,14 @@ export type Subscribe = Message<"perpmesh.stream.v1.Subscribe"> & {
    * @generated from field: int32 depth = 3;
    */
   depth: number;
+
+  /**
+   * Where to go on: the last `cursor` that came with the topic. Only beside one topic alone, of `orders`, `fills` and
+   * `positions`. Empty: with the present, which is the open orders, the last 50 fills, the open positions.
+   *
+   * @generated from field: string cursor = 4;
+   */
+  cursor: string;
 };
 
 /**
@@ -331,7 +347,39 @@ export type ServerFrame = Message<"perpmesh.stream.v1.ServerFrame"> & {
      */
     value: Authenticated;
     case: "authenticated";
+  } | {
+    /**
+     * An order of the caller's as it now stands.
+     *
+     * @generated from field: perpmesh.execution.v1.Order order = 18;
+     */
+    value: Order;
+    case: "order";
+  } | {
+    /**
+     * A fill of the caller's.
+     *
+     * @generated from field: perpmesh.execution.v1.Fill fill = 19;
+     */
+    value: Fill;
+    case: "fill";
+  } | {
+    /**
+     * A position of the caller's as it now stands.
+     *
+     * @generated from field: perpmesh.portfolio.v1.Position position = 20;
+     */
+    value: Position;
+    case: "position";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Where a topic of the caller's own stands after this frame; give it back in `subscribe` to go on after it. Absent with
+   * any other topic.
+   *
+   * @generated from field: optional string cursor = 21;
+   */
+  cursor?: string | undefined;
 };
 
 /**

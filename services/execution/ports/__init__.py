@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from services.domain.refusal import Refusal
@@ -16,10 +15,11 @@ from services.execution.model.fate import Fate
 from services.execution.model.halt import Halt, Scope
 from services.execution.model.leg import Leg, Trade
 from services.execution.model.order import NewOrder, Order
+from services.execution.model.quoted import Quoted
 from services.execution.model.replacing import ReplaceAsked
+from services.execution.model.reported import Report
 from services.execution.model.switch import Switch
 from services.execution.model.trouble import Failing
-from services.execution.model.wanted import Wanted
 from services.venues.account import AccountState, Fees, FundingPaid
 from services.venues.actions import Action
 from services.venues.trading import AccountRef, SignedBytes, TradingVenue
@@ -56,6 +56,12 @@ class Route:
     size: Decimal
     arrival_mid_price: Decimal
     refusal: Refusal | None = None
+    quoted: Quoted | None = None
+    """What it is expected to cost; None where it is infeasible."""
+    refusals: tuple[Refusal, ...] = ()
+    """Everything that stands in its way; `refusal` is the first."""
+    max_size: Decimal | None = None
+    """The largest size that the venues together would carry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +103,10 @@ class Signer(Protocol):
         """Return the bytes of an action; the same ones again for the same leg and number."""
         ...
 
+    async def review(self, account_id: UUID, action: Action) -> Refusal | None:
+        """Say why an action would not be signed now; None where it would be."""
+        ...
+
     async def settle(self, work: Work, number: int, fate: Fate) -> None:
         """Say what became of an action. Raises OUTCOME_CONTRADICTED, RESOURCE_UNKNOWN, FENCED."""
         ...
@@ -117,8 +127,10 @@ class DeedSigner(Protocol):
 class Planner(Protocol):
     """routing's planner."""
 
-    async def plan(self, wanted: NewOrder, accounts: Sequence[TradingAccount], order_id: UUID) -> Route:
-        """Return the cheapest route over the venues of `accounts`."""
+    async def plan(
+        self, wanted: NewOrder, accounts: Sequence[TradingAccount], order_id: UUID, *, preview: bool = False
+    ) -> Route:
+        """Return the cheapest route over the venues of `accounts`; a preview is kept nowhere."""
         ...
 
 
@@ -143,6 +155,10 @@ class Scribe(Protocol):
 
     def observed(self, observed: Observed) -> bytes:
         """Return a log event of what a venue said, without its number."""
+        ...
+
+    def report(self, report: Report) -> bytes:
+        """Return a log event of what an order came to, without its number."""
         ...
 
     def numbered(self, event: bytes, sequence: int, write_time: datetime) -> bytes:
@@ -181,9 +197,18 @@ class Orders(Protocol):
         ...
 
     async def told(
-        self, account: TradingAccount, venue_order_id: str, client_id: str, change: Callable[[Leg], Leg]
+        self,
+        account: TradingAccount,
+        venue_order_id: str,
+        client_id: str,
+        change: Callable[[Leg], Leg],
+        *,
+        look_s: float | None = None,
     ) -> bool:
-        """Apply to a leg what its venue told of it, whoever holds it. False where it is no leg of ours."""
+        """Apply to a leg what its venue told of it, whoever holds it. False where it is no leg of ours.
+
+        One that has not ended by that is looked up in `look_s` seconds.
+        """
         ...
 
     async def doubt(self, account: TradingAccount, open_ids: Sequence[str], before: datetime) -> int:
@@ -200,6 +225,17 @@ class Orders(Protocol):
 
     async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
         """Note that what is open of an order is to be canceled, and have a worker look at once."""
+        ...
+
+    async def slicing(self, count: int) -> Sequence[Order]:
+        """Return orders whose next slice is due."""
+        ...
+
+    async def schedule(self, user_id: UUID, order_id: UUID, change: Callable[[Order], Order]) -> Order | None:
+        """Change the schedule of a user's order, with the legs of a slice and cancels of others; None for no order.
+
+        `change` is applied to the order as it then stands; the same order back changes nothing.
+        """
         ...
 
     async def replace(self, order: Order, asked: ReplaceAsked, decide: Callable[[Order], Order]) -> Order:
@@ -336,50 +372,6 @@ class Troubles(Protocol):
         self, *, kind: str, venue: str, after: tuple[datetime, UUID] | None, count: int
     ) -> Sequence[Failing]:
         """Return work that is stuck, the oldest first by first_time and then by work_id; empty texts are any."""
-        ...
-
-
-class Lists(Protocol):
-    """A user's orders and fills, page by page."""
-
-    async def orders(self, user_id: UUID, wanted: Wanted) -> Sequence[Order]:
-        """Return orders, the newest first by create_time and then by order_id."""
-        ...
-
-    async def fills(self, user_id: UUID, wanted: Wanted) -> Sequence[Mapping[str, Any]]:
-        """Return fills by their names, the newest first by fill_time and then by fill_id."""
-        ...
-
-
-class Log(Protocol):
-    """The log of what happened, by number."""
-
-    async def read(self, first: int, count: int) -> tuple[list[bytes], int]:
-        """Return events from a number on, without a hole, and the number of the last one written."""
-        ...
-
-    async def last(self) -> int:
-        """Return the number of the last event written."""
-        ...
-
-    async def of_user(self, user_id: UUID, kind: str, after: int, count: int) -> list[tuple[int, bytes]]:
-        """Return a user's events of a kind after a number."""
-        ...
-
-
-class Bell(Protocol):
-    """Tells when the log has grown."""
-
-    def listen(self) -> asyncio.Event:
-        """Return an event that is set whenever it has; give it back with `forget`."""
-        ...
-
-    def forget(self, event: asyncio.Event) -> None:
-        """Stop telling."""
-        ...
-
-    def ring(self) -> None:
-        """Have everyone who listens look."""
         ...
 
 
