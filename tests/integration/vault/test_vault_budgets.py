@@ -103,6 +103,11 @@ async def sent(vault: Client, trader: Any, account: AccountRef, request: Any) ->
     came = await trader.submit(account, made)
     while came.nonce in (NonceFate.UNKNOWN, NonceFate.NOT_SENT):
         await asyncio.sleep(0.5)
+        if came.nonce is NonceFate.UNKNOWN:  # its answer was lost: the venue is asked what became of it
+            traced = await trader.trace(account, made)
+            if all(isinstance(one, Accepted) for one in traced):
+                came = Submission(outcomes=traced, nonce=NonceFate.USED)
+                break
         came = await trader.submit(account, made, again=came.nonce is NonceFate.UNKNOWN)
     accepted = all(isinstance(one, Accepted) for one in came.outcomes)
     outcome = FATES.get(came.nonce, "ACCEPTED" if accepted else "REFUSED_NONCE_USED")
