@@ -1,7 +1,7 @@
 """The venues' rate limits are on: orders signed here and sent by the adapters meet no nonce error, breach no budget.
 
 `PERPMESH_VAULT_LIMITED` says how many orders a venue. `make vault-nonces` makes 10,000 at Hyperliquid, whose 1,200 a
-minute let them through in nine minutes, and 10,000 from a premium account of Lighter, whose 4,000 a minute do in three.
+minute let them through in ten minutes, and 10,000 from a premium account of Lighter, whose 4,000 a minute do in three.
 A standard account of Lighter's may send 40 of one kind a minute, with which 10,000 would take four hours: it makes 80.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 import pytest
-from perpmesh.vault.v1 import account_pb2
+from perpmesh.vault.v1 import account_pb2, action_pb2
 from perpmesh.vault.v1 import vault_service_pb2 as vault_pb
 
 from services.chassis import errors
@@ -48,6 +48,8 @@ PREMIUM_SENDS = 4_000
 """Transactions a minute of a premium account of Lighter's that stakes nothing; its 24,000 weights are as many."""
 COUNTED = {"hyperliquid": "weight", "lighter": "sends"}
 """The venue's own count of what is sent."""
+OPEN_MAX = 900
+"""After how many orders all are canceled where a venue bounds the open ones."""
 HISTORY_USD = 200_000
 """What an account has traded before: enough for 10,000 actions at either venue, which earns one each 1 and 7 USD."""
 FATES = {
@@ -101,6 +103,11 @@ async def sent(vault: Client, trader: Any, account: AccountRef, request: Any) ->
     came = await trader.submit(account, made)
     while came.nonce in (NonceFate.UNKNOWN, NonceFate.NOT_SENT):
         await asyncio.sleep(0.5)
+        if came.nonce is NonceFate.UNKNOWN:  # its answer was lost: the venue is asked what became of it
+            traced = await trader.trace(account, made)
+            if all(isinstance(one, Accepted) for one in traced):
+                came = Submission(outcomes=traced, nonce=NonceFate.USED)
+                break
         came = await trader.submit(account, made, again=came.nonce is NonceFate.UNKNOWN)
     accepted = all(isinstance(one, Accepted) for one in came.outcomes)
     outcome = FATES.get(came.nonce, "ACCEPTED" if accepted else "REFUSED_NONCE_USED")
@@ -139,6 +146,10 @@ async def test_orders_are_signed_and_sent_within_the_budgets(tmp_path: Path, who
                 )
                 price = int(await middle(ground.http, ground.face(venue), venue)) * 70 // 100
                 action = [order(venue, price=str(price), size="0.001") for _ in range(count)]
+                if venue == "lighter":  # which refuses the 1,001st open order before it takes its nonce
+                    action[OPEN_MAX::OPEN_MAX] = [
+                        action_pb2.Action(cancel_all=action_pb2.CancelAllAction()) for _ in action[OPEN_MAX::OPEN_MAX]
+                    ]
                 requests = [sign_request(owner.account_id, one, expire_time=moment(3_600)) for one in action]
                 turn = asyncio.Semaphore(1 if venue == "lighter" else 16)
 
@@ -150,7 +161,8 @@ async def test_orders_are_signed_and_sent_within_the_budgets(tmp_path: Path, who
                 done = await asyncio.gather(*(one(request) for request in requests))
                 await trader.close()
         nonces = [nonce for nonce, _ in done]
-        assert all(came.nonce is NonceFate.USED for _, came in done), [came for _, came in done][:3]
+        odd = [came for _, came in done if came.nonce is not NonceFate.USED]
+        assert odd == [], odd[:3]
         assert len(set(nonces)) == len(nonces)
         if venue == "lighter":
             assert nonces == list(range(nonces[0], nonces[0] + len(nonces))), "in order, none skipped"
