@@ -17,9 +17,9 @@ from services.venues.hyperliquid.plan import MESSAGES_ALLOWED_PER_MINUTE
 from services.venues.port import LimitUse
 
 WEIGHT_PER_MINUTE: Final = 1_200
-PRICES_WEIGHT: Final = 400
-TRADING_WEIGHT: Final = 650
-KEYS_WEIGHT: Final = 150
+PRICES_WEIGHT: Final = 350
+TRADING_WEIGHT: Final = 750
+KEYS_WEIGHT: Final = 100
 """How the rooms of a mesh, which have one address, divide its minute: prices and their history, orders, keys."""
 WEIGHT_RESERVE: Final = 120
 """Kept for cancels and look-ups."""
