@@ -73,6 +73,9 @@ class Switching:
         if not account.can_trade:
             why = mesh_says_no(RefusalReason.NO_ACCOUNT, account.why_not, "Set up a key.", field="account_ids")
             return Armed(account=account, state="REFUSED", refusal=why)
+        known = await self._known(account)
+        if known is not None and known.was_fired_by_venue(self._clock.now()):
+            await self._switches.fired(known)  # before new terms take its place, uncounted
         if asked.delay is None:
             return await self._disarm(account)
         rule, now = RULES[account.venue], self._clock.now()

@@ -66,6 +66,10 @@ class Switch:
     fire_day: date | None = None
     fire_count: int = 0
 
+    def was_fired_by_venue(self, now: datetime) -> bool:
+        """Whether the venue's clock has run out, so that it has canceled and counts one fire."""
+        return not self.by_mesh and self.cancel_time is not None and self.cancel_time <= now
+
 
 def remaining(switch: Switch | None, rule: SwitchRule, today: date) -> int | None:
     """Return how often a switch may still fire today; None where the venue does not count."""
