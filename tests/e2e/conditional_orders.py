@@ -30,9 +30,15 @@ VENUES = ("hyperliquid", "lighter")
 
 
 async def middle(edge: grpc.aio.Channel, market: str = ETH) -> Decimal:
-    """Return the price between the best bid and ask of all venues, in whole dollars."""
-    answer = await MarketDataServiceStub(edge).GetPrice(market_data_service_pb2.GetPriceRequest(market=market))
-    return ((Decimal(answer.price.best_bid.price) + Decimal(answer.price.best_ask.price)) / 2).quantize(Decimal(1))
+    """Return the price between the best bid and ask in whole dollars, once every venue's mark is near it again."""
+    asked = market_data_service_pb2.GetPriceRequest(market=market)
+    while True:
+        price = (await MarketDataServiceStub(edge).GetPrice(asked)).price
+        mid = ((Decimal(price.best_bid.price) + Decimal(price.best_ask.price)) / 2).quantize(Decimal(1))
+        marks = [Decimal(one.mark_price or 0) for one in price.venues]
+        if all(abs(mark - mid) * 50 < mid for mark in marks):
+            return mid
+        await asyncio.sleep(0.1)
 
 
 def later(seconds: float) -> Timestamp:
