@@ -140,7 +140,8 @@ async def test_both_ways_to_write_the_last_byte_pass(auth: AuthRoom, v: int) -> 
     text = (await challenge(auth.stub, wallet)).message
     made = wallet.sign_bytes(text)
     signature = made[:64] + bytes([made[64] - 27 + v])
-    await auth.stub.CreateSession(pb.CreateSessionRequest(message=text, signature="0x" + signature.hex()))
+    signed = await auth.stub.CreateSession(pb.CreateSessionRequest(message=text, signature="0x" + signature.hex()))
+    assert signed.session.address == wallet.address
 
 
 async def test_a_failed_attempt_takes_the_nonce_with_it(auth: AuthRoom) -> None:
