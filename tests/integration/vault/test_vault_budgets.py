@@ -79,11 +79,11 @@ def trader_at(venue: str, url: str, tier: str) -> Any:
     )
 
 
-async def _room(vault: Client, request: Any) -> Any:
-    """Sign; ask again while earlier actions are out, as those do that wait for the venue's budget."""
+async def _room(call: Any, request: Any) -> Any:
+    """Call; again while earlier actions are out or the vault is busy, as those do that wait for the venue's budget."""
     while True:
         try:
-            return await vault.signer.Sign(request, timeout=29)
+            return await call(request, timeout=29)
         except grpc.aio.AioRpcError as error:
             if errors.from_rpc_error(error).reason is not Reason.LIMIT_REACHED:
                 raise
@@ -91,7 +91,7 @@ async def _room(vault: Client, request: Any) -> Any:
 
 async def sent(vault: Client, trader: Any, account: AccountRef, request: Any) -> tuple[int, Submission]:
     """Sign, send until it is known what came of it, and report."""
-    signed = (await _room(vault, request)).signed_action
+    signed = (await _room(vault.signer.Sign, request)).signed_action
     made = SignedBytes(
         body=signed.body,
         action=decode.action(request.action),
@@ -111,7 +111,7 @@ async def sent(vault: Client, trader: Any, account: AccountRef, request: Any) ->
         came = await trader.submit(account, made, again=came.nonce is NonceFate.UNKNOWN)
     accepted = all(isinstance(one, Accepted) for one in came.outcomes)
     outcome = FATES.get(came.nonce, "ACCEPTED" if accepted else "REFUSED_NONCE_USED")
-    await vault.signer.ReportOutcome(report_request(request, outcome), timeout=29)
+    await _room(vault.signer.ReportOutcome, report_request(request, outcome))
     return signed.nonce, came
 
 
