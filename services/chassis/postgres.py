@@ -36,6 +36,8 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 CONNECT_TIMEOUT_S = 5.0
 IDLE_IN_TRANSACTION_S = 30.0
 IDLE_CONNECTION_S = 300.0
+QUERIES_MAX = 1_000_000
+"""Statements after which a connection is replaced, with what the server prepared for it."""
 
 logging.getLogger("asyncpg").setLevel(logging.ERROR)
 """It warns with a whole trace at every attempt while the server is away; we say so once, in one line."""
@@ -82,6 +84,19 @@ class PostgresConfig:
     )
 
 
+class _Session(asyncpg.Connection[asyncpg.Record]):
+    """A connection that is given back without a word to the server.
+
+    What a pool would reset (settings, advisory locks, cursors, notices) no room leaves behind: settings and locks are a
+    transaction's, save the log's own lock, which is taken and given back in one block. An open transaction is rolled
+    back as ever.
+    """
+
+    def get_reset_query(self) -> str:
+        """Return nothing to say."""
+        return ""
+
+
 class UnreachableError(ConfigError):
     """The database does not answer, which may pass; any other `ConfigError` of `Database.open` does not."""
 
@@ -112,6 +127,8 @@ class Database:
                     max_size=config.pool_max,
                     timeout=CONNECT_TIMEOUT_S,
                     max_inactive_connection_lifetime=IDLE_CONNECTION_S,
+                    max_queries=QUERIES_MAX,
+                    connection_class=_Session,
                     server_settings=_session(room, config),
                 )
                 return cls(pool, config, metrics)

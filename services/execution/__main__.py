@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +33,7 @@ from services.execution.app.gate import Gate
 from services.execution.app.halting import Halts
 from services.execution.app.intake import Intake
 from services.execution.app.leverage import Leverages
+from services.execution.app.lines import Lines
 from services.execution.app.pacing import Pacer
 from services.execution.app.previewing import Previewer
 from services.execution.app.replacing import Replacer
@@ -117,7 +117,7 @@ async def _serve(
 ) -> None:
     clock, scribe, seen = SYSTEM, ProtoScribe(config.venues.upper()), LastSeen()
     keys = VaultPeer(vault, clock)
-    venues = ConfiguredVenues(config.places(_URLS), clock, keys.token)
+    venues = ConfiguredVenues(config.places(_URLS), clock, keys.token, config.granted.value())
     relay = Relay(database, config.bus, scribe, clock)
     reporter = Reporter(books, scribe, clock)
     orders = PostgresOrders(database, scribe, clock, wake=relay.wake, reporter=reporter)
@@ -239,7 +239,7 @@ async def _care(
     )
     await halts.look()
     await attempts.begin()
-    lines: defaultdict[uuid.UUID, asyncio.Lock] = defaultdict(asyncio.Lock)
+    lines = Lines()
     deeds = Deeds(
         store=PostgresDeeds(database, clock),
         signer=keys,

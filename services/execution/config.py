@@ -13,6 +13,10 @@ from services.chassis.room import ChassisConfig
 from services.chassis.verifier import AuthConfig
 from services.execution.model import retry
 from services.execution.model.retry import Retry, Trouble
+from services.execution.peers.venues import Granted
+from services.venues.hyperliquid.budgets import TRADING_WEIGHT
+from services.venues.lighter.budgets import KIND_PER_MINUTE, SENDS_PER_MINUTE
+from services.venues.lighter.http import REQUESTS_PER_MINUTE
 
 OFF: Final = "off"
 
@@ -50,6 +54,58 @@ class RetryConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GrantedConfig:
+    """What the venues grant; beyond it the room stops before they do."""
+
+    hyperliquid_weight: int = setting(
+        "PERPMESH_EXECUTION_HYPERLIQUID_WEIGHT",
+        "The weight of requests a minute that orders may use of what Hyperliquid grants a network address, 1,200; "
+        "prices and keys use 450 of them.",
+        default=TRADING_WEIGHT,
+        minimum=100,
+        maximum=10_000_000,
+    )
+    lighter_requests: int = setting(
+        "PERPMESH_EXECUTION_LIGHTER_REQUESTS",
+        "The requests a minute that Lighter grants our network address; a premium account has more.",
+        default=REQUESTS_PER_MINUTE,
+        minimum=10,
+        maximum=10_000_000,
+    )
+    lighter_sends: int = setting(
+        "PERPMESH_EXECUTION_LIGHTER_SENDS",
+        "The transactions a minute that Lighter grants each wallet; premium accounts have more.",
+        default=SENDS_PER_MINUTE,
+        minimum=10,
+        maximum=10_000_000,
+    )
+    lighter_sends_of_a_kind: int = setting(
+        "PERPMESH_EXECUTION_LIGHTER_SENDS_OF_A_KIND",
+        "Of these, the transactions of one kind.",
+        default=KIND_PER_MINUTE,
+        minimum=10,
+        maximum=10_000_000,
+    )
+    connections: int = setting(
+        "PERPMESH_EXECUTION_VENUE_CONNECTIONS",
+        "How many requests to one venue are out at a time.",
+        default=64,
+        minimum=4,
+        maximum=1_000,
+    )
+
+    def value(self) -> Granted:
+        """Return it as the venues take it."""
+        return Granted(
+            hyperliquid_weight=self.hyperliquid_weight,
+            lighter_requests=self.lighter_requests,
+            lighter_sends=self.lighter_sends,
+            lighter_sends_of_a_kind=self.lighter_sends_of_a_kind,
+            connections=self.connections,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Whom the room asks, where it trades, and how much at a time."""
 
@@ -58,6 +114,7 @@ class Config:
     bus: BusConfig = group(BusConfig)
     auth: AuthConfig = group(AuthConfig)
     retries: RetryConfig = group(RetryConfig)
+    granted: GrantedConfig = group(GrantedConfig)
     signer_address: str = setting(
         "PERPMESH_SIGNER_ADDRESS", "Where the vault's signer is, as host:port; it answers to execution alone."
     )

@@ -5,14 +5,13 @@
     OPEN, PARTIALLY...   look it up now and then: what the stream missed; cancel where that is wanted
 
 A leg is noted as sent before its bytes leave, so nothing that may have arrived is ever taken for unsent. Unknown is
-left only by evidence. Bytes of one account are posted one after another: Lighter's order of nonces demands it.
+left only by evidence. Bytes of one account at Lighter are posted one after another: its order of nonces demands it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app.attempts import Attempts
 from services.execution.app.canceling import Canceler, reference_of
+from services.execution.app.lines import Lines
 from services.execution.app.replacing import Succession
 from services.execution.app.settling import fate_of_placing, settle, settled
 from services.execution.model.evidence import apply_outcome, apply_record, trades_of
@@ -69,7 +69,7 @@ class Worker:
         hears: Callable[[UUID], bool],
         attempts: Attempts,
         stops: Callable[[UUID, str], Refusal | None],
-        lines: defaultdict[UUID, asyncio.Lock],
+        lines: Lines,
         due: asyncio.Event,
         parallel: int = 32,
     ) -> None:
@@ -170,7 +170,7 @@ class Worker:
             await settle(self._signer, work, 0, Fate.NOT_SENT)  # it may have been signed; it was surely not sent
             await self._orders.change(work, self._teller(told, Evidence.NOT_SENT), due_s=CALM_S)
             return
-        async with self._lines[work.leg.account_id]:
+        async with self._lines.of(work.leg.account_id, venue):
             if await self._withheld(work):
                 return
             signed = await self._signer.sign(work, account, place_of(work.leg), 0)
@@ -250,7 +250,7 @@ class Worker:
     async def _resolve(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Find out what became of bytes that may have been acted on."""
         leg = work.leg
-        async with self._lines[leg.account_id]:
+        async with self._lines.of(leg.account_id, venue):
             ref = replace(account.ref, api_key_index=leg.key_index)
             (outcome, *_) = await venue.trace(ref, bytes_of(leg))
             now = self._clock.now()
@@ -293,7 +293,7 @@ class Worker:
             if work.leg.action_number and work.leg.is_settled:
                 words = f"The venue took {work.leg.action_number} cancels, and the order still stands."
                 await self._attempts.failed(work, Trouble.STANDING, words)
-            async with self._lines[work.leg.account_id]:
+            async with self._lines.of(work.leg.account_id, venue):
                 kept = await self._canceler.cancel(work, account, venue)
             if kept is None:
                 return
@@ -309,7 +309,7 @@ class Worker:
                 return
             work = kept
         if not work.leg.is_settled:
-            async with self._lines[work.leg.account_id]:
+            async with self._lines.of(work.leg.account_id, venue):
                 kept = await self._canceler.cancel(work, account, venue)
             if kept is None:
                 return
