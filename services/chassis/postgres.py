@@ -84,7 +84,7 @@ class PostgresConfig:
     )
 
 
-class _Session(asyncpg.Connection[asyncpg.Record]):
+class _Session(asyncpg.Connection):  # type: ignore[type-arg]  # it is generic in its stubs alone
     """A connection that is given back without a word to the server.
 
     What a pool would reset (settings, advisory locks, cursors, notices) no room leaves behind: settings and locks are a

@@ -4,7 +4,7 @@ POST   /control/accounts             {"venue", "address", "usdc"?: "1000", "pool
                                      also {"api_keys"?: {"5": "<80 hex>"}, "index"?}: make the account if it is new,
                                      add money; `volume` is a trading history in dollars, `tier` decides fees and delays
 GET    /control/accounts             ?venue= : every account, its money, positions and orders
-GET    /control/accounts/journal     ?venue=&account=&kinds=&after=&limit= : what was received, answered, accepted, filled
+GET    /control/accounts/journal     ?venue=&account=&kinds=&after=&limit= : received, answered, accepted, filled
 GET    /control/exchange             both venues: the sums that must be zero, counts, how signatures are sampled
 """
 

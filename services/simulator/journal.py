@@ -73,9 +73,7 @@ class Journal:
         """The number of the last line ever written."""
         return self._seq
 
-    def read(
-        self, *, account: int | None, after: int, limit: int, kinds: frozenset[str] = frozenset()
-    ) -> list[Entry]:
+    def read(self, *, account: int | None, after: int, limit: int, kinds: frozenset[str] = frozenset()) -> list[Entry]:
         """Return lines after a number, oldest first; of one account or of all, of some kinds or of all."""
         found: list[Entry] = []
         skipped = max(0, after - (self._seq - len(self.entries)))  # numbers are dense

@@ -7,7 +7,7 @@ What a venue tells is applied whoever holds the leg: changes are functions of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -21,25 +21,25 @@ from services.execution.model.leg import Leg, LegState, Trade, fill
 from services.execution.model.order import Order, with_leg
 from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
-from services.execution.store.following import ADD_LEG, due_of, followed
+from services.execution.store.following import due_of, followed
 from services.execution.store.plans import twap_json
-from services.execution.store.reports import Reporter
-from services.execution.store.rows import LEG, ORDER, leg_row, marks, order_of, order_row, replacement_json
+from services.execution.store.quick import LATE, SLOWLY, Quick, times_of
+from services.execution.store.reports import Reporter, quoted_json
+from services.execution.store.rows import LEG, ORDER, legs_json, order_json, order_of, replacement_json
+from services.execution.store.shelf import Shelf
+from services.execution.store.writer import Write, Writer
 from services.venues.actions import Side
 
 _ORDER_COLUMNS: Final = ", ".join(ORDER)
 _LEG_COLUMNS: Final = ", ".join(LEG)
-_ADD_ORDER: Final = (
-    f"INSERT INTO orders ({_ORDER_COLUMNS}) VALUES ({marks(len(ORDER))}) "  # noqa: S608
-    "ON CONFLICT (user_id, request_id) DO NOTHING RETURNING order_id"
-)
 _CLAIM: Final = """
     UPDATE legs SET fence = fence + 1, lease_time = $1
     WHERE leg_id IN (
         SELECT leg_id FROM legs WHERE due_time <= $2 AND (lease_time IS NULL OR lease_time < $2)
         ORDER BY due_time LIMIT $3 FOR UPDATE SKIP LOCKED
     )
-    RETURNING leg_id, order_id, fence"""
+    RETURNING leg_id, order_id, fence,
+        (SELECT version FROM orders WHERE orders.order_id = legs.order_id) AS version"""
 _FIND_LEG: Final = """
     SELECT leg_id, order_id FROM legs
     WHERE account_id = $1 AND ((client_id = $2 AND $2 <> '') OR (venue_order_id = $3 AND $3 <> '')) LIMIT 1"""
@@ -61,12 +61,31 @@ _ADD_FILL: Final = """
     ON CONFLICT (fill_id) DO NOTHING RETURNING number"""
 
 
-HOLD_S: Final = 30.0
-"""A look exactly this far ahead keeps the lease: the worker goes on with the leg. Any other time gives it back."""
-FOLLOW_S: Final = 0.3
-"""How soon a leg that has ended is looked at where another is to follow it."""
-LATE: Final = timedelta(seconds=1)
-"""How soon a leg is looked at again whose time ran out and that could not be taken down yet."""
+_ADD: Final = f"""
+WITH made AS (
+    INSERT INTO orders ({_ORDER_COLUMNS}) SELECT {_ORDER_COLUMNS} FROM jsonb_populate_record(NULL::orders, $1::jsonb)
+    ON CONFLICT (user_id, request_id) DO NOTHING RETURNING order_id, user_id
+), legged AS (
+    INSERT INTO legs ({_LEG_COLUMNS}, due_time) SELECT {", ".join(f"x.{name}" for name in LEG)}, x.due_time
+    FROM made JOIN jsonb_populate_recordset(NULL::legs, $2::jsonb) x USING (order_id)
+), quoted AS (
+    INSERT INTO order_quotes (order_id, quoted) SELECT order_id, $3::jsonb FROM made WHERE $3::jsonb IS NOT NULL
+), reported AS (
+    INSERT INTO reports (order_id, filled, event) SELECT order_id, 0, $5 FROM made WHERE $5::bytea IS NOT NULL
+), said AS (
+    INSERT INTO outbox (user_id, kind, event)
+    SELECT made.user_id, said.kind, said.event
+    FROM made, (VALUES (1, 'order', $4::bytea), (2, 'report', $5::bytea)) AS said(place, kind, event)
+    WHERE said.event IS NOT NULL ORDER BY place
+)
+SELECT order_id FROM made"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A trade that was not known before, and its order as it then stands."""
+
+    order: Order | None
 
 
 class PostgresOrders:
@@ -81,6 +100,11 @@ class PostgresOrders:
         self._scribe = scribe
         self._clock = clock
         self._wake = wake
+        self._shelf = Shelf()
+        self._writer = Writer(database)
+        self._quick = Quick(
+            database, self._writer, self._shelf, scribe=scribe, clock=clock, reporter=reporter, read=self._read
+        )
 
     async def by_request(self, user_id: UUID, request_id: UUID) -> Order | None:
         """Return the order a request made."""
@@ -94,31 +118,42 @@ class PostgresOrders:
 
     async def add(self, order: Order) -> Order:
         """Make an order durable with its legs and its event; of two twins the loser reads the winner's."""
-        async with self._database.transaction() as connection:
-            added = await connection.fetchval(_ADD_ORDER, *order_row(order))
-            if added is not None:
-                for leg in order.legs:
-                    await connection.execute(ADD_LEG, *leg_row(leg, order), due_of(leg, order.create_time))
-                await self._reporter.begin(connection, order)
-                await self._say(connection, order.user_id, "order", self._scribe.order(order))
-                if order.state.is_final:
-                    await self._reporter.end(connection, order)
+        report = self._reporter.denied(order) if order.state.is_final else None
+        values = (
+            order_json(order),
+            legs_json([(leg, due_of(leg, order.create_time)) for leg in order.legs], order),
+            None if order.quoted is None else quoted_json(order.quoted),
+            self._scribe.order(order),
+            report,
+        )
+        async with self._database.acquire() as connection:
+            added = await connection.fetchval(_ADD, *values)
         if added is None:
             twin = await self.by_request(order.user_id, order.request_id)
             assert twin is not None, "the twin that won is durable"
             return twin
+        self._shelf.put(order)
         self._wake()
         return order
+
+    async def _read(self, order_id: UUID, leg_id: UUID) -> tuple[Order, int]:
+        async with self._database.acquire() as connection:
+            fence: int = await connection.fetchval("SELECT fence FROM legs WHERE leg_id = $1", leg_id)
+            order = await _order(connection, "order_id = $1", order_id)
+        assert order is not None, "orders are never deleted"
+        return order, fence
 
     async def claim(self, count: int, lease_s: float) -> Sequence[Work]:
         """Take legs that are due under a lease with a new fencing number."""
         now = self._clock.now()
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch(_CLAIM, now + timedelta(seconds=lease_s), now, count)
-            works = []
-            for row in rows:
-                order = await _order(connection, "order_id = $1", row["order_id"])
-                assert order is not None, "a leg has an order"
+        works = []
+        async with self._database.acquire() as connection:
+            for row in await connection.fetch(_CLAIM, now + timedelta(seconds=lease_s), now, count):
+                order = self._shelf.get(row["order_id"])
+                if order is None or order.version != row["version"]:
+                    order = await _order(connection, "order_id = $1", row["order_id"])
+                    assert order is not None, "a leg has an order"
+                    self._shelf.put(order)
                 leg = next(one for one in order.legs if one.leg_id == row["leg_id"])
                 works.append(Work(order=order, leg=leg, fence=row["fence"]))
         return works
@@ -130,6 +165,10 @@ class PostgresOrders:
 
     async def change(self, work: Work, change: Callable[[Leg], Leg], *, due_s: float) -> Work | None:
         """Apply a worker's change to a leg as it now stands, unless the worker was fenced off."""
+        done = await self._quick.change(work, change, due_s=due_s)
+        if done is not SLOWLY:
+            self._wake()
+            return done
         now = self._clock.now()
         async with self._database.transaction() as connection:
             order = await _locked(connection, work.order.order_id)
@@ -138,23 +177,14 @@ class PostgresOrders:
                 return None
             was_held = work.leg.state is LegState.HELD
             order, leg = await self._apply(connection, order, work.leg.leg_id, change, now, ripe=was_held)
-            is_held = due_s == HOLD_S  # the worker goes on; a longer wait is a leg at rest, which anyone may take up
-            wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and not is_held else due_s
-            follows = leg.is_final and order.is_replacing(leg)
-            ended = leg.is_final and leg.is_settled and not follows
-            if follows and not is_held:
-                wait_s = min(wait_s, FOLLOW_S)
-            due = None if ended else now + timedelta(seconds=wait_s)
-            if was_held:
-                due = due_of(leg, now)
-            if due is not None and leg.take_down_time is not None and not is_held:
+            timed = times_of(order, leg, work.leg, now, due_s)
+            due = due_of(leg, now) if was_held else timed.due
+            if was_held and due is not None and leg.take_down_time is not None:
                 due = min(due, max(leg.take_down_time, now + LATE))
             await connection.execute(
-                "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1",
-                leg.leg_id,
-                due,
-                due if is_held else None,
+                "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1", leg.leg_id, due, timed.lease
             )
+        self._shelf.put(order)
         self._wake()
         return Work(order=order, leg=leg, fence=work.fence)
 
@@ -168,15 +198,20 @@ class PostgresOrders:
         look_s: float | None = None,
     ) -> bool:
         """Apply to a leg what its venue told of it; one that has not ended by that is looked up in `look_s` seconds."""
+        done = await self._quick.told(account, venue_order_id, client_id, change, look_s)
+        if done is not SLOWLY:
+            self._wake()
+            return done
         async with self._database.transaction() as connection:
             found = await connection.fetchrow(_FIND_LEG, account.account_id, client_id, venue_order_id)
             if found is None:
                 return False
             order = await _locked(connection, found["order_id"])
             now = self._clock.now()
-            _, leg = await self._apply(connection, order, found["leg_id"], change, now)
+            order, leg = await self._apply(connection, order, found["leg_id"], change, now)
             if look_s is not None and not leg.is_final:
                 await connection.execute(_LOOK, leg.leg_id, now + timedelta(seconds=look_s))
+        self._shelf.put(order)
         self._wake()
         return True
 
@@ -188,15 +223,19 @@ class PostgresOrders:
 
     async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
         """Count trades, each once by the venue's own id."""
-        new = 0
-        for trade in trades:
+        new, left = await self._quick.record(account, trades)
+        for trade in left:
             async with self._database.transaction() as connection:
-                new += await self._count(connection, account, trade)
+                counted = await self._count(connection, account, trade)
+            if counted is not None:
+                new += 1
+                if counted.order is not None:
+                    self._shelf.put(counted.order)
         if new:
             self._wake()
         return new
 
-    async def _count(self, connection: Connection, account: TradingAccount, trade: Trade) -> bool:
+    async def _count(self, connection: Connection, account: TradingAccount, trade: Trade) -> _Counted | None:
         found = await connection.fetchrow(_FIND_LEG, account.account_id, trade.client_id, trade.venue_order_id)
         order = await _locked(connection, found["order_id"]) if found is not None else None
         order_id: UUID | None = order.order_id if order is not None else None
@@ -207,18 +246,18 @@ class PostgresOrders:
             trade.realized_pnl, trade.trade_id, trade.venue_order_id, trade.fill_time, trade.receive_time,
         )  # fmt: skip
         if number is None:
-            return False
+            return None
         event = self._scribe.fill(account.user_id, order_id, leg_id, trade, number)
         await self._say(connection, account.user_id, "fill", event)
         if order is not None and leg_id is not None:
             now = self._clock.now()
-            await self._apply(connection, order, leg_id, lambda leg: fill(leg, trade, now), now)
-        return True
+            order, _ = await self._apply(connection, order, leg_id, lambda leg: fill(leg, trade, now), now)
+        return _Counted(order)
 
     async def observe(self, observed: Observed) -> None:
         """Write to the log what a venue said of an account."""
-        async with self._database.transaction() as connection:
-            await self._say(connection, observed.account.user_id, "account", self._scribe.observed(observed))
+        event = self._scribe.observed(observed)
+        await self._writer.write(Write(said=[(observed.account.user_id, "account", event)]))
         self._wake()
 
     async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
@@ -238,6 +277,7 @@ class PostgresOrders:
             )
             order = await followed(connection, order, wanted, now)
             await self._keep_order(connection, order)
+        self._shelf.put(order)
         self._wake()
         return order
 
