@@ -84,7 +84,7 @@ class PostgresConfig:
     )
 
 
-class _Session(asyncpg.Connection):  # type: ignore[type-arg]  # it is generic in its stubs alone
+class _Session(asyncpg.Connection):
     """A connection that is given back without a word to the server.
 
     What a pool would reset (settings, advisory locks, cursors, notices) no room leaves behind: settings and locks are a
@@ -104,9 +104,17 @@ class UnreachableError(ConfigError):
 class Database:
     """The pool of one room; its role sees its own schema, which is the search path."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], config: PostgresConfig, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool[asyncpg.Record],
+        config: PostgresConfig,
+        metrics: Metrics,
+        turns: asyncio.Semaphore | None = None,
+    ) -> None:
         self._pool = pool
         self._config = config
+        self._metrics = metrics
+        self._turns = turns
         used = metrics.gauge("perpmesh_postgres_connections_used", "Connections taken from the pool.")
         used.set_function(lambda: float(pool.get_size() - pool.get_idle_size()))
         bound = metrics.gauge("perpmesh_postgres_connections_max", "The bound of the pool.")
@@ -141,6 +149,13 @@ class Database:
                 raise _refused(error) from None
             await clock.sleep(0.1)
 
+    def part(self, most: int) -> Database:
+        """Return the same pool for users who take at most so many connections at a time, and leave the others theirs.
+
+        Who finds none of them free waits as for the pool. Closing is the whole pool's matter.
+        """
+        return Database(self._pool, self._config, self._metrics, asyncio.Semaphore(min(most, self._config.pool_max)))
+
     async def close(self) -> None:
         """Give connections back and close them; those still in use are cut after the acquire time-out."""
         try:
@@ -155,7 +170,13 @@ class Database:
 
         LIMIT_REACHED too when the server's disk is full: what the statement would have written is not there.
         """
-        connection = await self._take()
+        if self._turns is not None:
+            await self._turn(self._turns)
+        try:
+            connection = await self._take()
+        except BaseException:
+            self._give_turn()
+            raise
         try:
             with TRACING.statements(connection):
                 yield connection
@@ -169,6 +190,7 @@ class Database:
                 retry_after_s=10.0,
             ) from None
         finally:
+            self._give_turn()
             await self._pool.release(connection)
 
     @asynccontextmanager
@@ -185,18 +207,32 @@ class Database:
         except _Away:
             raise self._away() from None
 
+    async def _turn(self, turns: asyncio.Semaphore) -> None:
+        try:
+            async with asyncio.timeout(self._config.acquire_timeout_s):
+                await turns.acquire()
+        except TimeoutError:
+            raise self._full() from None
+
+    def _give_turn(self) -> None:
+        if self._turns is not None:
+            self._turns.release()
+
+    def _full(self) -> DomainError:
+        self._refused.labels("limit").inc()
+        return DomainError(
+            Reason.LIMIT_REACHED,
+            f"All {self._config.pool_max} connections to the database are in use: try again in a moment.",
+            metadata={"limit": "postgres_pool", "pool_max": str(self._config.pool_max)},
+            retry_after_s=self._config.acquire_timeout_s,
+        )
+
     async def _take(self) -> Connection:
         taking = self._pool.acquire(timeout=self._config.acquire_timeout_s)
         try:
             return await taking
         except TimeoutError:
-            self._refused.labels("limit").inc()
-            raise DomainError(
-                Reason.LIMIT_REACHED,
-                f"All {self._config.pool_max} connections to the database are in use: try again in a moment.",
-                metadata={"limit": "postgres_pool", "pool_max": str(self._config.pool_max)},
-                retry_after_s=self._config.acquire_timeout_s,
-            ) from None
+            raise self._full() from None
         except (*_Away, asyncpg.PostgresError):
             raise self._away() from None
 

@@ -11,6 +11,7 @@ from services.chassis.config import ConfigError, group, setting
 from services.chassis.postgres import PostgresConfig
 from services.chassis.room import ChassisConfig
 from services.chassis.verifier import AuthConfig
+from services.execution.app.door import Bounds
 from services.execution.model import retry
 from services.execution.model.retry import Retry, Trouble
 from services.execution.peers.venues import Granted
@@ -161,11 +162,38 @@ class Config:
     )
     parallel: int = setting(
         "PERPMESH_EXECUTION_PARALLEL",
-        "How many legs are worked on at a time.",
-        default=32,
+        "How many legs are worked on at a time; an eighth of the places is kept for cancels and unknown outcomes.",
+        default=128,
         minimum=1,
         maximum=1_000,
     )
+    intake_max: int = setting(
+        "PERPMESH_EXECUTION_INTAKE_MAX",
+        "How many orders are taken in at a time; further ones are refused with a time, those that only reduce at twice "
+        "as many.",
+        default=32,
+        minimum=1,
+        maximum=10_000,
+    )
+    waiting_max: int = setting(
+        "PERPMESH_EXECUTION_WAITING_MAX",
+        "How many legs may wait for a worker; beyond, new orders are refused with a time, those that only reduce at "
+        "twice as many.",
+        default=256,
+        minimum=1,
+        maximum=100_000,
+    )
+    waiting_age_s: float = setting(
+        "PERPMESH_EXECUTION_WAITING_AGE_S",
+        "How long the oldest leg may wait for a worker, in seconds; beyond, new orders are refused as above.",
+        default=2.0,
+        minimum=0.1,
+        maximum=60,
+    )
+
+    def door(self) -> Bounds:
+        """Return how many new orders are let in."""
+        return Bounds(calls=self.intake_max, legs=self.waiting_max, age_s=self.waiting_age_s)
 
     def places(self, defaults: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
         """Return the address of every venue by venue and environment; `defaults` are by venue and network."""

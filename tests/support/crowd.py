@@ -165,9 +165,7 @@ class Crowd:
     async def _cancel(self, stub: Any, order_id: str, trader: Trader, books: Books) -> None:
         began = time.perf_counter()
         try:
-            await stub.CancelOrder(
-                pb.CancelOrderRequest(order_id=order_id), metadata=trader.metadata, timeout=CALL_S
-            )
+            await stub.CancelOrder(pb.CancelOrderRequest(order_id=order_id), metadata=trader.metadata, timeout=CALL_S)
         except grpc.aio.AioRpcError as error:
             books.failed[f"cancel: {error.code().name}: {error.details()}"[:200]] += 1
             return

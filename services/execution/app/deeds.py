@@ -17,7 +17,7 @@ from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app.attempts import Attempts
 from services.execution.app.lines import Lines
-from services.execution.app.worker import key_index_of
+from services.execution.app.placing import key_index_of
 from services.execution.model.deed import Deed, DeedAction, DeedKind, DeedState, Heard, hear
 from services.execution.model.fate import Fate, fate_of
 from services.execution.model.order import mesh_says_no

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -21,64 +21,15 @@ from services.execution.model.leg import Leg, LegState, Trade, fill
 from services.execution.model.order import Order, with_leg
 from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
+from services.execution.store import statements as sql
 from services.execution.store.following import due_of, followed
 from services.execution.store.plans import twap_json
 from services.execution.store.quick import LATE, SLOWLY, Quick, times_of
 from services.execution.store.reports import Reporter, quoted_json
-from services.execution.store.rows import LEG, ORDER, legs_json, order_json, order_of, replacement_json
+from services.execution.store.rows import legs_json, order_json, order_of, replacement_json
 from services.execution.store.shelf import Shelf
 from services.execution.store.writer import Write, Writer
 from services.venues.actions import Side
-
-_ORDER_COLUMNS: Final = ", ".join(ORDER)
-_LEG_COLUMNS: Final = ", ".join(LEG)
-_CLAIM: Final = """
-    UPDATE legs SET fence = fence + 1, lease_time = $1
-    WHERE leg_id IN (
-        SELECT leg_id FROM legs WHERE due_time <= $2 AND (lease_time IS NULL OR lease_time < $2)
-        ORDER BY due_time LIMIT $3 FOR UPDATE SKIP LOCKED
-    )
-    RETURNING leg_id, order_id, fence,
-        (SELECT version FROM orders WHERE orders.order_id = legs.order_id) AS version"""
-_FIND_LEG: Final = """
-    SELECT leg_id, order_id FROM legs
-    WHERE account_id = $1 AND ((client_id = $2 AND $2 <> '') OR (venue_order_id = $3 AND $3 <> '')) LIMIT 1"""
-_RELEASE: Final = "UPDATE legs SET lease_time = NULL, due_time = $1 WHERE lease_time IS NOT NULL"
-_DOUBT: Final = """
-    UPDATE legs SET due_time = $4
-    WHERE account_id = $1 AND due_time > $4 AND lease_time IS NULL AND state IN ('OPEN', 'PARTIALLY_FILLED')
-        AND update_time < $3 AND client_id <> ALL ($2)"""
-_LOOK: Final = "UPDATE legs SET due_time = least(due_time, $2) WHERE leg_id = $1 AND lease_time IS NULL"
-_SLICING: Final = "SELECT order_id FROM orders WHERE slice_time <= $1 ORDER BY slice_time LIMIT $2"
-_ADOPT: Final = """
-    UPDATE fills SET order_id = $3, leg_id = $4 WHERE account_id = $1 AND venue_order_id = $2 AND leg_id IS NULL
-    RETURNING fill_id, trade_id, venue, account_id, market, side, price, size, liquidity, cause, fee, interface_fee,
-        realized_pnl, venue_order_id, fill_time, receive_time"""
-_ADD_FILL: Final = """
-    INSERT INTO fills (fill_id, user_id, order_id, leg_id, account_id, venue, market, side, price, size, liquidity,
-        cause, fee, interface_fee, realized_pnl, trade_id, venue_order_id, fill_time, receive_time)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-    ON CONFLICT (fill_id) DO NOTHING RETURNING number"""
-
-
-_ADD: Final = f"""
-WITH made AS (
-    INSERT INTO orders ({_ORDER_COLUMNS}) SELECT {_ORDER_COLUMNS} FROM jsonb_populate_record(NULL::orders, $1::jsonb)
-    ON CONFLICT (user_id, request_id) DO NOTHING RETURNING order_id, user_id
-), legged AS (
-    INSERT INTO legs ({_LEG_COLUMNS}, due_time) SELECT {", ".join(f"x.{name}" for name in LEG)}, x.due_time
-    FROM made JOIN jsonb_populate_recordset(NULL::legs, $2::jsonb) x USING (order_id)
-), quoted AS (
-    INSERT INTO order_quotes (order_id, quoted) SELECT order_id, $3::jsonb FROM made WHERE $3::jsonb IS NOT NULL
-), reported AS (
-    INSERT INTO reports (order_id, filled, event) SELECT order_id, 0, $5 FROM made WHERE $5::bytea IS NOT NULL
-), said AS (
-    INSERT INTO outbox (user_id, kind, event)
-    SELECT made.user_id, said.kind, said.event
-    FROM made, (VALUES (1, 'order', $4::bytea), (2, 'report', $5::bytea)) AS said(place, kind, event)
-    WHERE said.event IS NOT NULL ORDER BY place
-)
-SELECT order_id FROM made"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +43,17 @@ class PostgresOrders:
     """The port `Orders`."""
 
     def __init__(
-        self, database: Database, scribe: Scribe, clock: Clock, *, wake: Callable[[], None], reporter: Reporter
+        self,
+        database: Database,
+        scribe: Scribe,
+        clock: Clock,
+        *,
+        wake: Callable[[], None],
+        reporter: Reporter,
+        front: Database,
     ) -> None:
-        """Prepare; `wake` is called when the relay has something to number."""
+        """Prepare; `wake` is called when the relay has something to number. New orders come in by `front` alone."""
+        self._front = front
         self._reporter = reporter
         self._database = database
         self._scribe = scribe
@@ -108,7 +67,7 @@ class PostgresOrders:
 
     async def by_request(self, user_id: UUID, request_id: UUID) -> Order | None:
         """Return the order a request made."""
-        async with self._database.acquire() as connection:
+        async with self._front.acquire() as connection:
             return await _order(connection, "user_id = $1 AND request_id = $2", user_id, request_id)
 
     async def get(self, user_id: UUID, order_id: UUID) -> Order | None:
@@ -116,18 +75,18 @@ class PostgresOrders:
         async with self._database.acquire() as connection:
             return await _order(connection, "user_id = $1 AND order_id = $2", user_id, order_id)
 
-    async def add(self, order: Order) -> Order:
+    async def add(self, order: Order, *, lease_s: float | None = None) -> Order:
         """Make an order durable with its legs and its event; of two twins the loser reads the winner's."""
         report = self._reporter.denied(order) if order.state.is_final else None
         values = (
             order_json(order),
-            legs_json([(leg, due_of(leg, order.create_time)) for leg in order.legs], order),
+            legs_json(order, self._clock.now(), lease_s),
             None if order.quoted is None else quoted_json(order.quoted),
             self._scribe.order(order),
             report,
         )
-        async with self._database.acquire() as connection:
-            added = await connection.fetchval(_ADD, *values)
+        async with self._front.acquire() as connection:
+            added = await connection.fetchval(sql.ADD, *values)
         if added is None:
             twin = await self.by_request(order.user_id, order.request_id)
             assert twin is not None, "the twin that won is durable"
@@ -143,12 +102,12 @@ class PostgresOrders:
         assert order is not None, "orders are never deleted"
         return order, fence
 
-    async def claim(self, count: int, lease_s: float) -> Sequence[Work]:
+    async def claim(self, count: int, lease_s: float, *, urgent: bool = False) -> Sequence[Work]:
         """Take legs that are due under a lease with a new fencing number."""
         now = self._clock.now()
         works = []
         async with self._database.acquire() as connection:
-            for row in await connection.fetch(_CLAIM, now + timedelta(seconds=lease_s), now, count):
+            for row in await connection.fetch(sql.CLAIM, now + timedelta(seconds=lease_s), now, count, urgent):
                 order = self._shelf.get(row["order_id"])
                 if order is None or order.version != row["version"]:
                     order = await _order(connection, "order_id = $1", row["order_id"])
@@ -158,10 +117,17 @@ class PostgresOrders:
                 works.append(Work(order=order, leg=leg, fence=row["fence"]))
         return works
 
+    async def waiting(self, most: int) -> tuple[int, int]:
+        """Return how many new legs wait, and since when."""
+        async with self._database.acquire() as connection:
+            row = await connection.fetchrow(sql.WAITING, self._clock.now(), most)
+        assert row is not None, "a count has one row"
+        return row["legs"], 0 if row["oldest"] is None else round(row["oldest"].timestamp() * 1e9)
+
     async def release(self) -> None:
         """Have every leg that is held looked at now: its holder is gone, or is fenced off by the next claim."""
         async with self._database.acquire() as connection:
-            await connection.execute(_RELEASE, self._clock.now())
+            await connection.execute(sql.RELEASE, self._clock.now())
 
     async def change(self, work: Work, change: Callable[[Leg], Leg], *, due_s: float) -> Work | None:
         """Apply a worker's change to a leg as it now stands, unless the worker was fenced off."""
@@ -203,14 +169,14 @@ class PostgresOrders:
             self._wake()
             return done
         async with self._database.transaction() as connection:
-            found = await connection.fetchrow(_FIND_LEG, account.account_id, client_id, venue_order_id)
+            found = await connection.fetchrow(sql.FIND_LEG, account.account_id, client_id, venue_order_id)
             if found is None:
                 return False
             order = await _locked(connection, found["order_id"])
             now = self._clock.now()
             order, leg = await self._apply(connection, order, found["leg_id"], change, now)
             if look_s is not None and not leg.is_final:
-                await connection.execute(_LOOK, leg.leg_id, now + timedelta(seconds=look_s))
+                await connection.execute(sql.LOOK, leg.leg_id, now + timedelta(seconds=look_s))
         self._shelf.put(order)
         self._wake()
         return True
@@ -218,7 +184,7 @@ class PostgresOrders:
     async def doubt(self, account: TradingAccount, open_ids: Sequence[str], before: datetime) -> int:
         """Have the open legs looked up that are not among the account's open orders; return how many."""
         async with self._database.acquire() as connection:
-            done: str = await connection.execute(_DOUBT, account.account_id, open_ids, before, self._clock.now())
+            done: str = await connection.execute(sql.DOUBT, account.account_id, open_ids, before, self._clock.now())
         return int(done.rpartition(" ")[2])
 
     async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
@@ -236,12 +202,12 @@ class PostgresOrders:
         return new
 
     async def _count(self, connection: Connection, account: TradingAccount, trade: Trade) -> _Counted | None:
-        found = await connection.fetchrow(_FIND_LEG, account.account_id, trade.client_id, trade.venue_order_id)
+        found = await connection.fetchrow(sql.FIND_LEG, account.account_id, trade.client_id, trade.venue_order_id)
         order = await _locked(connection, found["order_id"]) if found is not None else None
         order_id: UUID | None = order.order_id if order is not None else None
         leg_id: UUID | None = found["leg_id"] if found is not None else None
         number = await connection.fetchval(
-            _ADD_FILL, trade.fill_id, account.user_id, order_id, leg_id, trade.account_id, trade.venue, trade.market,
+            sql.ADD_FILL, trade.fill_id, account.user_id, order_id, leg_id, trade.account_id, trade.venue, trade.market,
             trade.side.value, trade.price, trade.size, trade.liquidity, trade.cause, trade.fee, trade.interface_fee,
             trade.realized_pnl, trade.trade_id, trade.venue_order_id, trade.fill_time, trade.receive_time,
         )  # fmt: skip
@@ -284,7 +250,7 @@ class PostgresOrders:
     async def slicing(self, count: int) -> Sequence[Order]:
         """Return orders whose next slice is due."""
         async with self._database.acquire() as connection:
-            ids = await connection.fetch(_SLICING, self._clock.now(), count)
+            ids = await connection.fetch(sql.SLICING, self._clock.now(), count)
             found = [await _order(connection, "order_id = $1", row["order_id"]) for row in ids]
         return [order for order in found if order is not None]
 
@@ -388,7 +354,7 @@ class PostgresOrders:
 
     async def _adopted(self, connection: Connection, order: Order, leg: Leg, now: datetime) -> Leg:
         """Return a leg with the trades that were told before the venue's id of it was known."""
-        rows = await connection.fetch(_ADOPT, leg.account_id, leg.venue_order_id, order.order_id, leg.leg_id)
+        rows = await connection.fetch(sql.ADOPT, leg.account_id, leg.venue_order_id, order.order_id, leg.leg_id)
         for row in rows:
             leg = fill(leg, Trade(**{**row, "side": Side(row["side"]), "client_id": leg.client_id}), now)
         return leg
@@ -418,7 +384,7 @@ class PostgresOrders:
 
 
 async def _order(connection: Connection, where: str, *arguments: object) -> Order | None:
-    row = await connection.fetchrow(f"SELECT {_ORDER_COLUMNS} FROM orders WHERE {where}", *arguments)  # noqa: S608
+    row = await connection.fetchrow(f"SELECT {sql.ORDER_COLUMNS} FROM orders WHERE {where}", *arguments)  # noqa: S608
     if row is None:
         return None
     return order_of(row, await _legs(connection, row["order_id"]))
@@ -432,7 +398,7 @@ async def _locked(connection: Connection, order_id: UUID) -> Order:
 
 async def _legs(connection: Connection, order_id: UUID) -> list[Any]:
     rows: list[asyncpg.Record] = await connection.fetch(
-        f"SELECT {_LEG_COLUMNS} FROM legs WHERE order_id = $1 ORDER BY number",  # noqa: S608
+        f"SELECT {sql.LEG_COLUMNS} FROM legs WHERE order_id = $1 ORDER BY number",  # noqa: S608
         order_id,
     )
     return rows

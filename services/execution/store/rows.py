@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -55,12 +55,15 @@ def order_json(order: Order) -> str:
     return msgspec.json.encode(row).decode()
 
 
-def legs_json(legs: Sequence[tuple[Leg, datetime | None]], order: Order) -> str:
-    """Return new legs' values as JSON, by the names of `LEG`, and when each is looked at."""
+def legs_json(order: Order, now: datetime, lease_s: float | None) -> str:
+    """Return a new order's legs as JSON, by the names of `LEG`: due now, or held; what waits for another is neither."""
     rows = []
-    for leg, due in legs:
+    for leg in order.legs:
         row = leg_values(leg, order.order_id, LEG)
-        row["due_time"] = due
+        is_held = lease_s is not None and leg.state is LegState.PREPARED
+        lease = now + timedelta(seconds=lease_s) if lease_s is not None and is_held else None
+        row["due_time"] = lease or (None if leg.state is LegState.HELD else now)
+        row["lease_time"], row["fence"] = lease, int(is_held)
         rows.append(row)
     return msgspec.json.encode(rows).decode()
 
