@@ -133,8 +133,7 @@ async def _serve(
     )  # fmt: skip
     intake = Intake(
         orders=orders, accounts=keys, planner=planner, venues=venues, clock=clock, chance=_Chance(),
-        wake=care.worker.wake, gate=gate, books=books, standings=seen, door=door,
-        workers=care.worker,
+        wake=care.worker.wake, gate=gate, books=books, standings=seen, door=door, workers=care.worker,
     )  # fmt: skip
     pacer = Pacer(
         intake=intake, orders=orders, accounts=keys, planner=planner, gate=gate, clock=clock, wake=care.worker.wake,
@@ -236,13 +235,9 @@ async def _care(
     attempts = _attempts(config, database, clock)
     due = asyncio.Event()
     halts = Halts(
-        store=PostgresHalts(database),
-        orders=orders,
-        clock=clock,
-        chance=_Chance(),
-        wake=due.set,
+        store=PostgresHalts(database), orders=orders, clock=clock, chance=_Chance(), wake=due.set,
         tell_fault=_tell_record,
-    )
+    )  # fmt: skip
     await halts.look()
     await attempts.begin()
     lines = Lines()

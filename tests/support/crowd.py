@@ -34,7 +34,8 @@ MARKET = "BTC-PERP"
 SIZE = "0.002"
 RESTS_S = 1.0
 """How long an order that rests is left before it is canceled."""
-CALL_S = 10.0
+CALL_S = 20.0
+"""How long a call may take; one that takes longer is a failure."""
 SIGN_IN_S = 240.0
 """How often everyone signs in anew: access tokens end."""
 CHANNELS = 4

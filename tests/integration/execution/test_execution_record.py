@@ -1,4 +1,4 @@
-"""The record of orders on a real PostgreSQL: many changes at once, each decided on what is true, none lost or doubled."""
+"""The record of orders on a real PostgreSQL: many changes at once, each decided on what is true, none lost."""
 
 from __future__ import annotations
 
