@@ -107,15 +107,9 @@ async def main(config: Config, stop: asyncio.Event) -> None:
 
 
 async def _serve(
-    config: Config,
-    stop: asyncio.Event,
-    *,
-    database: Database,
-    vault: Peer,
-    routing: Peer,
-    bus: ValkeyBus,
+    config: Config, stop: asyncio.Event, *, database: Database, vault: Peer, routing: Peer, bus: ValkeyBus,
     books: FollowedBooks,
-) -> None:
+) -> None:  # fmt: skip
     clock, scribe, seen = SYSTEM, ProtoScribe(config.venues.upper()), LastSeen()
     keys = VaultPeer(vault, clock)
     venues = ConfiguredVenues(config.places(_URLS), clock, keys.token, config.granted.value())
