@@ -13,6 +13,7 @@ MEASUREMENTS = (
     "auth",
     "decode",
     "exchange",
+    "execution",
     "fanout",
     "history",
     "latency",

@@ -15,6 +15,7 @@ from services.domain.decimals import Price, Size, plain_text, rounding
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app import bracketing, slicing
+from services.execution.app.choosing import choose
 from services.execution.app.door import Door
 from services.execution.app.gate import Gate
 from services.execution.app.quoting import with_quoted
@@ -42,6 +43,9 @@ SLIPPAGE_BPS_DEFAULT: Final = 100
 TRIGGER_SLIPPAGE_BPS_DEFAULT: Final = 1_000
 """What bounds a stop or take-profit market order that states no limit, counted from its trigger: as far as the venues'
 own pages set it, since a stop that finds no taker within its limit protects nothing."""
+REMEMBERED_NS: Final = 1_000_000_000
+REMEMBERED_MAX: Final = 10_000
+"""How long, and of how many users, the accounts are remembered."""
 BIRTH_S: Final = 10.0
 """How long legs are held that are made in a worker's hands; noting that they are sent holds them for longer."""
 _ANY_PRICE: Final = Price(Decimal(1_000))
@@ -79,6 +83,7 @@ class Intake:
         self._gate = gate
         self._door = door
         self._workers = workers
+        self._remembered: dict[UUID, tuple[int, Sequence[TradingAccount]]] = {}
 
     async def place(self, user_id: UUID, wanted: NewOrder) -> Order:
         """Accept an order, make it durable, then have it sent. Raises LIMIT_REACHED where too many come."""
@@ -188,34 +193,22 @@ class Intake:
         return await self._gate.admit(user_id, wanted, accounts, counts=counts)
 
     async def chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
-        """Return at most one account a venue, of one environment, or why there is none."""
+        """Return at most one account a venue, of one environment, or why there is none.
+
+        Who asked a moment ago is answered from memory, save with a no: that is asked again. The vault judges anew when
+        it signs.
+        """
+        known = self._remembered.get(user_id)
+        if known is not None and self._clock.time_ns() - known[0] < REMEMBERED_NS:
+            with contextlib.suppress(DomainError):
+                found = choose(known[1], wanted)
+                if not isinstance(found, Refusal):
+                    return found
         every = await self._accounts.of_user(user_id)
-        if wanted.account_ids:
-            named = {one.account_id: one for one in every}
-            missing = [one for one in wanted.account_ids if one not in named]
-            if missing:
-                raise DomainError(
-                    Reason.RESOURCE_UNKNOWN,
-                    f"There is no account {missing[0]} of yours.",
-                    metadata={"field": "account_ids", "account_id": str(missing[0])},
-                )
-            chosen = [named[one] for one in wanted.account_ids]
-        else:
-            chosen = [one for one in every if one.is_default]
-        chosen = [one for one in chosen if _allowed(one.venue, wanted)]
-        if len({one.environment for one in chosen}) > 1:
-            return mesh_says_no(
-                RefusalReason.NO_ACCOUNT,
-                "The accounts are of different environments.",
-                "Name accounts of one environment in account_ids.",
-                field="account_ids",
-            )
-        able = [one for one in chosen if one.can_trade]
-        if able:
-            return able
-        where = wanted.venue or "a venue that the order may go to"
-        why = chosen[0].why_not if chosen else f"You have no account at {where}."
-        return mesh_says_no(RefusalReason.NO_ACCOUNT, why, "Add an account and set up a key.", field="account_ids")
+        if len(self._remembered) >= REMEMBERED_MAX:
+            self._remembered.clear()
+        self._remembered[user_id] = self._clock.time_ns(), every
+        return choose(every, wanted)
 
     async def planned(
         self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount], route: Route | None = None
@@ -384,12 +377,6 @@ def worst_price(near: Decimal, wanted: NewOrder, default_bps: int = SLIPPAGE_BPS
     slippage = default_bps if wanted.max_slippage_bps is None else wanted.max_slippage_bps
     with rounding():
         return near * (1 + wanted.side.sign * slippage / BPS)
-
-
-def _allowed(venue: str, wanted: NewOrder) -> bool:
-    if wanted.venue:
-        return venue == wanted.venue
-    return (not wanted.venues or venue in wanted.venues) and venue not in wanted.excluded
 
 
 def unknown_order(order_id: UUID) -> DomainError:

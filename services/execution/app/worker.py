@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -154,7 +155,7 @@ class Worker:
             self._begin(work)
 
     def _begin(self, work: Work) -> None:
-        task = asyncio.create_task(self._do(work))
+        task = asyncio.create_task(self._do(work), context=Context())  # not the deadline of the call that brought it
         self._running.add(task)
         task.add_done_callback(self._ended)
 

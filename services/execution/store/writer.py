@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -160,7 +161,7 @@ class Writer:
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((write, answer))
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="execution-writer")
+            self._task = asyncio.create_task(self._run(), name="execution-writer", context=Context())
         return await answer
 
     async def _run(self) -> None:

@@ -49,7 +49,9 @@ class HyperliquidPrivate:
 
     def read(self, body: Json) -> Signed:
         """Read a posted body. Raises UnprocessableError."""
-        self.journal.write(now_us(self._market), "received", 0, {"body": encode(body).decode()})
+        self.journal.write(
+            now_us(self._market), "received", 0, {"body": encode(body).decode(), "wall_ns": self._rim.clock.time_ns()}
+        )
         return read_envelope(body)
 
     def submit(self, signed: Signed, channel: str, done: Answered) -> None:

@@ -75,7 +75,8 @@ class LighterPrivate:
     def send(self, kinds: list[int], infos: list[Json], channel: str, *, protected: bool) -> dict[str, Json]:
         """Admit transactions, all or none; return the body of the answer. Raises RefusedError."""
         at = now_us(self._market)
-        self.journal.write(at, "received", 0, {"types": kinds, "infos": infos, "channel": channel})
+        words: dict[str, object] = {"types": kinds, "infos": infos, "channel": channel}
+        self.journal.write(at, "received", 0, {**words, "wall_ns": self._rim.clock.time_ns()})
         if len(kinds) != len(infos):
             raise RefusedError(21513)
         if not 0 < len(kinds) <= BATCH_MAX:
