@@ -110,11 +110,13 @@ class Database:
         config: PostgresConfig,
         metrics: Metrics,
         turns: asyncio.Semaphore | None = None,
+        wait_s: float | None = None,
     ) -> None:
         self._pool = pool
         self._config = config
         self._metrics = metrics
         self._turns = turns
+        self._wait_s = config.acquire_timeout_s if wait_s is None else wait_s
         used = metrics.gauge("perpmesh_postgres_connections_used", "Connections taken from the pool.")
         used.set_function(lambda: float(pool.get_size() - pool.get_idle_size()))
         bound = metrics.gauge("perpmesh_postgres_connections_max", "The bound of the pool.")
@@ -149,12 +151,13 @@ class Database:
                 raise _refused(error) from None
             await clock.sleep(0.1)
 
-    def part(self, most: int) -> Database:
+    def part(self, most: int, *, wait_s: float | None = None) -> Database:
         """Return the same pool for users who take at most so many connections at a time, and leave the others theirs.
 
-        Who finds none of them free waits as for the pool. Closing is the whole pool's matter.
+        Who finds none of them free waits as for the pool, or for `wait_s`. Closing is the whole pool's matter.
         """
-        return Database(self._pool, self._config, self._metrics, asyncio.Semaphore(min(most, self._config.pool_max)))
+        turns = asyncio.Semaphore(max(1, min(most, self._config.pool_max)))
+        return Database(self._pool, self._config, self._metrics, turns, wait_s)
 
     async def close(self) -> None:
         """Give connections back and close them; those still in use are cut after the acquire time-out."""
@@ -209,7 +212,7 @@ class Database:
 
     async def _turn(self, turns: asyncio.Semaphore) -> None:
         try:
-            async with asyncio.timeout(self._config.acquire_timeout_s):
+            async with asyncio.timeout(self._wait_s):
                 await turns.acquire()
         except TimeoutError:
             raise self._full() from None

@@ -70,6 +70,8 @@ from services.venues.lighter import venue as lighter
 ROOM = "execution"
 PUBLIC: Final = "perpmesh.execution.v1.ExecutionService"
 INTERNAL: Final = "perpmesh.execution.v1.OperatorService"
+BACK_S: Final = 20.0
+"""How long workers and watchers wait for a connection: they have no caller who waits, and go on where they stand."""
 _URLS: Final = {
     ("hyperliquid", "mainnet"): hyperliquid.MAINNET_URL, ("hyperliquid", "testnet"): hyperliquid.TESTNET_URL,
     ("lighter", "mainnet"): lighter.MAINNET_URL, ("lighter", "testnet"): lighter.TESTNET_URL,
@@ -115,8 +117,11 @@ async def _serve(
     venues = ConfiguredVenues(config.places(_URLS), clock, keys.token, config.granted.value())
     relay = Relay(database, config.bus, scribe, clock)
     reporter = Reporter(books, scribe, clock)
-    front = database.part(max(1, config.postgres.pool_max * 2 // 5))
-    orders = PostgresOrders(database, scribe, clock, wake=relay.wake, reporter=reporter, front=front)
+    front, back = (
+        database.part(config.postgres.pool_max * 2 // 5),
+        database.part(config.postgres.pool_max // 2, wait_s=BACK_S),
+    )
+    orders = PostgresOrders(back, scribe, clock, wake=relay.wake, reporter=reporter, front=front)
     door = Door(config.door(), orders, clock)
     care = await _care(config, database, orders, clock, keys, venues, seen, door)
     planner = RoutingPeer(routing)

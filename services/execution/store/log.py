@@ -27,6 +27,22 @@ TAIL_MAX: Final = 100_000
 BATCH_MAX: Final = 500
 LOCK: Final = 0x70657270_6C6F6721
 PAUSE_S: Final = 1.0
+GATHER_S: Final = 0.005
+"""How long a batch waits for company after the one before it: what comes within it is one write."""
+_WAITING: Final = """
+    SELECT outbox_id, user_id, kind, event, (SELECT last FROM log_head) AS last
+    FROM outbox ORDER BY outbox_id LIMIT $1"""
+_NUMBER: Final = """
+WITH head AS (
+    UPDATE log_head SET last = last + $2 WHERE last = $1 RETURNING last
+), gone AS (
+    DELETE FROM outbox USING head WHERE outbox_id = ANY ($3::bigint[])
+), written AS (
+    INSERT INTO log (sequence, user_id, kind, event, write_time)
+    SELECT x.sequence, x.user_id, x.kind, x.event, $8
+    FROM head, unnest($4::bigint[], $5::uuid[], $6::text[], $7::bytea[]) AS x(sequence, user_id, kind, event)
+)
+SELECT count(*) FROM head"""
 
 
 class Relay:
@@ -87,6 +103,8 @@ class Relay:
                 self._written.inc(len(events))
                 self.ring()
                 await self._tell(events)
+                if len(events) < BATCH_MAX:
+                    await self._clock.sleep(GATHER_S)
                 continue
             self._due.clear()
             try:
@@ -96,25 +114,25 @@ class Relay:
                 continue
 
     async def _batch(self, connection: Connection) -> Sequence[tuple[int, bytes]]:
+        """Number what waits, in one statement that names the number it goes on from; nobody else numbers meanwhile."""
         now = self._clock.now()
-        async with connection.transaction():
-            rows = await connection.fetch(
-                "SELECT outbox_id, user_id, kind, event FROM outbox ORDER BY outbox_id LIMIT $1 FOR UPDATE", BATCH_MAX
-            )
-            if not rows:
-                return ()
-            last = await connection.fetchval("UPDATE log_head SET last = last + $1 RETURNING last", len(rows))
-            first = last - len(rows) + 1
-            events = [(first + at, self._scribe.numbered(row["event"], first + at, now)) for at, row in enumerate(rows)]
-            await connection.executemany(
-                "INSERT INTO log (sequence, user_id, kind, event, write_time) VALUES ($1, $2, $3, $4, $5)",
-                [
-                    (sequence, row["user_id"], row["kind"], event, now)
-                    for (sequence, event), row in zip(events, rows, strict=True)
-                ],
-            )
-            await connection.execute("DELETE FROM outbox WHERE outbox_id = ANY($1)", [row["outbox_id"] for row in rows])
-        return events
+        rows = await connection.fetch(_WAITING, BATCH_MAX)
+        if not rows:
+            return ()
+        last = rows[0]["last"]
+        events = [(last + at, self._scribe.numbered(row["event"], last + at, now)) for at, row in enumerate(rows, 1)]
+        written = await connection.fetchval(
+            _NUMBER,
+            last,
+            len(rows),
+            [row["outbox_id"] for row in rows],
+            [sequence for sequence, _ in events],
+            [row["user_id"] for row in rows],
+            [row["kind"] for row in rows],
+            [event for _, event in events],
+            now,
+        )
+        return events if written else ()
 
     async def _tell(self, events: Sequence[tuple[int, bytes]]) -> None:
         commands = [

@@ -30,6 +30,7 @@ FOLLOW_S: Final = 0.3
 """How soon a leg that has ended is looked at where another is to follow it."""
 LATE: Final = timedelta(seconds=1)
 """How soon a leg is looked at again whose time ran out and that could not be taken down yet."""
+NUMBERS_AT_ONCE: Final = 16
 _NUMBERS: Final = "SELECT nextval(pg_get_serial_sequence('fills', 'number')) FROM generate_series(1, $1)"
 
 
@@ -77,6 +78,8 @@ class Quick:
         self._clock = clock
         self._reporter = reporter
         self._read = read
+        self._free: list[int] = []
+        self._numbers_end_ns = 0
 
     async def change(self, work: Work, change: Callable[[Leg], Leg], *, due_s: float) -> Work | Way | None:
         """Apply a worker's change to a leg; None where the worker was fenced off."""
@@ -164,8 +167,7 @@ class Quick:
                 return None
             now = self._clock.now()
             write = Write(order=base, version=base.version)
-            async with self._database.acquire() as connection:
-                numbers = sorted(row[0] for row in await connection.fetch(_NUMBERS, len(fresh)))
+            numbers = await self._numbers(len(fresh))
             legs: dict[UUID, Leg] = {}
             for (leg_id, trade), number in zip(fresh, numbers, strict=True):
                 legs[leg_id] = fill(legs.get(leg_id) or _leg_of(base, leg_id), trade, now)
@@ -183,6 +185,16 @@ class Quick:
         self._shelf.count(order.order_id, [trade.fill_id for _, trade, _ in write.trades])
         if write.report is not None:
             self._shelf.report(order.order_id, write.report[0])
+
+    async def _numbers(self, count: int) -> Sequence[int]:
+        """Return the next numbers of fills; a few are taken at a time, and those not used within a second are lost."""
+        now_ns = self._clock.time_ns()
+        if now_ns > self._numbers_end_ns or len(self._free) < count:
+            async with self._database.acquire() as connection:
+                rows = await connection.fetch(_NUMBERS, max(count, NUMBERS_AT_ONCE))
+            self._free, self._numbers_end_ns = sorted(row[0] for row in rows), now_ns + 1_000_000_000
+        taken, self._free = self._free[:count], self._free[count:]
+        return taken
 
     async def _decide(self, write: Write, base: Order, legs: dict[UUID, Leg], now: datetime) -> Order:
         """Return the order with legs as they are to stand, and put into `write` all that follows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -27,11 +28,12 @@ _KEEP_SENT: Final = """
 _KEEP_REPORT: Final = """
     INSERT INTO reports (order_id, filled, event) VALUES ($1, $2, $3)
     ON CONFLICT (order_id) DO UPDATE SET filled = excluded.filled, event = excluded.event"""
-_FILLS: Final = "SELECT leg_id, price, size, liquidity, fee, interface_fee, receive_time FROM fills WHERE order_id = $1"
-_ENDED: Final = """
+_STORY: Final = """
     SELECT (SELECT filled FROM reports WHERE order_id = $1) AS reported,
-        (SELECT quoted FROM order_quotes WHERE order_id = $1) AS quoted"""
-_SENT: Final = "SELECT leg_id, levels FROM leg_books WHERE leg_id = ANY($1)"
+        (SELECT quoted FROM order_quotes WHERE order_id = $1) AS quoted,
+        (SELECT jsonb_agg(jsonb_build_array(leg_id, price::text, size::text, liquidity, fee::text, interface_fee::text,
+            receive_time)) FROM fills WHERE order_id = $1 AND leg_id IS NOT NULL) AS fills,
+        (SELECT jsonb_object_agg(leg_id, levels) FROM leg_books WHERE leg_id = ANY($2)) AS books"""
 _SAY: Final = "INSERT INTO outbox (user_id, kind, event) VALUES ($1, 'report', $2)"
 
 
@@ -74,13 +76,12 @@ class Reporter:
 
         `trades` are those, by leg, that are not in the record yet.
         """
-        row = await connection.fetchrow(_ENDED, order.order_id)
-        assert row is not None, "a question without a table has one row"
+        row = await _story(connection, order)
         filled = sum((leg.filled for leg in order.legs), ZERO)  # its exits too
         if row["reported"] is not None and row["reported"] == filled:
             return None
         try:
-            return filled, self._scribe.report(await self._made(connection, order, row["quoted"], trades))
+            return filled, self._scribe.report(self._made(order, row, trades))
         except (ArithmeticError, AssertionError, LookupError, ValueError) as error:
             # A fault of the report's own must not keep what happened to an order from being written.
             log.error("report.failed", order_id=str(order.order_id), error=error)
@@ -104,22 +105,18 @@ class Reporter:
 
     async def make(self, connection: Connection, order: Order) -> Report:
         """Return what an order came to so far."""
-        kept = await connection.fetchval("SELECT quoted FROM order_quotes WHERE order_id = $1", order.order_id)
-        return await self._made(connection, order, kept, ())
+        return self._made(order, await _story(connection, order), ())
 
-    async def _made(
-        self, connection: Connection, order: Order, kept: str | None, trades: Sequence[tuple[UUID, Trade]]
-    ) -> Report:
+    def _made(self, order: Order, story: Any, trades: Sequence[tuple[UUID, Trade]]) -> Report:
         fills: defaultdict[UUID, list[Filled]] = defaultdict(list)
-        for row in await connection.fetch(_FILLS, order.order_id):
-            if row["leg_id"] is not None:
-                fills[row["leg_id"]].append(_filled(row))
+        for leg_id, *values in json.loads(story["fills"] or "[]"):
+            fills[UUID(leg_id)].append(_filled(*values))
         for leg_id, trade in trades:
             fills[leg_id].append(_traded(trade))
-        rows = await connection.fetch(_SENT, [leg.leg_id for leg in order.legs])
-        sent = {row["leg_id"]: json.loads(row["levels"]) for row in rows}
-        seen = {leg.leg_id: self._seen(leg, sent.get(leg.leg_id)) for leg in order.legs}
-        return report(order, None if kept is None else quoted_of(kept), fills, seen, self._clock.now())
+        sent = json.loads(story["books"] or "{}")
+        seen = {leg.leg_id: self._seen(leg, sent.get(str(leg.leg_id))) for leg in order.legs}
+        quoted = None if story["quoted"] is None else quoted_of(story["quoted"])
+        return report(order, quoted, fills, seen, self._clock.now())
 
     def _seen(self, leg: Leg, sent: Sequence[Any] | None) -> Seen:
         levels = None if sent is None else _levels_of(sent)
@@ -225,12 +222,19 @@ def _traded(trade: Trade) -> Filled:
     )
 
 
-def _filled(row: Any) -> Filled:
+def _filled(price: str, size: str, liquidity: str, fee: str, interface_fee: str, received: str) -> Filled:
     return Filled(
-        price=row["price"],
-        size=row["size"],
-        is_maker=row["liquidity"] == "MAKER",
-        fee=row["fee"],
-        interface_fee=row["interface_fee"],
-        receive_time=row["receive_time"],
+        price=Decimal(price),
+        size=Decimal(size),
+        is_maker=liquidity == "MAKER",
+        fee=Decimal(fee),
+        interface_fee=Decimal(interface_fee),
+        receive_time=datetime.fromisoformat(received),
     )
+
+
+async def _story(connection: Connection, order: Order) -> Any:
+    """Read what the report of an order is made from."""
+    row = await connection.fetchrow(_STORY, order.order_id, [leg.leg_id for leg in order.legs])
+    assert row is not None, "a question without a table has one row"
+    return row

@@ -52,7 +52,7 @@ async def database(server: Postgres) -> AsyncIterator[Database]:
     await connection.execute("SET search_path = execution")
     await migrate(connection, "execution", read_migrations(folder_of("execution")))  # type: ignore[arg-type]
     await connection.close()
-    opened = await Database.open("execution", PostgresConfig(url=server.url()), metrics=Metrics())
+    opened = await Database.open("execution", PostgresConfig(url=server.url(), acquire_timeout_s=30), metrics=Metrics())
     yield opened
     await opened.close()
 
