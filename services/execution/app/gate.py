@@ -16,7 +16,7 @@ from uuid import UUID
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.model.order import NewOrder, mesh_says_no
-from services.execution.ports import Clock, Standing, TradingAccount, Venues
+from services.execution.ports import Clock, Look, Standing, TradingAccount, Venues
 from services.venues.actions import TimeInForce
 from services.venues.budget import Allowance, Budget
 
@@ -61,17 +61,28 @@ class Gate:
         self._open_max = open_orders_max
         self._placed: OrderedDict[UUID, Budget] = OrderedDict()
 
+    async def look(self, user_id: UUID, wanted: NewOrder) -> Look:
+        """Return what stands of a user's orders beside one that is wanted."""
+        return await self._standing.look(user_id, wanted, self._open_max)
+
     async def admit(
-        self, user_id: UUID, wanted: NewOrder, accounts: Sequence[TradingAccount], *, counts: bool = True
+        self,
+        user_id: UUID,
+        wanted: NewOrder,
+        accounts: Sequence[TradingAccount],
+        *,
+        counts: bool = True,
+        look: Look | None = None,
     ) -> Sequence[TradingAccount] | Refusal:
         """Return the accounts that an order may be routed to, or why there is none. What only reduces passes.
 
-        A look at an order (`counts` is false) takes nothing of the user's rate. Raises LIMIT_REACHED for orders that
-        come too fast, REQUEST_ID_REUSED for a client_order_id that is in use.
+        `look` is what stands, where that was looked at already. A look at an order (`counts` is false) takes nothing of
+        the user's rate. Raises LIMIT_REACHED for orders that come too fast, REQUEST_ID_REUSED for a client_order_id
+        that is in use.
         """
         if counts:
             self._count(user_id)
-        refusal = await self._judged(user_id, wanted)
+        refusal = self._judged(wanted, look or await self.look(user_id, wanted))
         if refusal is not None or wanted.reduce_only:
             return refusal or accounts
         return self.able(user_id, wanted, accounts)
@@ -95,8 +106,7 @@ class Gate:
             Used(name="orders", limit=limit, used=used, window_s=self._rate.seconds, free_s=free_s),
         )
 
-    async def _judged(self, user_id: UUID, wanted: NewOrder) -> Refusal | None:
-        look = await self._standing.look(user_id, wanted, self._open_max)
+    def _judged(self, wanted: NewOrder, look: Look) -> Refusal | None:
         if look.twin_id is not None:
             raise DomainError(
                 Reason.REQUEST_ID_REUSED,

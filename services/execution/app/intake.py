@@ -26,6 +26,7 @@ from services.execution.ports import (
     Accounts,
     Chance,
     Clock,
+    Look,
     Orders,
     Planner,
     Route,
@@ -91,12 +92,14 @@ class Intake:
             return await self._place(user_id, wanted)
 
     async def _place(self, user_id: UUID, wanted: NewOrder) -> Order:
-        known = await self._orders.by_request(user_id, wanted.request_id)
-        if known is not None:
+        look = await self._gate.look(user_id, wanted)
+        if look.known:
+            known = await self._orders.by_request(user_id, wanted.request_id)
+            assert known is not None, "orders are never deleted"
             return known.answer_to(wanted)
         order_id = self.new_id()
         empty = self.draft(user_id, order_id, wanted)
-        accounts = await self.admitted(user_id, wanted)
+        accounts = await self.admitted(user_id, wanted, look=look)
         if isinstance(accounts, Refusal):
             order = denied(empty, accounts)
         else:
@@ -184,13 +187,13 @@ class Intake:
         )
 
     async def admitted(
-        self, user_id: UUID, wanted: NewOrder, *, counts: bool = True
+        self, user_id: UUID, wanted: NewOrder, *, counts: bool = True, look: Look | None = None
     ) -> Sequence[TradingAccount] | Refusal:
         """Return the accounts that an order may trade from now, or why there is none; a look counts nothing."""
         accounts = await self.chosen(user_id, wanted)
         if isinstance(accounts, Refusal):
             return accounts
-        return await self._gate.admit(user_id, wanted, accounts, counts=counts)
+        return await self._gate.admit(user_id, wanted, accounts, counts=counts, look=look)
 
     async def chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
         """Return at most one account a venue, of one environment, or why there is none.

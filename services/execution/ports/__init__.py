@@ -305,6 +305,8 @@ class Look:
     """The open order with the same client_order_id."""
     unknown_id: UUID | None = None
     """The order of the same market, side and size whose outcome is not known."""
+    known: bool = False
+    """Whether the same request has made an order."""
 
 
 class Standing(Protocol):

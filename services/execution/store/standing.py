@@ -15,7 +15,8 @@ _LOOK: Final = f"""
     SELECT ({_COUNT}) AS open_count,
         (SELECT order_id FROM orders WHERE {_OPEN} AND client_order_id = $3 AND $3 <> '' LIMIT 1) AS twin_id,
         (SELECT order_id FROM orders WHERE {_OPEN} AND state = '{OrderState.SUBMIT_UNKNOWN.value}' AND market = $4
-            AND side = $5 AND size = $6 LIMIT 1) AS unknown_id"""  # noqa: S608
+            AND side = $5 AND size = $6 LIMIT 1) AS unknown_id,
+        EXISTS (SELECT FROM orders WHERE user_id = $1 AND request_id = $7) AS known"""  # noqa: S608
 
 
 class PostgresStanding:
@@ -30,7 +31,16 @@ class PostgresStanding:
             if wanted is None:
                 return Look(open_count=await connection.fetchval(_COUNT, user_id, open_max))
             row = await connection.fetchrow(
-                _LOOK, user_id, open_max, wanted.client_order_id, wanted.market, wanted.side.value, wanted.size
+                _LOOK,
+                user_id,
+                open_max,
+                wanted.client_order_id,
+                wanted.market,
+                wanted.side.value,
+                wanted.size,
+                wanted.request_id,
             )
         assert row is not None, "a question without a table has one row"
-        return Look(open_count=row["open_count"], twin_id=row["twin_id"], unknown_id=row["unknown_id"])
+        return Look(
+            open_count=row["open_count"], twin_id=row["twin_id"], unknown_id=row["unknown_id"], known=row["known"]
+        )
