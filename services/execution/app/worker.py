@@ -26,6 +26,7 @@ from services.execution.app.attempts import Attempts
 from services.execution.app.canceling import Canceler, reference_of
 from services.execution.app.replacing import Succession
 from services.execution.app.settling import fate_of_placing, settle, settled
+from services.execution.app.watcher import BLIND_S
 from services.execution.model.evidence import apply_outcome, apply_record, trades_of
 from services.execution.model.fate import Fate, fate_of
 from services.execution.model.leg import Evidence, Leg, LegState, Told, tell
@@ -43,9 +44,9 @@ LEASE_S: Final = 30.0
 CLAIM_MAX: Final = 16
 RESEND_MAX: Final = 3
 """How often identical bytes are posted in all; after that the venue is only asked."""
-SOON_S, BLIND_S, CALM_S = 0.5, 10.0, 120.0
-"""When a leg is looked at again: while its outcome is open; while it rests and the account's stream is away; while it
-rests and the stream tells. Look-ups cost of the venue's budget, and each reconciliation names what to look up."""
+SOON_S, CALM_S = 0.5, 120.0
+"""When a leg is looked at again: while its outcome is open; while it rests and the account's stream tells. Look-ups cost
+of the venue's budget, and each reconciliation names what to look up."""
 SETTLE_MS: Final = 3_000
 """How long after an order's end a venue may show it without all of its trades: look-ups lag by up to a second."""
 SENT_WITHIN_S: Final = 60.0

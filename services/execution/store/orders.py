@@ -48,6 +48,9 @@ _DOUBT: Final = """
     UPDATE legs SET due_time = $4
     WHERE account_id = $1 AND due_time > $4 AND lease_time IS NULL AND state IN ('OPEN', 'PARTIALLY_FILLED')
         AND update_time < $3 AND client_id <> ALL ($2)"""
+_HASTEN: Final = """
+    UPDATE legs SET due_time = $2
+    WHERE account_id = $1 AND due_time > $2 AND lease_time IS NULL AND state IN ('OPEN', 'PARTIALLY_FILLED')"""
 _LOOK: Final = "UPDATE legs SET due_time = least(due_time, $2) WHERE leg_id = $1 AND lease_time IS NULL"
 _SLICING: Final = "SELECT order_id FROM orders WHERE slice_time <= $1 ORDER BY slice_time LIMIT $2"
 _ADOPT: Final = """
@@ -185,6 +188,11 @@ class PostgresOrders:
         async with self._database.acquire() as connection:
             done: str = await connection.execute(_DOUBT, account.account_id, open_ids, before, self._clock.now())
         return int(done.rpartition(" ")[2])
+
+    async def hasten(self, account: TradingAccount, within_s: float) -> None:
+        """Have the open legs of an account looked up within some seconds."""
+        async with self._database.acquire() as connection:
+            await connection.execute(_HASTEN, account.account_id, self._clock.now() + timedelta(seconds=within_s))
 
     async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
         """Count trades, each once by the venue's own id."""
