@@ -323,8 +323,16 @@ async def test_a_database_that_is_restarted_loses_no_order_and_no_trade(house: H
         request = pb.PlaceOrderRequest(
             request_id=str(uuid.uuid4()), market=MARKET, account_ids=[trader.owner.account_id], **resting(trader)
         )
+        lock = await asyncpg.connect(database.url())
+        await lock.execute("BEGIN; LOCK TABLE execution.outbox IN ACCESS EXCLUSIVE MODE")
+        under_way = asyncio.ensure_future(house.room.stub.PlaceOrder(request, metadata=metadata, timeout=30))
+        async with asyncio.timeout(WAIT_S):
+            while not await lock.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.02)
         database.stop()
         try:
+            code, words = await refused(under_way)
+            assert code is grpc.StatusCode.UNAVAILABLE, f"cut within its transaction: {code} {words}"
             code, _ = await refused(house.room.stub.PlaceOrder(request, metadata=metadata, timeout=30))
             assert code is grpc.StatusCode.UNAVAILABLE
             get = pb.GetOrderRequest(order_id=bid.order_id)
