@@ -214,13 +214,14 @@ class StreamCall:
 
 
 def _told(peer: Peer, error: grpc.aio.AioRpcError) -> DomainError:
-    """Return what a call failed with. The transport's own words name addresses of the mesh: they go to the log alone."""
+    """Return what a call failed with. The transport's own words name our addresses: they go to the log alone."""
     refusal = errors.from_rpc_error(error)
     if errors.has_reason(refusal) or refusal.reason not in (Reason.PEER_UNAVAILABLE, Reason.DEADLINE_EXCEEDED):
         return refusal
     log.warning("peer.silent", peer=peer.name, address=peer.address, error=refusal.message[:300])
     what = "does not answer" if refusal.reason is Reason.PEER_UNAVAILABLE else "did not answer in time"
-    return DomainError(refusal.reason, f"The room {peer.name} {what}: call again in a moment.", metadata={"peer": peer.name})
+    words = f"The room {peer.name} {what}: call again in a moment."
+    return DomainError(refusal.reason, words, metadata={"peer": peer.name})
 
 
 def _being_canceled() -> bool:

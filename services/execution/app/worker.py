@@ -45,8 +45,8 @@ CLAIM_MAX: Final = 16
 RESEND_MAX: Final = 3
 """How often identical bytes are posted in all; after that the venue is only asked."""
 SOON_S, CALM_S = 0.5, 120.0
-"""When a leg is looked at again: while its outcome is open; while it rests and the account's stream tells. Look-ups cost
-of the venue's budget, and each reconciliation names what to look up."""
+"""When a leg is looked at again: while its outcome is open; while it rests and the account's stream tells. Look-ups
+cost of the venue's budget, and each reconciliation names what to look up."""
 SETTLE_MS: Final = 3_000
 """How long after an order's end a venue may show it without all of its trades: look-ups lag by up to a second."""
 SENT_WITHIN_S: Final = 60.0

@@ -4,13 +4,14 @@ Each test says what the caller of the API sees meanwhile and at the end, and hol
 journal. `docs/faults.md` lists them by the catalogue's names.
 """
 
+# ruff: noqa: ASYNC110 - what is awaited is in other processes
+
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -156,9 +157,7 @@ SPOILS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
 @pytest.mark.parametrize(
     ("venue", "spoil"), [(venue, name) for name, (_, _, venues) in SPOILS.items() for venue in venues]
 )
-async def test_an_answer_that_is_not_true_is_unknown_and_never_a_refusal(
-    house: House, venue: str, spoil: str
-) -> None:
+async def test_an_answer_that_is_not_true_is_unknown_and_never_a_refusal(house: House, venue: str, spoil: str) -> None:
     """The caller sees SUBMIT_UNKNOWN with the time by which it is proven, is kept from doubling it, then the truth."""
     trader = await house.trader(venue)
     kind, params, _ = SPOILS[spoil]
@@ -217,7 +216,7 @@ async def test_a_stream_that_is_cut_during_a_fill_tells_each_trade_once_when_it_
         for trader, order_id in zip(traders, placed, strict=True):
             part = await trader.until(order_id, lambda one: one.filled_size != "0")
             assert (part.filled_size, part.legs[0].state) == ("0.04", Leg.STATE_PARTIALLY_FILLED)
-            assert part.update_time.seconds - part.submit_time.seconds < 60, "not only when it would be looked at anyway"
+            assert part.update_time.seconds - part.submit_time.seconds < 60, "not when it is looked at anyway"
         await house.heal()
         await house.script(*(sale(venue, "0.06") for venue in BOTH))
         for trader, order_id in zip(traders, placed, strict=True):
@@ -280,7 +279,7 @@ async def test_a_venue_that_takes_post_only_orders_alone_refuses_in_its_own_word
 
 
 async def test_without_the_vault_nothing_new_is_taken_in_and_what_was_is_done_when_it_is_back(house: House) -> None:
-    """PlaceOrder says UNAVAILABLE and that nothing was done; look-ups answer; a cancel is kept until it can be signed."""
+    """PlaceOrder says UNAVAILABLE, and nothing was done; look-ups answer; a cancel is kept until it can be signed."""
     traders = [await house.trader(venue) for venue in BOTH]
     rests = [await trader.place(**resting(trader)) for trader in traders]
     for trader, order in zip(traders, rests, strict=True):
