@@ -183,7 +183,9 @@ class Worker:
                 return
             if not signed.body or signed.expire_time_ms <= self._clock.time_ns() // 1_000_000:
                 await settle(self._signer, work, 0, Fate.NOT_SENT)
-                await self._orders.change(work, self._teller(Told.EXPIRE, Evidence.NOT_SENT), due_s=CALM_S)
+                late = _too_late(work.leg, self._attempts.words(work.leg.leg_id))
+                end = self._teller(Told.EXPIRE, Evidence.NOT_SENT, refusal=late)
+                await self._orders.change(work, end, due_s=CALM_S)
                 return
             await self._post(work, account, venue, signed)
 
@@ -360,6 +362,13 @@ def _same(leg: Leg) -> Leg:
 def _expiring(leg: Leg) -> Leg:
     """Return a leg that is taken down because its time ran out; what its owner asked for first stands."""
     return leg if leg.wants_cancel else replace(leg, expiring=True)
+
+
+def _too_late(leg: Leg, why: str) -> Refusal:
+    """Say that signed bytes had expired before they could be sent, and what kept them."""
+    kept = f" ({why.rstrip('.')})" if why else ""
+    words = f"It could not be sent to {leg.venue} before its signature expired{kept}; nothing of it exists there."
+    return mesh_says_no(RefusalReason.EXPIRED, words, "Place it again.", venue=leg.venue)
 
 
 def _why_held(outcome: Outcome) -> tuple[Trouble, str]:
