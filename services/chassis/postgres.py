@@ -6,7 +6,7 @@
 
 Bounds: connections (`pool_max`), the wait for one (`acquire_timeout_s`, then LIMIT_REACHED and not a hang), each
 statement (`statement_timeout_s`), a transaction left idle. A server that is away is PEER_UNAVAILABLE, surely before
-anything was done; a connection that breaks within a transaction raises asyncpg's own error, since what became of the
+anything was done; so is a connection that breaks while it is used, in words of its own, since what became of the
 transaction is then not known. Amounts are `numeric`, which asyncpg gives as `Decimal`; times are aware, in UTC.
 """
 
@@ -34,10 +34,14 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 """A connection taken from the pool."""
 
 CONNECT_TIMEOUT_S = 5.0
-IDLE_IN_TRANSACTION_S = 30.0
+IDLE_IN_TRANSACTION_S = 10.0
+"""How long a process that stands still in the middle of a transaction keeps its rows from everyone else."""
 IDLE_CONNECTION_S = 300.0
 QUERIES_MAX = 1_000_000
 """Statements after which a connection is replaced, with what the server prepared for it."""
+
+_Broken = (ConnectionError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+"""What is raised in the middle of work when the server or the line to it ends; other faults of these kinds too."""
 
 logging.getLogger("asyncpg").setLevel(logging.ERROR)
 """It warns with a whole trace at every attempt while the server is away; we say so once, in one line."""
@@ -172,6 +176,7 @@ class Database:
         """Take a connection for the time of a block, or raise LIMIT_REACHED or PEER_UNAVAILABLE.
 
         LIMIT_REACHED too when the server's disk is full: what the statement would have written is not there.
+        PEER_UNAVAILABLE too when the connection breaks: what was asked may have been done.
         """
         if self._turns is not None:
             await self._turn(self._turns)
@@ -192,6 +197,16 @@ class Database:
                 metadata={"limit": "postgres_disk"},
                 retry_after_s=10.0,
             ) from None
+        except _Broken as error:
+            if not _is_gone(connection):
+                raise
+            self._refused.labels("broken").inc()
+            raise DomainError(
+                Reason.PEER_UNAVAILABLE,
+                "The database broke off, and whether this was done is not known: look, or ask again with the same ids.",
+                metadata={"peer": "postgres"},
+                retry_after_s=0.5,
+            ) from error
         finally:
             self._give_turn()
             await self._pool.release(connection)
@@ -247,6 +262,14 @@ class Database:
             metadata={"peer": "postgres"},
             retry_after_s=1.0,
         )
+
+
+def _is_gone(connection: Connection) -> bool:
+    """Whether a connection that was taken is of no more use; the pool has taken back one that broke."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 def _session(room: str, config: PostgresConfig) -> dict[str, str]:

@@ -27,6 +27,7 @@ from services.execution.app.lines import Lines
 from services.execution.app.placing import bytes_of, key_index_of, place_of
 from services.execution.app.replacing import Succession
 from services.execution.app.settling import fate_of_placing, settle, settled
+from services.execution.app.watcher import BLIND_S
 from services.execution.model.evidence import apply_outcome, apply_record, trades_of
 from services.execution.model.fate import Fate, fate_of
 from services.execution.model.leg import Evidence, Leg, LegState, Told, tell
@@ -44,9 +45,9 @@ LOOK_S: Final = 0.25
 """How often due legs are looked for that nobody said a word of, such as those that wait for a time."""
 RESEND_MAX: Final = 3
 """How often identical bytes are posted in all; after that the venue is only asked."""
-SOON_S, BLIND_S, CALM_S = 0.5, 10.0, 120.0
-"""When a leg is looked at again: while its outcome is open; while it rests and the account's stream is away; while it
-rests and the stream tells. Look-ups cost of the venue's budget, and each reconciliation names what to look up."""
+SOON_S, CALM_S = 0.5, 120.0
+"""When a leg is looked at again: while its outcome is open; while it rests and the account's stream tells. Look-ups
+cost of the venue's budget, and each reconciliation names what to look up."""
 SETTLE_MS: Final = 3_000
 """How long after an order's end a venue may show it without all of its trades: look-ups lag by up to a second."""
 SENT_WITHIN_S: Final = 60.0
@@ -224,7 +225,9 @@ class Worker:
                 return
             if not signed.body or signed.expire_time_ms <= self._clock.time_ns() // 1_000_000:
                 await settle(self._signer, work, 0, Fate.NOT_SENT)
-                await self._orders.change(work, self._teller(Told.EXPIRE, Evidence.NOT_SENT), due_s=CALM_S)
+                late = _too_late(work.leg, self._attempts.words(work.leg.leg_id))
+                end = self._teller(Told.EXPIRE, Evidence.NOT_SENT, refusal=late)
+                await self._orders.change(work, end, due_s=CALM_S)
                 return
             await self._post(work, account, venue, signed)
 
@@ -401,6 +404,13 @@ def _same(leg: Leg) -> Leg:
 def _expiring(leg: Leg) -> Leg:
     """Return a leg that is taken down because its time ran out; what its owner asked for first stands."""
     return leg if leg.wants_cancel else replace(leg, expiring=True)
+
+
+def _too_late(leg: Leg, why: str) -> Refusal:
+    """Say that signed bytes had expired before they could be sent, and what kept them."""
+    kept = f" ({why.rstrip('.')})" if why else ""
+    words = f"It could not be sent to {leg.venue} before its signature expired{kept}; nothing of it exists there."
+    return mesh_says_no(RefusalReason.EXPIRED, words, "Place it again.", venue=leg.venue)
 
 
 def _why_held(outcome: Outcome) -> tuple[Trouble, str]:

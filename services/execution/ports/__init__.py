@@ -225,6 +225,10 @@ class Orders(Protocol):
         """Have the open legs of an account looked up that stood before a time and are not among its open orders."""
         ...
 
+    async def hasten(self, account: TradingAccount, within_s: float) -> None:
+        """Have the open legs of an account looked up within some seconds: its stream tells nothing of them now."""
+        ...
+
     async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
         """Count trades, each once by the venue's own id; return how many were new."""
         ...

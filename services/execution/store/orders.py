@@ -187,6 +187,11 @@ class PostgresOrders:
             done: str = await connection.execute(sql.DOUBT, account.account_id, open_ids, before, self._clock.now())
         return int(done.rpartition(" ")[2])
 
+    async def hasten(self, account: TradingAccount, within_s: float) -> None:
+        """Have the open legs of an account looked up within some seconds."""
+        async with self._database.acquire() as connection:
+            await connection.execute(sql.HASTEN, account.account_id, self._clock.now() + timedelta(seconds=within_s))
+
     async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
         """Count trades, each once by the venue's own id."""
         new, left = await self._quick.record(account, trades)

@@ -31,6 +31,9 @@ DOUBT: Final = """
     UPDATE legs SET due_time = $4
     WHERE account_id = $1 AND due_time > $4 AND lease_time IS NULL AND state IN ('OPEN', 'PARTIALLY_FILLED')
         AND update_time < $3 AND client_id <> ALL ($2)"""
+HASTEN: Final = """
+    UPDATE legs SET due_time = $2
+    WHERE account_id = $1 AND due_time > $2 AND lease_time IS NULL AND state IN ('OPEN', 'PARTIALLY_FILLED')"""
 LOOK: Final = "UPDATE legs SET due_time = least(due_time, $2) WHERE leg_id = $1 AND lease_time IS NULL"
 SLICING: Final = "SELECT order_id FROM orders WHERE slice_time <= $1 ORDER BY slice_time LIMIT $2"
 ADOPT: Final = """
