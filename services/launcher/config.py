@@ -99,6 +99,14 @@ class Config:
         minimum=1,
         maximum=1_000_000,
     )
+    edge_orders_max: int = setting(
+        "PERPMESH_EDGE_ORDERS_MAX",
+        "New orders that the edge lets be on their way to execution at a time; further ones are refused with a time. "
+        "Cancels and look-ups are not counted.",
+        default=64,
+        minimum=1,
+        maximum=100_000,
+    )
     streams_per_connection_max: int = setting(
         "PERPMESH_EDGE_STREAMS_PER_CONNECTION",
         "HTTP/2 streams that one client connection may have open; a client opens another beyond it.",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from services.chassis.tls import server_name
-from services.launcher.edge_errors import ERRORS, TOKEN_ERRORS, EdgeReason, Json, json_body, status_details
+from services.launcher.edge_errors import DETAILED_ERRORS, ERRORS, EdgeReason, Json, json_body, status_details
 from services.launcher.edge_requests import requests_script
 from services.launcher.reference import OPENAPI, PAGE
 
@@ -91,6 +91,8 @@ class Edge:
     """Client connections; further ones are closed at once."""
     upstream_requests_max: int = 10_000
     """Calls and streams open toward one room; further ones get 503."""
+    orders_max: int = 64
+    """New orders on their way to execution; further ones get 429."""
     heap_bytes_max: int = 1 << 30
     """Memory of Envoy; at 98 % of it new requests get 503."""
 
@@ -116,6 +118,8 @@ class Call:
 _WEB = "web"
 _KEYS = "auth.page"
 _AUTH = "perpmesh.auth.v1.AuthService"
+_ORDERS = frozenset(("perpmesh.execution.v1.ExecutionService", name) for name in ("PlaceOrder", "BatchPlaceOrders"))
+"""Calls that bring new orders."""
 _MESH_SERVICES = (
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
@@ -254,6 +258,8 @@ def _routes(fragments: Mapping[str, Json], calls: Iterable[Call], edge: Edge) ->
             unserved[call.service] = None
             continue
         kind = "stream_route" if call.streams else "read_route" if call.reads else "write_route"
+        if (call.service, call.method) in _ORDERS:
+            kind = "order_route"
         yield _fill(fragments[kind], {"path": call.path, "cluster": call.service})
     for service in unserved:
         yield _fill(fragments["unserved_route"], {"path": f"/{service}/"})
@@ -279,6 +285,7 @@ def _cluster(fragments: Mapping[str, Json], kind: str, name: str, upstreams: tup
             "cluster": name,
             "discovery": "STATIC" if all(_is_address(upstream.host) for upstream in upstreams) else "STRICT_DNS",
             "upstream_requests_max": edge.upstream_requests_max,
+            "orders_max": edge.orders_max,
             "endpoints": [
                 _fill(fragments["endpoint"], {"host": upstream.host, "port": upstream.port}) for upstream in upstreams
             ],
@@ -316,9 +323,9 @@ def _is_address(host: str) -> bool:
 def _error_mappers(fragments: Mapping[str, Json]) -> Iterator[Json]:
     """Give, for each status, the answer to a gRPC caller and then the answer to everyone else."""
     yield from (fragments["unreadable_error"], fragments["refused_error"])
-    for expression, status, reason in TOKEN_ERRORS:
+    for expression, status, reason in DETAILED_ERRORS:
         for kind in ("grpc_web_error", "grpc_error", "http_error"):
-            yield _token_mapper(fragments, kind, expression, status, reason)
+            yield _detailed_mapper(fragments, kind, expression, status, reason)
     for status, reason in ERRORS.items():
         for kind in ("grpc_web_error", "grpc_error", "http_error"):
             yield _fill(fragments[kind], _mapper_values(status, reason))
@@ -335,10 +342,10 @@ def _mapper_values(status: int, reason: EdgeReason) -> dict[str, Json]:
     }
 
 
-def _token_mapper(
+def _detailed_mapper(
     fragments: Mapping[str, Json], kind: str, expression: str, status: int, reason: EdgeReason
 ) -> dict[str, Json]:
-    """Return the answer of one kind to what jwt_authn refuses: that of its status, chosen by the details instead."""
+    """Return the answer of one kind to what the details of a refusal say, instead of its status."""
     mapper = cast("dict[str, Json]", _fill(fragments[kind], _mapper_values(status, reason)))
     chosen = cast("dict[str, Json]", mapper["filter"])
     door: list[Json] = []

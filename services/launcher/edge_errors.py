@@ -20,15 +20,25 @@ class EdgeReason:
     reason: str
     category: str
     message: str
+    limit: str = ""
+    """The name of the limit that was reached, where it has one."""
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What a program reads beside the reason."""
+        return {"category": self.category} | ({"limit": self.limit} if self.limit else {})
 
 
-def _reason(code: int, reason: str, category: str, message: str, *, grpc_code: int | None = None) -> EdgeReason:
+def _reason(
+    code: int, reason: str, category: str, message: str, *, grpc_code: int | None = None, limit: str = ""
+) -> EdgeReason:
     return EdgeReason(
         code=code,
         grpc_code=code if grpc_code is None else grpc_code,
         reason=reason,
         category=category,
         message=message,
+        limit=limit,
     )
 
 
@@ -66,12 +76,19 @@ _DENIED = "response.code_details.contains('jwt_authn_access_denied')"
 _TOKEN_BAD = (
     "The access token was refused: it is malformed, has ended, or is not for this mesh. Refresh it or sign in again."
 )
-TOKEN_ERRORS = (
+_FULL = "More calls come than the room can take now; this one was not begun. Call again in a second."
+DETAILED_ERRORS = (
+    (
+        "response.code_details.contains('overflow')",
+        429,
+        _reason(8, "LIMIT_REACHED", "system", _FULL, limit="orders_on_their_way"),
+    ),
     (f"{_DENIED} && response.code_details.contains('Jwt_is_missing')", 401, ERRORS[401]),
     (f"{_DENIED} && response.code_details.contains('fetch')", 503, ERRORS[503]),
     (_DENIED, 401, _reason(16, "TOKEN_INVALID", "authentication", _TOKEN_BAD)),
 )
-"""What jwt_authn refuses, by its own words (`response.code_details`), in the order in which they are tried."""
+"""What Envoy refuses for a reason that its status does not tell, by its own words (`response.code_details`), in the
+order in which they are tried: calls beyond those that may be on their way, and what jwt_authn refuses."""
 
 _RETRY_AFTER_S = 1
 
@@ -82,7 +99,7 @@ def json_body(reason: EdgeReason) -> Json:
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": reason.reason,
         "domain": "perpmesh",
-        "metadata": {"category": reason.category},
+        "metadata": {**reason.metadata},
     }
     return {"code": reason.code, "message": reason.message, "details": [info]}
 
@@ -92,7 +109,7 @@ def status_details(reason: EdgeReason) -> str:
     from google.rpc import error_details_pb2, status_pb2
 
     status = status_pb2.Status(code=reason.grpc_code, message=reason.message)
-    info = error_details_pb2.ErrorInfo(reason=reason.reason, domain="perpmesh", metadata={"category": reason.category})
+    info = error_details_pb2.ErrorInfo(reason=reason.reason, domain="perpmesh", metadata=reason.metadata)
     status.details.add().Pack(info)
     if reason.reason == "LIMIT_REACHED":
         retry = error_details_pb2.RetryInfo()

@@ -101,5 +101,6 @@ def edge_for(
         shares_limits=config.edge_shares_limits,
         cors_origins=config.cors_origins,
         ip_requests_per_s=config.ip_requests_per_s,
+        orders_max=config.edge_orders_max,
         streams_per_connection_max=config.streams_per_connection_max,
     )

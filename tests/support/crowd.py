@@ -111,6 +111,17 @@ class Crowd:
         for trader in self.traders:
             trader.token = (await sign_in(auth, trader.wallet)).access_token
 
+    async def clear(self) -> None:
+        """Cancel whatever rests, such as orders whose answers did not come in time."""
+        for number, trader in enumerate(self.traders):
+            stub = self._stubs[number % CHANNELS]
+            while True:
+                request = pb.CancelAllOrdersRequest()
+                done = await stub.CancelAllOrders(request, metadata=trader.metadata, timeout=60)
+                if not done.order_ids:
+                    break
+                await asyncio.sleep(1)
+
     async def trade(self, per_s: float, seconds: float) -> Books:
         """Place orders at a rate for a time, and wait for every answer; return the books of that time."""
         self.books = books = Books()

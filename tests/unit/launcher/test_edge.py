@@ -75,6 +75,20 @@ def test_a_call_with_side_effects_is_sent_again_only_where_no_room_has_seen_it()
     assert set(place["route"]["retry_policy"]["retry_on"].split(",")) == UNSENT
 
 
+def test_new_orders_are_counted_by_themselves_and_cancels_are_not() -> None:
+    service = "perpmesh.execution.v1.ExecutionService"
+    config = rendered(dataclasses.replace(EDGE, services={service: HERE}, orders_max=7))
+    by_path = {
+        one["match"]["path"]: one["route"] for one in routes(config) if "path" in one["match"] and "route" in one
+    }
+    hurried = {path.rpartition("/")[2] for path, route in by_path.items() if route.get("priority") == "HIGH"}
+    assert hurried == {"PlaceOrder", "BatchPlaceOrders"}
+    assert by_path[f"/{service}/PlaceOrder"]["retry_policy"] == by_path[f"/{service}/CancelOrder"]["retry_policy"]
+    cluster = next(one for one in config["static_resources"]["clusters"] if one["name"] == service)
+    bounds = {one["priority"]: one["max_requests"] for one in cluster["circuit_breakers"]["thresholds"]}
+    assert bounds == {"DEFAULT": 10_000, "HIGH": 7}
+
+
 def test_public_services_that_nobody_serves_are_answered_and_internal_ones_are_not_routed() -> None:
     text = json.dumps(routes(rendered()))
     unserved = next(r for r in routes(rendered()) if r["match"].get("prefix") == "/perpmesh.auth.v1.AuthService/")
