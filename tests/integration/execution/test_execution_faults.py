@@ -24,6 +24,7 @@ from perpmesh.execution.v1 import execution_service_pb2 as pb
 from perpmesh.execution.v1 import leg_pb2, order_pb2
 from perpmesh.type.v1 import order_type_pb2, refusal_pb2, side_pb2, time_in_force_pb2
 
+from services.execution.app.intake import REMEMBERED_NS
 from tests.support.execution_room import Brittle, Trader, brittle
 from tests.support.valkey import PASSWORD
 from tests.support.vault import MARKET, middle
@@ -194,6 +195,7 @@ async def test_without_the_vault_nothing_new_is_taken_in_and_what_was_is_done_wh
         request = pb.PlaceOrderRequest(
             request_id=str(uuid.uuid4()), market=MARKET, account_ids=[trader.owner.account_id], **resting(trader, 89)
         )
+        await asyncio.sleep(REMEMBERED_NS / 1e9)  # until then a user's accounts are known without the vault
         code, words = await refused(house.room.stub.PlaceOrder(request, metadata=metadata, timeout=30))
         assert code is grpc.StatusCode.UNAVAILABLE
         assert "vault" in words
