@@ -40,6 +40,8 @@ class Shelf:
         if known is not None and known.version >= order.version:
             self._orders[order.order_id] = known
             return
+        if known is not None:
+            self._unname(known)  # a trigger order gets another id of its venue's when it fires
         self._orders[order.order_id] = order if order.quoted is None else replace(order, quoted=None)
         for leg in order.legs:
             for name in _names(leg.client_id, leg.venue_order_id):
@@ -81,6 +83,9 @@ class Shelf:
         order = self._orders.pop(order_id)
         self._counted.pop(order_id, None)
         self._reported.pop(order_id, None)
+        self._unname(order)
+
+    def _unname(self, order: Order) -> None:
         for leg in order.legs:
             for name in _names(leg.client_id, leg.venue_order_id):
                 self._names.pop((leg.account_id, name), None)
