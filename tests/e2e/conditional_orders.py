@@ -65,7 +65,7 @@ async def test_an_order_ends_when_its_time_has_come_and_says_so(trader: Trader, 
     assert order.state == State.STATE_EXPIRED, order
     assert order.legs[0].state == LegState.STATE_EXPIRED
     assert order.legs[0].evidence != LegState.EVIDENCE_NOT_SENT, "it was there, and the venue told of its end"
-    assert order.finish_time.ToMilliseconds() >= until.ToMilliseconds()
+    assert order.finish_time.ToMilliseconds() >= until.ToMilliseconds(), order
     assert not order.HasField("cancel_time"), "nobody asked for it"
 
 

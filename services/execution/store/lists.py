@@ -28,7 +28,12 @@ class PostgresLists:
     async def orders(self, user_id: UUID, wanted: Wanted) -> list[Order]:
         """Return orders, the newest first by create_time and then by order_id."""
         where, arguments = _where(user_id, wanted, time="create_time", key="order_id", orders=True)
-        async with self._database.acquire() as connection:
+        async with (
+            self._database.acquire() as connection,
+            connection.transaction(
+                isolation="repeatable_read", readonly=True
+            ),  # orders and legs as they stood together
+        ):
             rows = await connection.fetch(
                 f"SELECT {_ORDER_COLUMNS} FROM orders WHERE {where} "  # noqa: S608
                 f"ORDER BY create_time DESC, order_id DESC LIMIT {wanted.count}",

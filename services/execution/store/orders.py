@@ -26,7 +26,7 @@ from services.execution.store.following import due_of, followed
 from services.execution.store.plans import twap_json
 from services.execution.store.quick import LATE, SLOWLY, Quick, times_of
 from services.execution.store.reports import Reporter, quoted_json
-from services.execution.store.rows import legs_json, order_json, order_of, replacement_json
+from services.execution.store.rows import ORDER, legs_json, order_json, order_of, replacement_json
 from services.execution.store.shelf import Shelf
 from services.execution.store.writer import Write, Writer
 from services.venues.actions import Side
@@ -68,12 +68,12 @@ class PostgresOrders:
     async def by_request(self, user_id: UUID, request_id: UUID) -> Order | None:
         """Return the order a request made."""
         async with self._front.acquire() as connection:
-            return await _order(connection, "user_id = $1 AND request_id = $2", user_id, request_id)
+            return await _whole(connection, "user_id = $1 AND request_id = $2", user_id, request_id)
 
     async def get(self, user_id: UUID, order_id: UUID) -> Order | None:
         """Return an order of a user."""
         async with self._database.acquire() as connection:
-            return await _order(connection, "user_id = $1 AND order_id = $2", user_id, order_id)
+            return await _whole(connection, "user_id = $1 AND order_id = $2", user_id, order_id)
 
     async def add(self, order: Order, *, lease_s: float | None = None) -> Order:
         """Make an order durable with its legs and its event; of two twins the loser reads the winner's."""
@@ -98,7 +98,7 @@ class PostgresOrders:
     async def _read(self, order_id: UUID, leg_id: UUID) -> tuple[Order, int]:
         async with self._database.acquire() as connection:
             fence: int = await connection.fetchval("SELECT fence FROM legs WHERE leg_id = $1", leg_id)
-            order = await _order(connection, "order_id = $1", order_id)
+            order = await _whole(connection, "order_id = $1", order_id)
         assert order is not None, "orders are never deleted"
         return order, fence
 
@@ -110,7 +110,7 @@ class PostgresOrders:
             for row in await connection.fetch(sql.CLAIM, now + timedelta(seconds=lease_s), now, count, urgent):
                 order = self._shelf.get(row["order_id"])
                 if order is None or order.version != row["version"]:
-                    order = await _order(connection, "order_id = $1", row["order_id"])
+                    order = await _whole(connection, "order_id = $1", row["order_id"])
                     assert order is not None, "a leg has an order"
                     self._shelf.put(order)
                 leg = next(one for one in order.legs if one.leg_id == row["leg_id"])
@@ -256,7 +256,7 @@ class PostgresOrders:
         """Return orders whose next slice is due."""
         async with self._database.acquire() as connection:
             ids = await connection.fetch(sql.SLICING, self._clock.now(), count)
-            found = [await _order(connection, "order_id = $1", row["order_id"]) for row in ids]
+            found = [await _whole(connection, "order_id = $1", row["order_id"]) for row in ids]
         return [order for order in found if order is not None]
 
     async def schedule(self, user_id: UUID, order_id: UUID, change: Callable[[Order], Order]) -> Order | None:
@@ -388,7 +388,20 @@ class PostgresOrders:
         await connection.execute("INSERT INTO outbox (user_id, kind, event) VALUES ($1, $2, $3)", user_id, kind, event)
 
 
+async def _whole(connection: Connection, where: str, *arguments: object) -> Order | None:
+    """Read an order with its legs as they stood together, in one statement."""
+    rows = await connection.fetch(
+        f"SELECT {sql.WHOLE} FROM (SELECT * FROM orders WHERE {where}) o LEFT JOIN legs l USING (order_id) "  # noqa: S608
+        "ORDER BY l.number",
+        *arguments,
+    )
+    if not rows:
+        return None
+    return order_of({name: rows[0][f"o_{name}"] for name in ORDER}, [row for row in rows if row["leg_id"] is not None])
+
+
 async def _order(connection: Connection, where: str, *arguments: object) -> Order | None:
+    """Read an order whose row the statement holds, then its legs."""
     row = await connection.fetchrow(f"SELECT {sql.ORDER_COLUMNS} FROM orders WHERE {where}", *arguments)  # noqa: S608
     if row is None:
         return None

@@ -8,6 +8,7 @@ from services.execution.store.rows import LEG, ORDER
 
 ORDER_COLUMNS: Final = ", ".join(ORDER)
 LEG_COLUMNS: Final = ", ".join(LEG)
+WHOLE: Final = ", ".join([f"o.{name} AS o_{name}" for name in ORDER] + [f"l.{name}" for name in LEG])
 CLAIM: Final = """
     UPDATE legs SET fence = fence + 1, lease_time = $1
     WHERE leg_id IN (

@@ -21,9 +21,11 @@ from services.chassis.postgres import Database, PostgresConfig, connect
 from services.domain.errors import DomainError, Reason
 from services.execution.model.leg import Evidence, Leg, LegState, Told, Trade, tell
 from services.execution.model.order import Order, venue_client_id
+from services.execution.model.wanted import Wanted
 from services.execution.peers.books import FollowedBooks
 from services.execution.ports import TradingAccount, Work
 from services.execution.rpc.scribe import ProtoScribe
+from services.execution.store.lists import PostgresLists
 from services.execution.store.orders import PostgresOrders
 from services.execution.store.reports import Reporter
 from services.venues.actions import OrderType, Side, TimeInForce
@@ -238,3 +240,20 @@ async def test_intake_leaves_the_others_their_connections(server: Postgres, data
             pass
     finally:
         await whole.close()
+
+
+async def test_whoever_reads_sees_an_order_and_its_legs_as_they_stood_together(database: Database) -> None:
+    orders, reader, lists = room(database), room(database), PostgresLists(database)
+    works = [await sent(orders, order()) for _ in range(20)]
+    seen: list[Order] = []
+
+    async def read(work: Work) -> None:
+        for _ in range(12):
+            kept = await reader.get(USER, work.order.order_id)
+            assert kept is not None
+            seen.extend((kept, *await lists.orders(USER, Wanted(count=5))))
+
+    ends = [orders.change(work, told(Told.CANCEL), due_s=1) for work in works]
+    await asyncio.gather(*(read(work) for work in works), *ends)
+    assert {kept.state.is_final for kept in seen} == {True, False}, "both were seen"
+    assert [kept for kept in seen if kept.state.is_final != (kept.finish_time is not None)] == []
