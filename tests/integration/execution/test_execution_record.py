@@ -244,11 +244,11 @@ async def test_intake_leaves_the_others_their_connections(server: Postgres, data
 
 async def test_whoever_reads_sees_an_order_and_its_legs_as_they_stood_together(database: Database) -> None:
     orders, reader, lists = room(database), room(database), PostgresLists(database)
-    works = [await sent(orders, order()) for _ in range(20)]
+    works = [await sent(orders, order()) for _ in range(10)]
     seen: list[Order] = []
 
     async def read(work: Work) -> None:
-        for _ in range(12):
+        for _ in range(8):
             kept = await reader.get(USER, work.order.order_id)
             assert kept is not None
             seen.extend((kept, *await lists.orders(USER, Wanted(count=5))))
