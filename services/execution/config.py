@@ -171,7 +171,7 @@ class Config:
         "PERPMESH_EXECUTION_INTAKE_MAX",
         "How many orders are taken in at a time; further ones are refused with a time, those that only reduce at twice "
         "as many.",
-        default=32,
+        default=64,
         minimum=1,
         maximum=10_000,
     )
