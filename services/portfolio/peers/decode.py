@@ -106,6 +106,7 @@ def _observation(said: account_observed_pb2.AccountObserved) -> Observation:
         received=received,
         venue_time=venue_time,
         complete=said.complete,
+        reconciled=said.reconciled,
         positions=tuple(_position(one, received, venue_time) for one in said.positions),
         balances=tuple(
             ReportedBalance(asset=one.asset, total=parse_decimal(one.total), held=_maybe(one.held) or ZERO)
@@ -165,6 +166,7 @@ def _transfer(said: account_observed_pb2.ObservedTransfer, seen: account_observe
         amount=parse_decimal(said.amount),
         fee=_maybe(said.fee) or ZERO,
         counterparty=said.counterparty,
+        wallet=said.wallet,
         time=_time(said.transfer_time),
     )
 
@@ -232,6 +234,7 @@ def _report(said: log_event_pb2.ExecutionReported) -> OrderReport:
         single_venue_costs=tuple((one.venue, parse_decimal(one.cost)) for one in said.single_venue_costs),
         placed=_time(said.create_time),
         time_to_fill_us=last[0].ToMicroseconds() if last else None,
+        routed=bool(report.quote_id),
     )
 
 
