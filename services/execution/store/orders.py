@@ -49,6 +49,9 @@ _DOUBT: Final = """
     WHERE account_id = $1 AND due_time > $4 AND lease_time IS NULL AND state IN ('OPEN', 'PARTIALLY_FILLED')
         AND update_time < $3 AND client_id <> ALL ($2)"""
 _LOOK: Final = "UPDATE legs SET due_time = least(due_time, $2) WHERE leg_id = $1 AND lease_time IS NULL"
+_MOVED: Final = """
+    INSERT INTO transfers_told (account_id, last_ms) VALUES ($1, $2)
+    ON CONFLICT (account_id) DO UPDATE SET last_ms = greatest(transfers_told.last_ms, excluded.last_ms)"""
 _SLICING: Final = "SELECT order_id FROM orders WHERE slice_time <= $1 ORDER BY slice_time LIMIT $2"
 _ADOPT: Final = """
     UPDATE fills SET order_id = $3, leg_id = $4 WHERE account_id = $1 AND venue_order_id = $2 AND leg_id IS NULL
@@ -219,6 +222,9 @@ class PostgresOrders:
         """Write to the log what a venue said of an account."""
         async with self._database.transaction() as connection:
             await self._say(connection, observed.account.user_id, "account", self._scribe.observed(observed))
+            if observed.transfers:
+                last_ms = max(one.time_ms for one in observed.transfers)
+                await connection.execute(_MOVED, observed.account.account_id, last_ms)
         self._wake()
 
     async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
@@ -314,6 +320,13 @@ class PostgresOrders:
                 "UPDATE legs SET due_time = NULL, lease_time = NULL WHERE leg_id = $1", work.leg.leg_id
             )
         self._wake()
+
+    async def last_transfer_ms(self, account_id: UUID) -> int:
+        """Return when the last transfer of an account that was written happened; 0 where there is none."""
+        async with self._database.acquire() as connection:
+            return (
+                await connection.fetchval("SELECT last_ms FROM transfers_told WHERE account_id = $1", account_id) or 0
+            )
 
     async def last_fill_ms(self, account_id: UUID) -> int:
         """Return when the last counted trade of an account happened; 0 where there is none."""

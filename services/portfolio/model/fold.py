@@ -105,11 +105,11 @@ def _fold_observation(account: Account, seen: Observation, entry: LogEntry, know
         account.margin = seen.margin
     if seen.fees is not None:
         account.fees = seen.fees
+    _take_balances(account, seen, changes)  # first, so that what came after the first balance is added to it
     for payment in seen.payments:
         _pay(account, payment, entry, known, changes)
     for transfer in seen.transfers:
         _transfer(account, transfer, seen.received, known, changes)
-    _take_balances(account, seen, changes)
     take_positions(account, seen, entry.sequence, changes)
     account.updated = max(account.updated, seen.received)
     changes.accounts[account.account_id] = account

@@ -45,12 +45,22 @@ _TRANSFER_KINDS: Final = {
     "accountclasstransfer": TransferKind.INTERNAL,
     "spottransfer": TransferKind.INTERNAL,
     "send": TransferKind.INTERNAL,
+    "cstakingtransfer": TransferKind.INTERNAL,
+    "vaultcreate": TransferKind.INTERNAL,
+    "vaultdeposit": TransferKind.INTERNAL,
+    "vaultwithdraw": TransferKind.INTERNAL,
+    "vaultdistribution": TransferKind.INTERNAL,
+    "vaultleadercommission": TransferKind.REWARD,
+    "spotgenesis": TransferKind.REWARD,
+    "refund": TransferKind.WITHDRAWAL,
     "transfer": TransferKind.INTERNAL,
     "testfunds": TransferKind.TEST_FUNDS,
     "rewardsclaim": TransferKind.REWARD,
     "reward": TransferKind.REWARD,
 }
 """The venues' own names of what moves money, without case and punctuation."""
+_FLOWS: Final = ("inflow", "outflow", "selftransfer")
+"""How Lighter's names end of what moves between accounts, pools and routes there."""
 
 
 def entry_of(event: log_event_pb2.LogEvent, tell: Callable[[int, Exception], None]) -> LogEntry:
@@ -161,7 +171,7 @@ def _transfer(said: account_observed_pb2.ObservedTransfer, seen: account_observe
     return Transfer(
         transfer_id=derived_id("transfer", seen.venue, seen.account_id, said.venue_transfer_id),
         venue_transfer_id=said.venue_transfer_id,
-        kind=_TRANSFER_KINDS.get(word, TransferKind.UNSPECIFIED),
+        kind=_TRANSFER_KINDS.get(word, TransferKind.INTERNAL if word.endswith(_FLOWS) else TransferKind.UNSPECIFIED),
         asset=said.asset or SETTLEMENT_ASSET,
         amount=parse_decimal(said.amount),
         fee=_maybe(said.fee) or ZERO,

@@ -236,7 +236,8 @@ async def test_quality_compares_with_the_quote_and_with_each_venue_alone(house: 
     user, account, quote = new_ids(3)
     for number, (cost, alone, quote_id) in enumerate((("1.5", "3", quote), ("2.5", "2", quote), ("9", "", ""))):
         report = report_pb2.ExecutionReport(
-            order_id=new_ids(1)[0], quote_id=quote_id, complete=True, arrival_mid_price="100", quoted_size="10", filled_size="5",
+            order_id=new_ids(1)[0], quote_id=quote_id, complete=True, arrival_mid_price="100", quoted_size="10",
+            filled_size="5",
             achieved_price="100.2", quoted_cost="2", achieved_cost=cost,
             lines=[report_pb2.ReportLine(kind=cost_pb2.COST_KIND_BOOK, achieved_amount="1")],
             phases=[report_pb2.Phase(kind=report_pb2.Phase.KIND_LAST_FILL, duration=duration_pb2.Duration(seconds=2))],
