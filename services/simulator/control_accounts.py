@@ -5,7 +5,9 @@ POST   /control/accounts             {"venue", "address", "usdc"?: "1000", "pool
                                      add money; `volume` is a trading history in dollars, `tier` decides fees and delays
 GET    /control/accounts             ?venue= : every account, its money, positions and orders
 POST   /control/accounts/money       {"venue", "account", "usdc", "to"?, "pools"?: ["", "spot"], "fee"?}: withdraw, or
-                                     with `to` move to an account or, with `pools`, a wallet, as the owner would
+                                     with `to` move to an account or, with `pools`, a wallet, as the owner would;
+                                     "force": true withdraws what the margin needs, too
+POST   /control/accounts/forget      {"venue", "account"}: forget the trades so far, as venues do the oldest
 GET    /control/accounts/journal     ?venue=&account=&after=&limit= : what was received, answered, accepted, filled
 GET    /control/exchange             both venues: the sums that must be zero, counts, how signatures are sampled
 """
@@ -89,9 +91,23 @@ class AccountControl:
         if target is not None and exchange.account(target) is None:
             raise ValueError(f"to: {venue} has no {body.get('to')!r}")
         private = self._runtime.lighter.private if venue == "lighter" else self._runtime.hyperliquid.private
-        if not private.move_money(source, target, amount, (pools[0], pools[1]), fee):
+        if body.get("force") is True:
+            private.take_money(source, amount, pools[0])
+        elif not private.move_money(source, target, amount, (pools[0], pools[1]), fee):
             raise ValueError(f"usdc: {body.get('usdc')!r} is more than the account can spare")
         return _json({"venue": venue, "moved": plain(amount, 6)})
+
+    async def forget(self, request: web.Request) -> web.Response:
+        """Forget an account's trades."""
+        try:
+            body = msgspec.json.decode(await request.read())
+        except msgspec.DecodeError as error:
+            raise ValueError(f"the body is not JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise ValueError("the body: a JSON object would pass")
+        venue, _, _ = self._venue(body.get("venue"))
+        private = self._runtime.lighter.private if venue == "lighter" else self._runtime.hyperliquid.private
+        return _json({"venue": venue, "forgotten": private.records.forget_trades(_number(body, "account"))})
 
     async def show(self, request: web.Request) -> web.Response:
         """Show every account of a venue."""

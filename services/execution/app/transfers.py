@@ -38,6 +38,8 @@ class _Looked:
     at_ns: int
     money: Decimal | None = None
     sizes: frozenset[tuple[str, Decimal]] = frozenset()
+    moved: bool = False
+    """Whether money has moved since it was looked at."""
     told: set[str] = field(default_factory=set)
 
 
@@ -58,12 +60,12 @@ class Transfers:
     ) -> tuple[Transfer, ...]:
         """Return transfers not told before, where it is time to ask; `accounts` is how many the venue has here."""
         known = self._looked.get(account.account_id)
-        moved = known is not None and _has_moved(known, state)
         now_ns = self._clock.time_ns()
         pause_s = max(EVERY_S, EACH_S.get(account.venue, 0.0) * accounts)
         if known is not None:
+            known.moved |= _has_moved(known, state)
             known.money, known.sizes = _money(state), _sizes(state)
-            if now_ns - known.at_ns < (pause_s / NEWS_SHARE if moved else pause_s) * 1e9:
+            if now_ns - known.at_ns < (pause_s / NEWS_SHARE if known.moved else pause_s) * 1e9:
                 return ()
         last_ms = await self._orders.last_transfer_ms(account.account_id)
         try:
@@ -72,7 +74,7 @@ class Transfers:
             return ()  # the next state asks again
         if known is None:
             known = self._looked[account.account_id] = _Looked(now_ns, _money(state), _sizes(state))
-        known.at_ns = now_ns
+        known.at_ns, known.moved = now_ns, False
         return tuple(one for one in found if one.transfer_id not in known.told)
 
     def told(self, account: TradingAccount, transfers: tuple[Transfer, ...]) -> None:
