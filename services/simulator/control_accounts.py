@@ -8,7 +8,7 @@ POST   /control/accounts/money       {"venue", "account", "usdc", "to"?, "pools"
                                      with `to` move to an account or, with `pools`, a wallet, as the owner would;
                                      "force": true withdraws what the margin needs, too
 POST   /control/accounts/forget      {"venue", "account"}: forget the trades so far, as venues do the oldest
-GET    /control/accounts/journal     ?venue=&account=&after=&limit= : what was received, answered, accepted, filled
+GET    /control/accounts/journal     ?venue=&account=&kinds=&after=&limit= : received, answered, accepted, filled
 GET    /control/exchange             both venues: the sums that must be zero, counts, how signatures are sampled
 """
 
@@ -134,9 +134,10 @@ class AccountControl:
         after, limit = int(request.query.get("after", "0")), int(request.query.get("limit", "1000"))
         if not 0 < limit <= JOURNAL_MAX:
             raise ValueError(f"limit: {limit}; 1 to {JOURNAL_MAX} would pass")
-        entries = journal.read(account=account, after=after, limit=limit)
+        kinds = frozenset(request.query.get("kinds", "").split(",")) - {""}
+        entries = journal.read(account=account, after=after, limit=limit, kinds=kinds)
         return _json({
-            "dropped": journal.dropped, "counts": journal.counts,
+            "dropped": journal.dropped, "counts": journal.counts, "last": journal.last,
             "entries": [dataclasses.asdict(entry) for entry in entries],
         })  # fmt: skip
 
