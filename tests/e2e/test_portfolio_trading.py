@@ -58,7 +58,7 @@ async def portfolio(trader: Trader) -> AsyncIterator[Any]:
 async def test_filled_orders_are_positions_that_the_venues_report_alike(trader: Trader, portfolio: Any) -> None:
     sizes: dict[str, Decimal] = {}
     for venue in ("hyperliquid", "lighter"):
-        order = await trader.place(
+        order = await trader.place_surely(
             side=side_pb2.SIDE_BUY, size="0.01", type=order_type_pb2.ORDER_TYPE_MARKET, venue=venue
         )
         done = await trader.ended(order.order_id)
