@@ -165,6 +165,19 @@ class Past:
     age_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """Orders that have ended, and how current that was."""
+
+    reports: Sequence[OrderReport]
+    """Of those that were routed, by time."""
+    unrouted: int
+    """How many more there are that were not routed."""
+    sequence: int
+    """The log event that the data had applied."""
+    age_s: float
+
+
 class History(Protocol):
     """What analytics read, from a replica where one is fresh enough."""
 
@@ -174,10 +187,8 @@ class History(Protocol):
         """Return what a performance is computed from."""
         ...
 
-    async def order_reports(
-        self, user_id: UUID, wanted: FlowFilter, environment: Environment, *, limit: int
-    ) -> tuple[Sequence[OrderReport], int, float]:
-        """Return reports of ended orders by time, the log event they agree with, and how old they are in seconds."""
+    async def order_reports(self, user_id: UUID, wanted: FlowFilter, environment: Environment, *, limit: int) -> Ended:
+        """Return reports of ended orders by time, at most `limit`."""
         ...
 
     async def sample(self, marks: Marks, now: datetime) -> None:

@@ -56,6 +56,8 @@ class Control:
         app.router.add_post("/control/accounts", _teach(accounts.create))
         app.router.add_get("/control/accounts", _teach(accounts.show))
         app.router.add_get("/control/accounts/journal", _teach(accounts.journal))
+        app.router.add_post("/control/accounts/money", _teach(accounts.move))
+        app.router.add_post("/control/accounts/forget", _teach(accounts.forget))
         app.router.add_get("/control/exchange", _teach(accounts.exchange))
 
     async def _state(self, _request: web.Request) -> web.Response:

@@ -4,6 +4,10 @@ POST   /control/accounts             {"venue", "address", "usdc"?: "1000", "pool
                                      also {"api_keys"?: {"5": "<80 hex>"}, "index"?}: make the account if it is new,
                                      add money; `volume` is a trading history in dollars, `tier` decides fees and delays
 GET    /control/accounts             ?venue= : every account, its money, positions and orders
+POST   /control/accounts/money       {"venue", "account", "usdc", "to"?, "pools"?: ["", "spot"], "fee"?}: withdraw, or
+                                     with `to` move to an account or, with `pools`, a wallet, as the owner would;
+                                     "force": true withdraws what the margin needs, too
+POST   /control/accounts/forget      {"venue", "account"}: forget the trades so far, as venues do the oldest
 GET    /control/accounts/journal     ?venue=&account=&kinds=&after=&limit= : received, answered, accepted, filled
 GET    /control/exchange             both venues: the sums that must be zero, counts, how signatures are sampled
 """
@@ -18,7 +22,7 @@ from aiohttp import web
 
 from services.simulator.exchange.core import Exchange
 from services.simulator.journal import Journal
-from services.simulator.rules import parse
+from services.simulator.rules import parse, plain
 from services.simulator.runtime import Runtime
 
 JOURNAL_MAX = 10_000
@@ -67,6 +71,43 @@ class AccountControl:
                 address, amount, volume, tier, {int(slot): str(key) for slot, key in keys.items()}, index
             )
         return _json(answer)
+
+    async def move(self, request: web.Request) -> web.Response:
+        """Move money out of an account."""
+        try:
+            body = msgspec.json.decode(await request.read())
+        except msgspec.DecodeError as error:
+            raise ValueError(f"the body is not JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise ValueError("the body: a JSON object would pass")
+        venue, exchange, _ = self._venue(body.get("venue"))
+        source, amount, fee = _number(body, "account"), _dollars(body, "usdc"), _dollars(body, "fee")
+        if exchange.account(source) is None:
+            raise ValueError(f"account: {venue} has no {body.get('account')!r}")
+        pools = body.get("pools") or ["", ""]
+        if not (isinstance(pools, list) and len(pools) == 2 and all(isinstance(pool, str) for pool in pools)):
+            raise ValueError(f'pools: {pools!r}; ["", "spot"] would pass')
+        target = None if body.get("to") is None else _number(body, "to")
+        if target is not None and exchange.account(target) is None:
+            raise ValueError(f"to: {venue} has no {body.get('to')!r}")
+        private = self._runtime.lighter.private if venue == "lighter" else self._runtime.hyperliquid.private
+        if body.get("force") is True:
+            private.take_money(source, amount, pools[0])
+        elif not private.move_money(source, target, amount, (pools[0], pools[1]), fee):
+            raise ValueError(f"usdc: {body.get('usdc')!r} is more than the account can spare")
+        return _json({"venue": venue, "moved": plain(amount, 6)})
+
+    async def forget(self, request: web.Request) -> web.Response:
+        """Forget an account's trades."""
+        try:
+            body = msgspec.json.decode(await request.read())
+        except msgspec.DecodeError as error:
+            raise ValueError(f"the body is not JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise ValueError("the body: a JSON object would pass")
+        venue, _, _ = self._venue(body.get("venue"))
+        private = self._runtime.lighter.private if venue == "lighter" else self._runtime.hyperliquid.private
+        return _json({"venue": venue, "forgotten": private.records.forget_trades(_number(body, "account"))})
 
     async def show(self, request: web.Request) -> web.Response:
         """Show every account of a venue."""
@@ -122,6 +163,14 @@ def _dollars(body: Mapping[str, object], name: str) -> int:
     if not 0 <= amount <= AMOUNT_MAX * 1_000_000:
         raise ValueError(f"{name}: {value!r}; dollars from 0 to {AMOUNT_MAX} would pass")
     return amount
+
+
+def _number(body: Mapping[str, object], name: str) -> int:
+    text = str(body.get(name) or "")
+    try:
+        return int(text, 16) if text.startswith("0x") else int(text)
+    except ValueError:
+        raise ValueError(f"{name}: {text!r}; an address or an index would pass") from None
 
 
 def _address(body: Mapping[str, object]) -> int:

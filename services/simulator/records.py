@@ -72,6 +72,13 @@ class Records:
             found = self._records[account] = Record()
         return found
 
+    def forget_trades(self, account: int) -> int:
+        """Forget an account's trades, as venues do those beyond what they keep; return how many there were."""
+        trades = self.of(account).trades
+        count = len(trades)
+        trades.clear()
+        return count
+
     def note(self, event: Event) -> None:
         """Remember something that happened."""
         if isinstance(event, OrderChanged):

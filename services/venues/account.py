@@ -189,6 +189,25 @@ class Fees:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """Money that came into a wallet of the account (positive) or left it. Between two wallets of it there are two."""
+
+    transfer_id: str
+    """Unique at the venue for the account, and the same whenever it is asked for."""
+    kind: str
+    """The venue's word."""
+    wallet: str
+    """The venue's word, such as `spot`; empty for the one that perpetuals are traded from."""
+    asset: str
+    amount: Decimal
+    """What the balance changed by, the fee included."""
+    fee: Decimal
+    counterparty: str
+    """The other side, as the venue names it; empty where it does not say."""
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FundingPaid:
     """One funding payment; positive was received."""
 

@@ -19,7 +19,7 @@ from typing import Protocol
 from services.domain.decimals import Price, Size
 from services.domain.feed import FeedState
 from services.domain.refusal import Refusal
-from services.venues.account import AccountState, Balance, Fees, Fill, FundingPaid, OrderRecord, Position
+from services.venues.account import AccountState, Balance, Fees, Fill, FundingPaid, OrderRecord, Position, Transfer
 from services.venues.actions import Action, OrderReference, OrderTerms, SetLeverage
 from services.venues.budget import BudgetUse
 from services.venues.port import LimitUse
@@ -165,6 +165,8 @@ class StateSeen:
     """The whole account, as the venue pushed or answered it."""
 
     state: AccountState
+    reconciled: bool = False
+    """Whether all trades of before it were asked for, and told before this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +246,10 @@ class TradingVenue(Protocol):
 
     async def fills(self, account: AccountRef, *, since_ms: int, until_ms: int | None = None) -> tuple[Fill, ...]:
         """Return all trades of a time, both ends included, oldest first, each once."""
+        ...
+
+    async def transfers(self, account: AccountRef, *, since_ms: int) -> tuple[Transfer, ...]:
+        """Return the money that came and left since then, oldest first, each once; as far back as the venue shows."""
         ...
 
     async def next_nonce(self, account: AccountRef) -> int | None:

@@ -351,7 +351,7 @@ class AccountWatch:
         await self._tell(OrdersSeen(orders=tuple(over)))
         told.orders(current)
         await self._emit(OrdersSeen(orders=told.open_orders, whole=True))
-        await self._emit(StateSeen(state=state))
+        await self._emit(StateSeen(state=state, reconciled=True))
 
     async def _tell(self, event: AccountEvent) -> None:
         if isinstance(event, FillsSeen):

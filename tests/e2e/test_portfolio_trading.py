@@ -1,23 +1,52 @@
-"""Real orders at both simulated venues become positions here, and the venues report the same."""
+"""Real orders at both simulated venues become positions here, and the venues report the same; what comes about at a
+venue without us (money, trades, liquidations, positions of before) is noticed, and explained in the history."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import random
+import uuid
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
 import pytest_asyncio
+from perpmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
+from perpmesh.execution.v1 import execution_service_pb2 as execution_pb
+from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
+from perpmesh.portfolio.v1 import analytics_service_pb2 as analytics_pb
 from perpmesh.portfolio.v1 import portfolio_service_pb2 as portfolio_pb
+from perpmesh.portfolio.v1 import position_record_pb2, transfer_pb2
+from perpmesh.portfolio.v1.analytics_service_pb2_grpc import AnalyticsServiceStub
 from perpmesh.portfolio.v1.portfolio_service_pb2_grpc import PortfolioServiceStub
 from perpmesh.type.v1 import order_type_pb2, side_pb2
+from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
 
+from services.chassis.clock import SYSTEM
+from services.domain.market import HYPERLIQUID
+from services.venues.actions import Side
+from services.venues.circuit import REST, SOCKET, Circuit
+from services.venues.hyperliquid.sign import Key
+from services.venues.hyperliquid.trader import HyperliquidTrader, TraderConfig
+from services.venues.port import listing_of
+from services.venues.trading import Accepted, AccountRef
 from tests.e2e.test_trading import Trader, edge, mesh, trader
+from tests.referee.venue_trading.desks import MARKET, HyperliquidDesk, place
+from tests.support.auth import bearer, sign_in
+from tests.support.mesh import Mesh
+from tests.support.vault import own
+from tests.support.waiting import until
+from tests.support.wallet import Wallet
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 __all__ = ["edge", "mesh", "trader"]
+D = Decimal
+Kind = position_record_pb2.PositionEvent
+WAIT_S = 90.0
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -29,7 +58,7 @@ async def portfolio(trader: Trader) -> AsyncIterator[Any]:
 async def test_filled_orders_are_positions_that_the_venues_report_alike(trader: Trader, portfolio: Any) -> None:
     sizes: dict[str, Decimal] = {}
     for venue in ("hyperliquid", "lighter"):
-        order = await trader.place(
+        order = await trader.place_surely(
             side=side_pb2.SIDE_BUY, size="0.01", type=order_type_pb2.ORDER_TYPE_MARKET, venue=venue
         )
         done = await trader.ended(order.order_id)
@@ -53,3 +82,147 @@ async def test_filled_orders_are_positions_that_the_venues_report_alike(trader: 
     for account in balances.accounts:
         # Marks move between the venue's report and ours; a whole balance that is missing would be far more.
         assert abs(Decimal(account.equity) - Decimal(account.reported.equity)) < 100, account
+
+
+async def control(mesh: Mesh, path: str, **body: object) -> Any:
+    url = f"http://{mesh.address('simulator.control')}/control/{path}"
+    async with aiohttp.ClientSession() as http, http.post(url, json=body) as answer:
+        told = await answer.json()
+        assert answer.status == 200, told
+        return told
+
+
+async def test_money_that_comes_and_leaves_is_in_the_balances_and_in_no_profit(
+    trader: Trader, portfolio: Any, mesh: Mesh, edge: grpc.aio.Channel
+) -> None:
+    began = datetime.now(UTC)
+    for venue, owner in trader.owners.items():
+        me = (await owner.get()).account.venue_account
+        await control(mesh, "accounts", venue=venue, address=owner.wallet.address, usdc="70")
+        await control(mesh, "accounts/money", venue=venue, account=me, usdc="30")
+
+    async def moved() -> list[Any]:
+        asked = portfolio_pb.ListTransfersRequest()
+        asked.start_time.FromDatetime(began)
+        return list((await portfolio.ListTransfers(asked, metadata=trader.metadata)).transfers)
+
+    found = await until(
+        moved, lambda found: len(found) == 4, timeout_s=WAIT_S, why="both venues tell what came and left"
+    )
+    transfer = transfer_pb2.Transfer
+    assert sorted((one.venue, one.kind, one.amount) for one in found) == sorted(
+        (venue, kind, amount) for venue in trader.owners
+        for kind, amount in ((transfer.KIND_DEPOSIT, "70"), (transfer.KIND_WITHDRAWAL, "-30"))
+    )  # fmt: skip
+
+    async def balances() -> dict[str, Any]:
+        answer = await portfolio.ListBalances(portfolio_pb.ListBalancesRequest(), metadata=trader.metadata)
+        return {one.venue: one for one in answer.balances if one.asset == "USDC"}
+
+    await until(
+        balances,
+        lambda found: all(D(one.difference) == 0 for one in found.values()),
+        timeout_s=WAIT_S,
+        why="ours agrees with the venues again",
+    )
+    asked = analytics_pb.GetPerformanceRequest()
+    asked.start_time.FromDatetime(began)
+    performance = (await AnalyticsServiceStub(edge).GetPerformance(asked, metadata=trader.metadata)).performance
+    total, curve = performance.total, performance.equity_curve
+    assert D(total.net_transfers) == 80
+    assert D(curve[-1].equity) - D(curve[0].equity) == D(total.net_pnl) + 80
+    assert D(curve[-1].net_pnl) == D(total.net_pnl)
+    assert abs(D(total.net_pnl)) < 20, "eighty dollars are no profit of a position of 0.02"
+
+
+class Elsewhere:
+    """The same wallet at another terminal: it trades at the venue without us."""
+
+    def __init__(self, mesh: Mesh, wallet: Wallet) -> None:
+        self.trader = HyperliquidTrader(
+            TraderConfig(base_url=f"http://{mesh.address('simulator.hyperliquid')}"),
+            clock=SYSTEM,
+            rng=random.Random(1),
+            rest_breaker=Circuit(HYPERLIQUID, REST, clock=SYSTEM),
+            socket_breaker=Circuit(HYPERLIQUID, SOCKET, clock=SYSTEM),
+        )
+        self.wallet = wallet
+
+    async def __aenter__(self) -> HyperliquidDesk:
+        await self.trader.load()
+        listing = listing_of(self.trader.universe.listings, MARKET)
+        assert listing is not None
+        account = AccountRef(account_id="elsewhere", address=self.wallet.address.lower())
+        desk = HyperliquidDesk(name=HYPERLIQUID, venue=self.trader, account=account, listing=listing, simulator=None)
+        desk.key = Key(self.wallet.secret)
+        return desk
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.trader.close()
+
+
+async def trades(desk: HyperliquidDesk, side: Side, size: str) -> None:
+    (outcome,) = (await desk.send(place(await desk.taking(side, size)))).outcomes
+    assert isinstance(outcome, Accepted), outcome
+    assert outcome.filled == D(size)
+
+
+async def test_a_position_of_before_is_adopted_traded_elsewhere_and_liquidated_and_its_history_says_so(
+    mesh: Mesh, edge: grpc.aio.Channel, portfolio: Any
+) -> None:
+    wallet = Wallet()
+    venue: dict[str, Any] = {"venue": HYPERLIQUID, "account": wallet.address}
+    await control(mesh, "accounts", venue=HYPERLIQUID, address=wallet.address, usdc="1000")
+    async with Elsewhere(mesh, wallet) as desk:
+        await trades(desk, Side.BUY, "0.4")
+        await control(mesh, "accounts/forget", **venue)  # as a venue does with trades of long ago
+        (held,) = (await desk.venue.state(desk.account)).positions
+        token = (await sign_in(AuthServiceStub(edge), wallet)).access_token
+        owner = await own(VaultServiceStub(edge), wallet, token, HYPERLIQUID, default=True)
+        await owner.complete(await owner.begin())
+        mine = bearer(token)
+
+        async def position() -> Any:
+            found = (await portfolio.ListPositions(portfolio_pb.ListPositionsRequest(), metadata=mine)).positions
+            return found[0] if found else None
+
+        def agrees(size: str) -> Callable[[Any], bool]:
+            """Say that ours and the venue's are of one size and agree in all."""
+            return lambda one: one and D(one.size) == D(one.reported.size) == D(size) and not one.differences
+
+        one = await until(position, agrees("0.4"), timeout_s=WAIT_S, why="the position of before is adopted")
+        assert (D(one.adopted.size), D(one.entry_price)) == (D("0.4"), held.entry_price)
+        assert D(one.mark_price) > 0
+        assert one.computed_liquidation_price
+        asked = portfolio_pb.GetExposureRequest()
+        exposure = (await portfolio.GetExposure(asked, metadata=mine)).exposure
+        assert exposure.markets[0].market == MARKET
+        close = execution_pb.ClosePositionRequest(request_id=str(uuid.uuid4()), market=MARKET, size="0.1")
+        await ExecutionServiceStub(edge).ClosePosition(close, metadata=mine)
+        await until(position, agrees("0.3"), timeout_s=WAIT_S, why="a part of it is closed by an order of ours")
+        await trades(desk, Side.SELL, "0.1")
+        await until(position, agrees("0.2"), timeout_s=WAIT_S, why="a part of it is sold elsewhere")
+        equity = (await desk.venue.state(desk.account)).margin.equity
+        await control(mesh, "accounts/money", **venue, usdc=f"{equity - 1:.2f}", force=True)
+        await until(position, lambda one: one is None, timeout_s=WAIT_S, why="the venue liquidates it")
+    asked_history = portfolio_pb.ListPositionHistoryRequest(include_events=True)
+    (record,) = (await portfolio.ListPositionHistory(asked_history, metadata=mine)).records
+    assert record.state == position_record_pb2.PositionRecord.STATE_CLOSED
+    events = list(reversed(record.events))
+    seen = [event.kind for event in events if event.kind != Kind.KIND_FUNDING]
+    assert seen[:2] == [Kind.KIND_RECONCILIATION, Kind.KIND_ADOPTION]
+    assert seen[-1] == Kind.KIND_LIQUIDATION
+    adopted = next(event for event in events if event.kind == Kind.KIND_ADOPTION)
+    assert (D(adopted.size_change), adopted.realized_pnl, list(adopted.costs)) == (D("0.4"), "", [])
+    fills = [event for event in events if event.kind == Kind.KIND_FILL]
+    assert [bool(event.order_id) for event in fills] == [True, False]
+    assert "no order of ours" in fills[1].explanation
+    assert sum(D(event.size_change or 0) for event in events) == 0
+    assert sum(D(event.realized_pnl or 0) for event in events) == D(record.realized_pnl)
+    listed = (await portfolio.ListTransfers(portfolio_pb.ListTransfersRequest(), metadata=mine)).transfers
+    assert [D(one.amount) for one in listed][-1] == 1000
+    performance = (
+        await AnalyticsServiceStub(edge).GetPerformance(analytics_pb.GetPerformanceRequest(), metadata=mine)
+    ).performance
+    assert performance.total.adopted_unrealized_pnl == record.adopted.unrealized_pnl
+    assert performance.total.fill_count >= 3

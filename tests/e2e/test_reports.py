@@ -389,7 +389,9 @@ async def test_the_log_tells_every_end_once_and_portfolio_adds_them_up(
     ended = {one.execution_reported.report.order_id for one in events if one.HasField("execution_reported")}
     reports = [one.execution_reported for one in events if one.HasField("execution_reported")]
     assert len(reports) == len(ended), "each once"
-    mine = [one for one in reports if one.account_id and D(one.report.filled_size)]
+    mine = [one for one in reports if one.account_id and one.report.quote_id]
+    assert now.total.order_count == len(mine)
+    assert now.unrouted_order_count == sum(1 for one in reports if one.account_id and not one.report.quote_id)
     assert D(now.total.achieved_cost) == sum(D(one.report.achieved_cost) for one in mine)
     saving = {one.venue: D(one.saving) for one in now.total.venue_comparisons}
     assert set(saving) == {"hyperliquid", "lighter"}

@@ -14,11 +14,12 @@ from services.domain.errors import DomainError
 from services.domain.feed import FeedState
 from services.execution.app.attempts import Attempts
 from services.execution.app.standing import LastSeen
+from services.execution.app.transfers import Transfers
 from services.execution.model.evidence import apply_record, trades_of
 from services.execution.model.leg import Evidence, Leg
 from services.execution.model.retry import Trouble
 from services.execution.ports import Accounts, Clock, Observed, Orders, TradingAccount, Venues, Wake
-from services.venues.account import AccountState, Fees, OrderRecord
+from services.venues.account import AccountState, Fees, OrderRecord, Transfer
 from services.venues.port import SeatsTakenError, VenueError
 from services.venues.trading import (
     AccountEvent,
@@ -87,6 +88,7 @@ class Watcher:
         self._wake = wake
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._counts: Counter[str] = Counter()
+        self._transfers = Transfers(orders, clock)
         self._live = live
         self._seen = seen
 
@@ -112,6 +114,7 @@ class Watcher:
             self._tasks.pop(gone).cancel()
             self._live.discard(gone)
             self._seen.forget(gone)
+            self._transfers.forget(gone)
         self._counts = Counter(account.venue for account in every if account.account_id in self._tasks)
 
     async def _follow(self, account: TradingAccount) -> None:
@@ -156,7 +159,10 @@ class Watcher:
             try:
                 if fees is None or self._clock.time_ns() - read_ns > FEES_S * 1e9:
                     fees, read_ns = await venue.fees(account.ref), self._clock.time_ns()
-                await self._observe(account, await venue.state(account.ref), fees=fees)
+                state = await venue.state(account.ref)
+                moved = await self._transfers.look(account, venue, state, accounts=self._counts[account.venue])
+                await self._observe(account, state, fees=fees, transfers=moved)
+                self._transfers.told(account, moved)
             except VenueError:
                 pass  # the stream tells what it can meanwhile
             await self._clock.sleep(max(STATE_S, STATE_EACH_S.get(account.venue, 0.0) * self._counts[account.venue]))
@@ -179,7 +185,7 @@ class Watcher:
                 if await self._orders.doubt(account, open_ids, now - timedelta(seconds=MISSING_S)):
                     self._wake()
         elif isinstance(event, StateSeen):
-            await self._observe(account, event.state)
+            await self._observe(account, event.state, reconciled=event.reconciled)
         elif isinstance(event, FundingSeen):
             await self._orders.observe(Observed(account=account, receive_time=now, funding=event.payments))
         elif isinstance(event, StreamChanged):
@@ -201,8 +207,23 @@ class Watcher:
         except Exception as error:  # the database is away too: the account is reconciled before it is live again
             self._tell(account, error)
 
-    async def _observe(self, account: TradingAccount, state: AccountState, *, fees: Fees | None = None) -> None:
-        observed = Observed(account=account, receive_time=self._clock.now(), state=state, fees=fees)
+    async def _observe(
+        self,
+        account: TradingAccount,
+        state: AccountState,
+        *,
+        fees: Fees | None = None,
+        transfers: tuple[Transfer, ...] = (),
+        reconciled: bool = False,
+    ) -> None:
+        observed = Observed(
+            account=account,
+            receive_time=self._clock.now(),
+            state=state,
+            fees=fees,
+            transfers=transfers,
+            reconciled=reconciled,
+        )
         self._seen.tell(observed)
         await self._orders.observe(observed)
 

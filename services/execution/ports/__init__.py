@@ -20,7 +20,7 @@ from services.execution.model.replacing import ReplaceAsked
 from services.execution.model.reported import Report
 from services.execution.model.switch import Switch
 from services.execution.model.trouble import Failing
-from services.venues.account import AccountState, Fees, FundingPaid
+from services.venues.account import AccountState, Fees, FundingPaid, Transfer
 from services.venues.actions import Action
 from services.venues.trading import AccountRef, SignedBytes, TradingVenue
 
@@ -82,6 +82,9 @@ class Observed:
     state: AccountState | None = None
     fees: Fees | None = None
     funding: tuple[FundingPaid, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
+    reconciled: bool = False
+    """Whether all trades of before it were asked for, and recorded before it."""
 
 
 class Accounts(Protocol):
@@ -261,6 +264,10 @@ class Orders(Protocol):
 
     async def succeed(self, work: Work, consumed: Decimal) -> None:
         """Have a leg that was to be replaced and has ended followed by the next; `consumed` is what it traded."""
+        ...
+
+    async def last_transfer_ms(self, account_id: UUID) -> int:
+        """Return when the last transfer of an account that was written happened; 0 where there is none."""
         ...
 
     async def last_fill_ms(self, account_id: UUID) -> int:

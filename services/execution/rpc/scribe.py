@@ -15,7 +15,7 @@ from services.execution.model.reported import Report
 from services.execution.ports import Observed
 from services.execution.rpc import encode
 from services.execution.rpc.report import reported
-from services.venues.account import AccountState, FundingPaid, Position
+from services.venues.account import AccountState, FundingPaid, Position, Transfer
 
 
 class ProtoScribe:
@@ -58,6 +58,8 @@ class ProtoScribe:
             said.fees.maker_fee_rate = plain_text(observed.fees.maker)
             said.fees.taker_fee_rate = plain_text(observed.fees.taker)
         said.funding_payments.extend([_funding(one) for one in observed.funding if one.market])
+        said.transfers.extend([_transfer(one) for one in observed.transfers])
+        said.reconciled = observed.reconciled
         return event.SerializeToString()
 
     def report(self, report: Report) -> bytes:
@@ -109,6 +111,20 @@ def _position(one: Position) -> account_observed_pb2.ObservedPosition:
     ):
         if value is not None:
             setattr(message, name, plain_text(value))
+    return message
+
+
+def _transfer(one: Transfer) -> account_observed_pb2.ObservedTransfer:
+    message = account_observed_pb2.ObservedTransfer(
+        venue_transfer_id=one.transfer_id,
+        venue_kind=one.kind,
+        wallet=one.wallet,
+        asset=one.asset,
+        amount=plain_text(one.amount),
+        fee=plain_text(one.fee),
+        counterparty=one.counterparty,
+    )
+    message.transfer_time.FromMilliseconds(one.time_ms)
     return message
 
 

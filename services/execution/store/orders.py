@@ -229,6 +229,10 @@ class PostgresOrders:
         """Write to the log what a venue said of an account."""
         event = self._scribe.observed(observed)
         await self._writer.write(Write(said=[(observed.account.user_id, "account", event)]))
+        if observed.transfers:  # after they were written: those told again count once
+            last_ms = max(one.time_ms for one in observed.transfers)
+            async with self._database.acquire() as connection:
+                await connection.execute(sql.MOVED, observed.account.account_id, last_ms)
         self._wake()
 
     async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
@@ -325,6 +329,13 @@ class PostgresOrders:
                 "UPDATE legs SET due_time = NULL, lease_time = NULL WHERE leg_id = $1", work.leg.leg_id
             )
         self._wake()
+
+    async def last_transfer_ms(self, account_id: UUID) -> int:
+        """Return when the last transfer of an account that was written happened; 0 where there is none."""
+        async with self._database.acquire() as connection:
+            return (
+                await connection.fetchval("SELECT last_ms FROM transfers_told WHERE account_id = $1", account_id) or 0
+            )
 
     async def last_fill_ms(self, account_id: UUID) -> int:
         """Return when the last counted trade of an account happened; 0 where there is none."""

@@ -67,3 +67,6 @@ WITH made AS (
     WHERE said.event IS NOT NULL ORDER BY place
 )
 SELECT order_id FROM made"""  # noqa: S608
+MOVED: Final = """
+    INSERT INTO transfers_told (account_id, last_ms) VALUES ($1, $2)
+    ON CONFLICT (account_id) DO UPDATE SET last_ms = greatest(transfers_told.last_ms, excluded.last_ms)"""

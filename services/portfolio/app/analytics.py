@@ -14,9 +14,9 @@ from services.portfolio.app.desk import Desk
 from services.portfolio.model.account import Account
 from services.portfolio.model.performance import Grouping, Performance, Trading, Unrealized, perform
 from services.portfolio.model.rounding import ZERO
-from services.portfolio.model.values import SETTLEMENT_ASSET, Environment, OrderReport
+from services.portfolio.model.values import SETTLEMENT_ASSET, Environment
 from services.portfolio.model.view import Marks
-from services.portfolio.ports import Clock, FlowFilter, History, Ledger
+from services.portfolio.ports import Clock, Ended, FlowFilter, History, Ledger
 
 FRESH_S: Final = 300.0
 """How long an answer is given again, unless something new was traded."""
@@ -93,12 +93,9 @@ class AnalyticsDesk:
         trading = replace(trading, equity=_equity(past.accounts, trading, past.cash_flow_after, wanted))
         return perform(trading, groupings), past.sequence, past.age_s, now
 
-    async def reports(
-        self, user_id: UUID, wanted: FlowFilter, environment: Environment
-    ) -> tuple[Sequence[OrderReport], int, float, datetime]:
-        """Return the reports of ended orders, the log event they agree with, their age, and the time."""
-        found, sequence, age_s = await self._history.order_reports(user_id, wanted, environment, limit=REPORTS_MAX)
-        return found, sequence, age_s, self._clock.now()
+    async def reports(self, user_id: UUID, wanted: FlowFilter, environment: Environment) -> tuple[Ended, datetime]:
+        """Return the reports of ended orders, and the time."""
+        return await self._history.order_reports(user_id, wanted, environment, limit=REPORTS_MAX), self._clock.now()
 
 
 class Sampler:

@@ -9,11 +9,13 @@ from decimal import Decimal
 from typing import TypeAlias
 from uuid import UUID
 
+from services.portfolio.model.adoption import Adopted, Doubt
 from services.portfolio.model.life import Life, LifeEvent
 from services.portfolio.model.rounding import ZERO
 from services.portfolio.model.values import (
     Costs,
     Environment,
+    EventKind,
     OpenLeg,
     OrderReport,
     Payment,
@@ -60,6 +62,8 @@ class Report:
 
     position: ReportedPosition
     since: dict[str, datetime] = field(default_factory=dict)
+    doubt: Doubt | None = None
+    adopted: Adopted | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,11 +130,16 @@ class DayFlow:
     won: Decimal = ZERO
     lost: Decimal = ZERO
     held_us: int = 0
+    adopted: int = 0
+    """Adoptions: they add nothing, and yet there was a position."""
 
     @property
     def is_empty(self) -> bool:
         """Say whether there is nothing to add."""
-        return not (self.fills or self.funding or self.closed or self.wins or self.losses or self.won or self.lost)
+        return not (
+            self.fills or self.funding or self.closed or self.wins or self.losses or self.won or self.lost
+            or self.adopted
+        )  # fmt: skip
 
     def count_end(self, net: Decimal, sign: int) -> None:
         """Count the end of a position with a net profit, or with a sign of -1 take it back."""
@@ -146,7 +155,9 @@ class DayFlow:
         """Count an event of a life."""
         self.realized += event.realized or ZERO
         self.funding += event.funding
-        if event.price is not None:
+        if event.kind is EventKind.ADOPTION:
+            self.adopted += 1
+        elif event.price is not None:
             self.volume += event.price * abs(event.size_change)
             self.fills += 1
         for kind, amount in event.costs:
@@ -184,7 +195,7 @@ class Changes:
             if event.position_id == life.position_id:
                 self.events.append((account, life, event))
                 self.day(account, life.market, event.side, event.time).count(event)
-        if life.closed is not None and life.opened_size and life.counted != life.net_pnl:
+        if life.closed is not None and life.opened_size and life.counted != life.earned:
             self._count_end(account, life, life.closed)
         if self.watched(account.user_id):
             self.told.append((account, life.snapshot()))
@@ -196,7 +207,7 @@ class Changes:
             day.count_end(life.counted, -1)
         else:
             day.held_us += (closed - life.opened) // timedelta(microseconds=1)
-        life.counted = life.net_pnl
+        life.counted = life.earned
         day.count_end(life.counted, 1)
 
     def day(self, account: Account, market: str, side: int, time: datetime) -> DayFlow:

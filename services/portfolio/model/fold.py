@@ -6,18 +6,21 @@ and by the cursor that is written with it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
 from services.portfolio.model.account import Account, Changes, Known, Report
-from services.portfolio.model.life import Life, apply_fill, apply_payment
+from services.portfolio.model.adoption import give_way
+from services.portfolio.model.life import Life, apply_fill, apply_payment, open_life
 from services.portfolio.model.margin import UNIFIED
 from services.portfolio.model.reconcile import take_positions
 from services.portfolio.model.rounding import ZERO
 from services.portfolio.model.values import (
     SETTLEMENT_ASSET,
     SPOT_ASSET,
+    SPOT_WALLET,
     Environment,
     Fill,
     LogEntry,
@@ -56,6 +59,7 @@ def _fold_fill(account: Account, fill: Fill, entry: LogEntry, known: Known, chan
     if fill.fill_id in known.fills:
         return
     known.fills.add(fill.fill_id)
+    _give_way(account, fill, entry, changes)
     before = account.lives.get(fill.market)
     lives, events = apply_fill(before, fill)
     for life in lives:
@@ -77,8 +81,21 @@ def _keep_open(account: Account, life: Life) -> None:
         return
     account.lives.pop(life.market, None)
     report = account.reports.get(life.market)
-    if report is not None and report.since:
-        account.reports[life.market] = Report(position=report.position)  # a report is never changed: views hold it
+    if report is not None and report.since:  # a report is never changed: views hold it
+        account.reports[life.market] = Report(position=report.position, adopted=report.adopted)
+
+
+def _give_way(account: Account, fill: Fill, entry: LogEntry, changes: Changes) -> None:
+    """Make room for a fill that is in what was adopted: its venue told it only after."""
+    report = account.reports.get(fill.market)
+    if report is None or report.adopted is None or fill.time > report.adopted.time:
+        return
+    life = account.lives.get(fill.market)
+    if life is None:
+        side = -1 if fill.size > 0 else 1
+        life = open_life(account.account_id, fill.market, side, fill.time, f"before {fill.fill_id}")
+    changes.touch(account, life, [give_way(life, fill.size, report.adopted, fill.time)], entry.sequence)
+    _keep_open(account, life)
 
 
 def _fold_observation(account: Account, seen: Observation, entry: LogEntry, known: Known, changes: Changes) -> None:
@@ -88,11 +105,11 @@ def _fold_observation(account: Account, seen: Observation, entry: LogEntry, know
         account.margin = seen.margin
     if seen.fees is not None:
         account.fees = seen.fees
+    _take_balances(account, seen, changes)  # first, so that what came after the first balance is added to it
     for payment in seen.payments:
         _pay(account, payment, entry, known, changes)
     for transfer in seen.transfers:
         _transfer(account, transfer, seen.received, known, changes)
-    _take_balances(account, seen, changes)
     take_positions(account, seen, entry.sequence, changes)
     account.updated = max(account.updated, seen.received)
     changes.accounts[account.account_id] = account
@@ -132,10 +149,22 @@ def _transfer(account: Account, transfer: Transfer, received: datetime, known: K
     if transfer.transfer_id in known.transfers:
         return
     known.transfers.add(transfer.transfer_id)
+    transfer = replace(transfer, asset=_asset_of(account, transfer))
     changes.transfers.append((account, transfer, received))
     changes.traded.add(account.user_id)
-    # The amount is what the account changes by, its fee included (unverified: no capture has a withdrawal).
-    _move(account, transfer.asset or SETTLEMENT_ASSET, transfer.amount, transfer.time, changes)
+    _move(account, transfer.asset, transfer.amount, transfer.time, changes)
+
+
+def _asset_of(account: Account, transfer: Transfer) -> str:
+    """Return the name of a transfer's asset among the account's balances: what is no margin has names of its own.
+
+    The spot wallet of a unified account is its margin.
+    """
+    asset = transfer.asset or SETTLEMENT_ASSET
+    unified = account.margin is not None and account.margin.account_mode in UNIFIED
+    if not transfer.wallet or (transfer.wallet == SPOT_WALLET and unified):
+        return asset
+    return f"{asset}-{transfer.wallet.upper()}"
 
 
 def _take_balances(account: Account, seen: Observation, changes: Changes) -> None:

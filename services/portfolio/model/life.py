@@ -60,6 +60,8 @@ class LifeEvent:
     order_id: str = ""
     explanation: str = ""
     """Empty where kind and numbers say it all."""
+    came: Decimal = ZERO
+    """The unrealized profit that came with what was adopted."""
 
     @property
     def fees(self) -> Decimal:
@@ -100,6 +102,14 @@ class Life:
     events: int = 0
     sequence: int = 0
     """The number of the last log event applied to it."""
+    adopted_size: Decimal = ZERO
+    """By how much adoptions changed the size, signed."""
+    adopted_entry: Decimal | None = None
+    adopted_unrealized: Decimal = ZERO
+    """The unrealized profit that came with it, which is no profit of the time since."""
+    adopted_funding: Decimal = ZERO
+    """The funding that the venue had counted by then and our log has not."""
+    adopted_at: datetime | None = None
 
     @property
     def signed_size(self) -> Decimal:
@@ -135,6 +145,11 @@ class Life:
     def net_pnl(self) -> Decimal:
         """Return the realized profit less fees and funding."""
         return self.realized - self.fees - self.funding_paid
+
+    @property
+    def earned(self) -> Decimal:
+        """Return the same without what had been earned when it was adopted."""
+        return self.net_pnl - self.adopted_unrealized
 
     def snapshot(self) -> Life:
         """Return a copy that stands still, to be shown; it has no lots and is not to be traded on."""
@@ -200,6 +215,8 @@ def apply_fill(life: Life | None, fill: Fill) -> tuple[list[Life], list[LifeEven
 def apply_payment(life: Life, payment: Payment) -> LifeEvent:
     """Apply a funding payment to the life it belongs to, closed or open."""
     life.funding_paid -= payment.amount
+    if life.adopted_at is not None and payment.time <= life.adopted_at:
+        life.adopted_funding += payment.amount  # it was in what the venue had counted by then
     return life.note(EventKind.FUNDING, payment.time, funding=-payment.amount)
 
 
@@ -215,29 +232,35 @@ def _add(life: Life, size: Decimal, fill: Fill, costs: tuple[tuple[int, Decimal]
     cost = fill.price * size
     life.size += size
     life.cost += cost
-    life.fifo_cost += cost
     life.opened_size += size
     life.opened_cost += cost
     life.max_size = max(life.max_size, life.size)
-    lots = life.lots
-    last = lots[-1] if lots else None
+    last = life.lots[-1] if life.lots else None
     if last is not None and last.cost == fill.price * last.size:
         last.size += size
         last.cost += cost
+        life.fifo_cost += cost
     else:
-        lots.append(Lot(size, cost))
-        if len(lots) > LOTS_MAX:
-            oldest = lots.popleft()
-            lots[0].size += oldest.size
-            lots[0].cost += oldest.cost
+        put_lot(life, size, cost)
     return _traded(life, size, fill, costs, None)
+
+
+def put_lot(life: Life, size: Decimal, cost: Decimal) -> None:
+    """Add the newest lot; beyond the bound the two oldest become one."""
+    lots = life.lots
+    lots.append(Lot(size, cost))
+    life.fifo_cost += cost
+    if len(lots) > LOTS_MAX:
+        oldest = lots.popleft()
+        lots[0].size += oldest.size
+        lots[0].cost += oldest.cost
 
 
 def _reduce(life: Life, size: Decimal, fill: Fill, costs: tuple[tuple[int, Decimal], ...]) -> LifeEvent:
     proceeds = fill.price * size
     given_up = life.cost if size == life.size else share_half_even(life.cost, size, life.size)
     realized = life.side * (proceeds - given_up)
-    taken = _take_lots(life.lots, size)
+    taken = take_lots(life.lots, size)
     life.fifo_cost -= taken
     life.fifo_realized += life.side * (proceeds - taken)
     life.size -= size
@@ -250,7 +273,7 @@ def _reduce(life: Life, size: Decimal, fill: Fill, costs: tuple[tuple[int, Decim
     return _traded(life, -size, fill, costs, realized)
 
 
-def _take_lots(lots: deque[Lot], size: Decimal) -> Decimal:
+def take_lots(lots: deque[Lot], size: Decimal) -> Decimal:
     """Take `size` from the oldest lots and return what it cost."""
     cost = ZERO
     while size:

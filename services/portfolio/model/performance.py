@@ -1,7 +1,7 @@
 """What trading came to over a time: figures by group, the equity curve, drawdown, Sharpe and Sortino. Pure.
 
 All parts add up exactly: net profit is realized plus the change of unrealized profit, less fees, less funding paid. The
-equity at a moment is what it was at the beginning plus net profit plus transfers since.
+equity at a moment is what it was at the beginning plus net profit, plus transfers and what came with adoptions since.
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ class Trading:
     """At every moment; what is missing is zero."""
     transfers: Sequence[tuple[datetime, str, Decimal]] = ()
     """Time, venue and amount of money that came (positive) or left."""
+    adoptions: Sequence[Unrealized] = ()
+    """The unrealized profit that came with positions when they were adopted, oldest first."""
     equity: Decimal = ZERO
     """At `start`."""
 
@@ -119,6 +121,8 @@ class Figures:
     lost: Decimal = ZERO
     held_us: int = 0
     transfers: Decimal = ZERO
+    came: Decimal = ZERO
+    """The unrealized profit that came with adopted positions; the change of unrealized leaves it out."""
 
     @property
     def fees(self) -> Decimal:
@@ -235,6 +239,10 @@ def perform(trading: Trading, groupings: Iterable[Grouping]) -> Performance:
         for one in figures(*closings.cell):
             one.add_closings(closings)
     _add_unrealized(trading, figures)
+    for adopted in trading.adoptions:
+        for one in figures(adopted.venue, adopted.market, adopted.side, adopted.moment.date()):
+            one.came += adopted.amount
+            one.unrealized_change -= adopted.amount
     for moment, venue, amount in trading.transfers:
         total.transfers += amount
         if wanted <= {Grouping.VENUE, Grouping.DAY}:
@@ -276,9 +284,11 @@ def _curve(trading: Trading) -> list[Point]:
     for one in trading.unrealized:
         open_profit[one.moment] = open_profit.get(one.moment, ZERO) + one.amount
     first = open_profit.get(trading.moments[0], ZERO) if trading.moments else ZERO
-    transfers = sorted(trading.transfers)
+    transfers = sorted([(moment, amount) for moment, _, amount in trading.transfers])
+    adoptions = [(one.moment, one.amount) for one in trading.adoptions]
     points: list[Point] = []
     done, moved, at = ZERO, ZERO, 0
+    came, taken = ZERO, 0
     days = sorted(nets)
     place = 0
     for index, moment in enumerate(trading.moments):
@@ -288,18 +298,23 @@ def _curve(trading: Trading) -> list[Point]:
                 done += nets[days[place]]
                 place += 1
         while at < len(transfers) and transfers[at][0] < moment:
-            moved += transfers[at][2]
+            moved += transfers[at][1]
             at += 1
-        net = done + open_profit.get(moment, ZERO) - first
-        points.append(Point(moment, trading.equity + net + moved, net))
+        while taken < len(adoptions) and adoptions[taken][0] < moment:
+            came += adoptions[taken][1]
+            taken += 1
+        net = done + open_profit.get(moment, ZERO) - first - came
+        points.append(Point(moment, trading.equity + net + moved + came, net))
     return points
 
 
 def daily_returns(trading: Trading, curve: Sequence[Point]) -> list[Decimal]:
-    """Return the return of each UTC day of the curve, by the convention."""
+    """Return the return of each UTC day of the curve, by the convention; what was adopted counts as deposited."""
     returns = []
+    brought = [(moment, amount) for moment, _, amount in trading.transfers]
+    brought += [(one.moment, one.amount) for one in trading.adoptions]
     for before, after in pairwise(curve):
-        came = sum((amount for moment, _, amount in trading.transfers if before.moment <= moment < after.moment), ZERO)
+        came = sum((amount for moment, amount in brought if before.moment <= moment < after.moment), ZERO)
         base = before.equity + max(ZERO, came)
         if base > 0:
             with rounding():

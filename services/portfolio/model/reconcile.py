@@ -12,6 +12,7 @@ from typing import Final
 
 from services.domain.decimals import plain_text, rounding
 from services.portfolio.model.account import Account, Changes, Report
+from services.portfolio.model.adoption import Doubt, adopt, can_adopt, is_settled
 from services.portfolio.model.life import Life, LifeEvent, open_life
 from services.portfolio.model.rounding import ZERO
 from services.portfolio.model.values import EventKind, MarginMode, Observation, ReportedPosition
@@ -22,7 +23,7 @@ _RELATIVE_MIN: Final = Decimal("0.000000001")
 
 EXPLANATIONS: Final = {
     "size": "A fill that has not reached the log, a trade, a liquidation or a deleveraging that the venue has not told "
-    "us of, or a position of before the log began, would explain it.",
+    "us of, or a position of before the log began, would explain it. It is adopted once all trades were asked for.",
     "entry_price": "A fill that the log lacks, or a position that was there before the log began, would explain it.",
     "funding_paid": "A payment that has not reached the log, or one of before the log began, would explain it.",
 }
@@ -49,8 +50,9 @@ def differences(life: Life | None, report: ReportedPosition) -> dict[str, tuple[
     entry = life.entry_price
     if report.entry_price is not None and entry is not None and not agrees(entry, report.entry_price):
         found["entry_price"] = (entry, report.entry_price)
-    if report.funding_paid is not None and not agrees(life.funding_paid, report.funding_paid):
-        found["funding_paid"] = (life.funding_paid, report.funding_paid)
+    funding = life.funding_paid + life.adopted_funding
+    if report.funding_paid is not None and not agrees(funding, report.funding_paid):
+        found["funding_paid"] = (funding, report.funding_paid)
     return found
 
 
@@ -65,22 +67,27 @@ def take_positions(account: Account, seen: Observation, sequence: int, changes: 
                     market=market, size=ZERO, venue_time=seen.venue_time, received=seen.received
                 )
     for position in positions.values():
-        _take(account, position, sequence, changes, complete=seen.complete)
+        _take(account, position, sequence, changes, seen)
 
 
-def _take(account: Account, position: ReportedPosition, sequence: int, changes: Changes, *, complete: bool) -> None:
+def _take(account: Account, position: ReportedPosition, sequence: int, changes: Changes, seen: Observation) -> None:
     life, before = account.lives.get(position.market), account.reports.get(position.market)
     if before is not None and position.as_of < before.position.as_of:
         return  # an older word that came later
-    report = Report(position=position, since=dict(before.since) if before is not None else {})
+    report = Report(position=position)
+    if before is not None:
+        report.since, report.adopted = dict(before.since), before.adopted
     events: list[LifeEvent] = []
     if life is not None and before is not None:
         events += _settings_changed(life, before.position, position)
     if life is None or position.as_of >= life.updated:
-        life = _compare(account, life, report, events, complete=complete)
+        life = _compare(account, life, report, events, complete=seen.complete)
     account.reports[position.market] = report
     changes.reports[account.account_id, position.market] = (account, report)
-    if life is not None:
+    if life is not None and _is_due(life, before, report, seen):
+        changes.touch(account, life, events, sequence)
+        _adopt(account, life, report, sequence, changes)
+    elif life is not None:
         if not life.size and not position.size and position.as_of >= life.updated:
             life.closed = position.as_of
             del account.lives[position.market]
@@ -109,6 +116,40 @@ def _compare(
         text = f"The venue and our log agree again on {plain_text(position.size)}, after {seconds:.0f} s."
         events.append(life.note(EventKind.RECONCILIATION, now, text))
     return life
+
+
+def _is_due(life: Life, before: Report | None, report: Report, seen: Observation) -> bool:
+    """Say whether what the venue alone knows is to be adopted now; else remember what a reconciled report doubts."""
+    position, size = report.position, life.signed_size
+    if "size" not in report.since or position.as_of < life.updated or not can_adopt(life, position):
+        return False
+    kept = before.doubt if before is not None and before.position.size == position.size else None
+    if kept is not None and kept.size != size:
+        kept = None
+    if kept is not None and seen.complete and is_settled(kept, position):
+        return True
+    report.doubt = kept
+    if kept is None and seen.reconciled:
+        report.doubt = Doubt(size, position.as_of)
+    return False
+
+
+def _adopt(account: Account, life: Life, report: Report, sequence: int, changes: Changes) -> None:
+    position = report.position
+    side, cause = (1 if position.size > 0 else -1), f"adopted {position.as_of.isoformat()}"
+    other = open_life(account.account_id, position.market, side, position.as_of, cause)
+    lives, events, report.adopted = adopt(life, position, other)
+    report.since.pop("size")
+    for one in lives:
+        changes.touch(account, one, events, sequence)
+    last = lives[-1]
+    if last.size:
+        account.lives[position.market] = last
+        for name in report.since.keys() - differences(last, position).keys():
+            del report.since[name]
+    else:
+        account.lives.pop(position.market, None)
+        report.since.clear()
 
 
 def _sentence(computed: Decimal, reported: Decimal) -> str:

@@ -16,6 +16,7 @@ SETTLEMENT_ASSET: Final = "USDC"
 """What both venues settle perpetuals in."""
 SPOT_ASSET: Final = "USDC-SPOT"
 """The spot wallet, where it is not the collateral of the perpetual account."""
+SPOT_WALLET: Final = "spot"
 
 
 def derived_id(*parts: str) -> UUID:
@@ -62,6 +63,7 @@ class EventKind(IntEnum):
     COLLATERAL = 6
     LEVERAGE = 7
     RECONCILIATION = 8
+    ADOPTION = 9
 
 
 class TransferKind(StrEnum):
@@ -166,9 +168,12 @@ class Transfer:
     kind: TransferKind
     asset: str
     amount: Decimal
+    """What the balance changed by, the fee included."""
     fee: Decimal
     counterparty: str
     time: datetime
+    wallet: str = ""
+    """Which of the account's wallets it changed, in the venue's word; empty for the one that trades perpetuals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +198,8 @@ class Observation:
     received: datetime
     venue_time: datetime | None = None
     complete: bool = False
+    reconciled: bool = False
+    """Whether every trade that the venue tells of before it stands earlier in the log."""
     positions: tuple[ReportedPosition, ...] = ()
     balances: tuple[ReportedBalance, ...] = ()
     margin: ReportedMargin | None = None
@@ -248,6 +255,8 @@ class OrderReport:
     single_venue_costs: tuple[tuple[str, Decimal], ...]
     placed: datetime
     time_to_fill_us: int | None
+    routed: bool = True
+    """Whether it followed a quote."""
 
 
 What: TypeAlias = Fill | Observation | OrderState | OrderReport

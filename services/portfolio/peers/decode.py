@@ -45,12 +45,22 @@ _TRANSFER_KINDS: Final = {
     "accountclasstransfer": TransferKind.INTERNAL,
     "spottransfer": TransferKind.INTERNAL,
     "send": TransferKind.INTERNAL,
+    "cstakingtransfer": TransferKind.INTERNAL,
+    "vaultcreate": TransferKind.INTERNAL,
+    "vaultdeposit": TransferKind.INTERNAL,
+    "vaultwithdraw": TransferKind.INTERNAL,
+    "vaultdistribution": TransferKind.INTERNAL,
+    "vaultleadercommission": TransferKind.REWARD,
+    "spotgenesis": TransferKind.REWARD,
+    "refund": TransferKind.WITHDRAWAL,
     "transfer": TransferKind.INTERNAL,
     "testfunds": TransferKind.TEST_FUNDS,
     "rewardsclaim": TransferKind.REWARD,
     "reward": TransferKind.REWARD,
 }
 """The venues' own names of what moves money, without case and punctuation."""
+_FLOWS: Final = ("inflow", "outflow", "selftransfer")
+"""How Lighter's names end of what moves between accounts, pools and routes there."""
 
 
 def entry_of(event: log_event_pb2.LogEvent, tell: Callable[[int, Exception], None]) -> LogEntry:
@@ -106,6 +116,7 @@ def _observation(said: account_observed_pb2.AccountObserved) -> Observation:
         received=received,
         venue_time=venue_time,
         complete=said.complete,
+        reconciled=said.reconciled,
         positions=tuple(_position(one, received, venue_time) for one in said.positions),
         balances=tuple(
             ReportedBalance(asset=one.asset, total=parse_decimal(one.total), held=_maybe(one.held) or ZERO)
@@ -160,11 +171,12 @@ def _transfer(said: account_observed_pb2.ObservedTransfer, seen: account_observe
     return Transfer(
         transfer_id=derived_id("transfer", seen.venue, seen.account_id, said.venue_transfer_id),
         venue_transfer_id=said.venue_transfer_id,
-        kind=_TRANSFER_KINDS.get(word, TransferKind.UNSPECIFIED),
+        kind=_TRANSFER_KINDS.get(word, TransferKind.INTERNAL if word.endswith(_FLOWS) else TransferKind.UNSPECIFIED),
         asset=said.asset or SETTLEMENT_ASSET,
         amount=parse_decimal(said.amount),
         fee=_maybe(said.fee) or ZERO,
         counterparty=said.counterparty,
+        wallet=said.wallet,
         time=_time(said.transfer_time),
     )
 
@@ -232,6 +244,7 @@ def _report(said: log_event_pb2.ExecutionReported) -> OrderReport:
         single_venue_costs=tuple((one.venue, parse_decimal(one.cost)) for one in said.single_venue_costs),
         placed=_time(said.create_time),
         time_to_fill_us=last[0].ToMicroseconds() if last else None,
+        routed=bool(report.quote_id),
     )
 
 

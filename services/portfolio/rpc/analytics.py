@@ -15,8 +15,8 @@ from services.portfolio.app.analytics import AnalyticsDesk, Cache
 from services.portfolio.model.performance import CONVENTION, Figures, Grouping, GroupKey, Performance
 from services.portfolio.model.quality import Quality, buckets_of, groups_of, quality_of
 from services.portfolio.model.rounding import shown
-from services.portfolio.model.values import Environment, OrderReport
-from services.portfolio.ports import FlowFilter
+from services.portfolio.model.values import Environment
+from services.portfolio.ports import Ended, FlowFilter
 from services.portfolio.rpc.encode import cost_lines, floor_text, side_of, span, stamp, text
 from services.portfolio.rpc.service import caller, ids, moment
 
@@ -61,9 +61,9 @@ class AnalyticsRpc(AnalyticsServiceServicer):
         groupings = [Grouping(one) for one in request.groupings]
 
         async def make() -> tuple[bytes, int]:
-            reports, sequence, age_s, now = await self._desk.reports(user, wanted, Environment(request.environment))
-            message = pb.GetExecutionQualityResponse(execution_quality=quality(reports, groupings, wanted, age_s, now))
-            return message.SerializeToString(), sequence
+            ended, now = await self._desk.reports(user, wanted, Environment(request.environment))
+            message = pb.GetExecutionQualityResponse(execution_quality=quality(ended, groupings, wanted, now))
+            return message.SerializeToString(), ended.sequence
 
         return await self._cache.get(user, b"q" + request.SerializeToString(deterministic=True), make)
 
@@ -117,13 +117,15 @@ def _figures(one: Figures) -> performance_pb2.PerformanceFigures:
         average_loss=text(one.average_loss),
         average_holding_time=span(held) if held is not None else None,
         net_transfers=shown(one.transfers),
+        adopted_unrealized_pnl=shown(one.came),
     )
 
 
 def quality(
-    reports: Sequence[OrderReport], groupings: Sequence[Grouping], wanted: FlowFilter, age_s: float, now: datetime
+    ended: Ended, groupings: Sequence[Grouping], wanted: FlowFilter, now: datetime
 ) -> execution_quality_pb2.ExecutionQuality:
     """Return the quality of execution."""
+    reports = ended.reports
     first = reports[0].placed if reports else now
     return execution_quality_pb2.ExecutionQuality(
         total=_quality(quality_of(reports)),
@@ -149,7 +151,8 @@ def quality(
         start_time=stamp(wanted.start or first),
         end_time=stamp(wanted.end or now),
         compute_time=stamp(now),
-        data_age=span(timedelta(seconds=age_s)),
+        data_age=span(timedelta(seconds=ended.age_s)),
+        unrouted_order_count=ended.unrouted,
     )
 
 

@@ -116,6 +116,20 @@ def position(view: PositionView, now: datetime) -> position_pb2.Position:
         log_sequence=life.sequence,
         create_time=stamp(life.opened),
         update_time=stamp(max(life.updated, said.as_of) if said is not None else life.updated),
+        adopted=adoption(life),
+    )
+
+
+def adoption(life: Life) -> position_pb2.Adoption | None:
+    """Return what of a position was taken over from the venue, None where it all comes from fills."""
+    if life.adopted_at is None:
+        return None
+    return position_pb2.Adoption(
+        size=shown(life.adopted_size),
+        entry_price=text(life.adopted_entry),
+        unrealized_pnl=shown(life.adopted_unrealized),
+        funding_paid=shown(life.adopted_funding),
+        adopt_time=stamp(life.adopted_at),
     )
 
 
@@ -214,6 +228,7 @@ def record(account: Account, life: Life, events: Iterable[LifeEvent] = ()) -> po
         events=[life_event(one) for one in events],
         open_time=stamp(life.opened),
         close_time=stamp(life.closed),
+        adopted=adoption(life),
     )
 
 

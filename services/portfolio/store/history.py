@@ -29,7 +29,7 @@ from services.portfolio.model.performance import (
 from services.portfolio.model.rounding import ZERO
 from services.portfolio.model.values import SETTLEMENT_ASSET, Environment, OrderReport
 from services.portfolio.model.view import Marks
-from services.portfolio.ports import FlowFilter, Past
+from services.portfolio.ports import Ended, FlowFilter, Past
 from services.portfolio.store import rows
 from services.portfolio.store.ledger import load_accounts
 
@@ -51,8 +51,10 @@ _DAY_CLOSINGS: Final = (
 )
 _EVENTS: Final = (
     "SELECT venue, market, side, event_time::date AS day, coalesce(sum(realized), 0) AS realized, "  # noqa: S608
-    "sum(funding) AS funding, coalesce(sum(price * abs(size_change)), 0) AS volume, "
-    f"count(price)::bigint AS fills FROM position_events WHERE {_ONE} event_time >= $3 AND event_time < $4 "
+    "sum(funding) AS funding, "
+    "coalesce(sum(price * abs(size_change)) FILTER (WHERE kind <> 9), 0) AS volume, "  # no adoptions
+    "(count(price) FILTER (WHERE kind <> 9))::bigint AS fills FROM position_events "
+    f"WHERE {_ONE} event_time >= $3 AND event_time < $4 "
     "GROUP BY venue, market, side, event_time::date"
 )
 _EVENT_COSTS: Final = (
@@ -104,17 +106,23 @@ _TRANSFERS: Final = (
     "SELECT transfer_time, venue, amount FROM transfers WHERE user_id = $1 AND account_id = ANY($2) "
     "AND transfer_time >= $3 AND asset = $4 AND ($5 = '' OR venue = $5) ORDER BY transfer_time LIMIT 100000"
 )
+_ADOPTIONS: Final = (
+    "SELECT event_time, venue, market, side, came FROM position_events "  # noqa: S608
+    f"WHERE {_ONE} event_time >= $3 AND event_time < $4 AND kind = 9 ORDER BY event_time"
+)
 _FIRST: Final = """
     SELECT least(
         (SELECT min(day)::timestamptz FROM daily_flows WHERE user_id = $1 AND account_id = ANY($2)),
         (SELECT min(transfer_time) FROM transfers WHERE user_id = $1 AND account_id = ANY($2))
     )
 """
-_REPORTS: Final = (
-    f"SELECT {rows.ORDER_REPORT} FROM order_reports WHERE user_id = $1 AND place_time >= $2 AND place_time < $3 "  # noqa: S608
+_ENDED: Final = (
+    "FROM order_reports WHERE user_id = $1 AND place_time >= $2 AND place_time < $3 "
     "AND ($4 = '' OR market = $4) AND (cardinality($5::uuid[]) = 0 OR account_id = ANY($5)) "
-    "AND ($6 = 0 OR environment = $6) AND account_id IS NOT NULL ORDER BY place_time LIMIT $7"
+    "AND ($6 = 0 OR environment = $6) AND account_id IS NOT NULL"
 )
+_REPORTS: Final = f"SELECT {rows.ORDER_REPORT} {_ENDED} AND routed ORDER BY place_time LIMIT $7"
+_UNROUTED: Final = f"SELECT count(*) {_ENDED} AND NOT routed"
 
 
 class PostgresHistory:
@@ -159,6 +167,7 @@ class PostgresHistory:
                 moments=moments,
                 unrealized=await asked.unrealized(moments),
                 transfers=[tuple(row) for row in transfers if row["transfer_time"] < end],
+                adoptions=await asked.adoptions(start, end),
             )
             accounts = await load_accounts(connection, account_ids)
         later = sum((row["amount"] for row in transfers if row["transfer_time"] >= end), ZERO)
@@ -170,17 +179,15 @@ class PostgresHistory:
             age_s=age_s,
         )
 
-    async def order_reports(
-        self, user_id: UUID, wanted: FlowFilter, environment: Environment, *, limit: int
-    ) -> tuple[Sequence[OrderReport], int, float]:
-        """Return reports of ended orders by time, the log event they agree with, and how old they are in seconds."""
+    async def order_reports(self, user_id: UUID, wanted: FlowFilter, environment: Environment, *, limit: int) -> Ended:
+        """Return reports of ended orders by time."""
         start = wanted.start or datetime(1970, 1, 1, tzinfo=UTC)
         end = wanted.end or datetime(9999, 1, 1, tzinfo=UTC)
         async with self._reading() as (connection, sequence, age_s):
-            found = await connection.fetch(
-                _REPORTS, user_id, start, end, wanted.market, list(wanted.account_ids), int(environment), limit
-            )
-        return [_report_of(row) for row in found], sequence, age_s
+            asked = (user_id, start, end, wanted.market, list(wanted.account_ids), int(environment))
+            found = await connection.fetch(_REPORTS, *asked, limit)
+            unrouted = await connection.fetchval(_UNROUTED, *asked)
+        return Ended(reports=[_report_of(row) for row in found], unrouted=unrouted, sequence=sequence, age_s=age_s)
 
     async def sample(self, marks: Marks, now: datetime) -> None:
         """Remember mark prices."""
@@ -308,6 +315,13 @@ class _Asked:
             for row in found
         ]
 
+    async def adoptions(self, start: datetime, end: datetime) -> list[Unrealized]:
+        """Return the unrealized profit that came with adopted positions."""
+        return [
+            Unrealized(moment=row[0], venue=row[1], market=row[2], side=row[3], amount=row[4])
+            for row in await self._fetch(_ADOPTIONS, start, end)
+        ]
+
     async def _fetch(self, query: str, start: object, end: object) -> list[Any]:
         return list(await self._connection.fetch(query, *self._who, start, end, *self._what))
 
@@ -370,4 +384,5 @@ def _report_of(row: Any) -> OrderReport:
         single_venue_costs=tuple(zip(row["single_venues"], row["single_costs"], strict=True)),
         placed=row["place_time"],
         time_to_fill_us=row["time_to_fill_us"],
+        routed=row["routed"],
     )

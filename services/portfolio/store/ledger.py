@@ -250,7 +250,7 @@ async def _write_flows(connection: Connection, changes: Changes) -> None:
                 one.order_id, user_id, one.account_id, one.venue, int(one.environment), one.market, one.side,
                 one.size, one.filled_size, one.quoted_size, one.notional, one.arrival_notional, one.quoted_cost,
                 one.achieved_cost, one.slippage, [venue for venue, _ in one.single_venue_costs],
-                [cost for _, cost in one.single_venue_costs], one.placed, one.time_to_fill_us,
+                [cost for _, cost in one.single_venue_costs], one.placed, one.time_to_fill_us, one.routed,
             )
             for user_id, one in changes.order_reports
         ],

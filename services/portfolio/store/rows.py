@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 from services.portfolio.model.account import Account, Balance, Report
+from services.portfolio.model.adoption import Adopted, Doubt
 from services.portfolio.model.life import Life, LifeEvent, Lot
 from services.portfolio.model.rounding import ZERO
 from services.portfolio.model.values import (
@@ -33,15 +34,17 @@ BALANCE = "account_id, asset, total, held, receive_time, computed, anchor_time, 
 POSITION = (
     "position_id, account_id, user_id, venue, market, side, size, cost, lots, realized, fifo_realized, funding_paid, "
     "cost_kinds, cost_amounts, max_size, opened_size, opened_cost, closed_size, closed_proceeds, event_count, "
-    "log_sequence, open_time, update_time, close_time, net_pnl"
+    "log_sequence, open_time, update_time, close_time, net_pnl, adopted_size, adopted_entry, adopted_unrealized, "
+    "adopted_funding, adopt_time"
 )
 REPORT = (
     "account_id, market, size, entry_price, mark_price, liquidation_price, unrealized_pnl, realized_pnl, funding_paid, "
-    "margin_used, leverage, margin_mode, isolated_collateral, venue_time, receive_time, differ_names, differ_times"
+    "margin_used, leverage, margin_mode, isolated_collateral, venue_time, receive_time, differ_names, differ_times, "
+    "doubt_size, doubt_time, adopt_time, adopt_price, adopt_mark"
 )
 EVENT = (
     "position_id, number, user_id, account_id, venue, market, side, kind, event_time, size_change, price, size_after, "
-    "realized, fees, cost_kinds, cost_amounts, funding, fill_id, order_id, explanation, cost_after"
+    "realized, fees, cost_kinds, cost_amounts, funding, fill_id, order_id, explanation, cost_after, came"
 )
 PAYMENT = (
     "funding_payment_id, position_id, account_id, user_id, venue, market, amount, rate, position_size, payment_time"
@@ -53,7 +56,8 @@ TRANSFER = (
 LEG = "leg_id, order_id, account_id, market, size, price"
 ORDER_REPORT = (
     "order_id, user_id, account_id, venue, environment, market, side, size, filled_size, quoted_size, notional, "
-    "arrival_notional, quoted_cost, achieved_cost, slippage, single_venues, single_costs, place_time, time_to_fill_us"
+    "arrival_notional, quoted_cost, achieved_cost, slippage, single_venues, single_costs, place_time, time_to_fill_us, "
+    "routed"
 )
 
 Row: TypeAlias = "asyncpg.Record"
@@ -134,7 +138,8 @@ def position_row(account: Account, one: Life) -> tuple[object, ...]:
         one.position_id, account.account_id, account.user_id, account.venue, one.market, one.side, one.size, one.cost,
         lots, one.realized, one.fifo_realized, one.funding_paid, list(one.costs), list(one.costs.values()),
         one.max_size, one.opened_size, one.opened_cost, one.closed_size, one.closed_proceeds, one.events,
-        one.sequence, one.opened, one.updated, one.closed, one.net_pnl,
+        one.sequence, one.opened, one.updated, one.closed, one.earned, one.adopted_size, one.adopted_entry,
+        one.adopted_unrealized, one.adopted_funding, one.adopted_at,
     )  # fmt: skip
 
 
@@ -166,17 +171,23 @@ def life_of(row: Row) -> Life:
         counted=row["net_pnl"] if row["close_time"] is not None and row["opened_size"] else None,
         events=row["event_count"],
         sequence=row["log_sequence"],
+        adopted_size=row["adopted_size"],
+        adopted_entry=row["adopted_entry"],
+        adopted_unrealized=row["adopted_unrealized"],
+        adopted_funding=row["adopted_funding"],
+        adopted_at=row["adopt_time"],
     )
 
 
 def report_row(account: Account, one: Report) -> tuple[object, ...]:
     """Return the row of REPORT."""
-    said = one.position
+    said, doubt, adopted = one.position, one.doubt, one.adopted
     return (
         account.account_id, said.market, said.size, said.entry_price, said.mark_price, said.liquidation_price,
         said.unrealized_pnl, said.realized_pnl, said.funding_paid, said.margin_used, said.leverage,
         int(said.margin_mode), said.isolated_collateral, said.venue_time, said.received, list(one.since),
-        list(one.since.values()),
+        list(one.since.values()), *((doubt.size, doubt.since) if doubt is not None else (None,) * 2),
+        *((adopted.time, adopted.price, adopted.mark) if adopted is not None else (None,) * 3),
     )  # fmt: skip
 
 
@@ -200,6 +211,10 @@ def report_of(row: Row) -> Report:
             received=row["receive_time"],
         ),
         since=dict(zip(row["differ_names"], row["differ_times"], strict=True)),
+        doubt=Doubt(row["doubt_size"], row["doubt_time"]) if row["doubt_time"] is not None else None,
+        adopted=Adopted(row["adopt_time"], row["adopt_price"], row["adopt_mark"])
+        if row["adopt_time"] is not None
+        else None,
     )
 
 
@@ -209,7 +224,7 @@ def event_row(account: Account, life: Life, one: LifeEvent) -> tuple[object, ...
         one.position_id, one.number, account.user_id, account.account_id, account.venue, life.market, one.side,
         int(one.kind), one.time, one.size_change, one.price, one.size_after, one.realized, one.fees,
         [kind for kind, _ in one.costs], [amount for _, amount in one.costs], one.funding, one.fill_id, one.order_id,
-        one.explanation, one.cost_after,
+        one.explanation, one.cost_after, one.came,
     )  # fmt: skip
 
 
@@ -231,6 +246,7 @@ def event_of(row: Row) -> LifeEvent:
         order_id=row["order_id"],
         explanation=row["explanation"],
         cost_after=row["cost_after"],
+        came=row["came"],
     )
 
 

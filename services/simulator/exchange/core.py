@@ -58,20 +58,21 @@ class Exchange:
         self.state.emit(Moved(account=number, kind=kind, pool=pool, amount=amount, at_us=now_us))
 
     def transfer(
-        self, source: int, target: int, amount: int, now_us: int, *, pools: tuple[str, str], kind: str
+        self, source: int, target: int, amount: int, now_us: int, *, pools: tuple[str, str], kind: str, fee: int = 0
     ) -> bool:
-        """Move money between pools or accounts; False when the source cannot spare it."""
+        """Move money between pools or accounts, for a fee beside it; False when the source cannot spare it."""
         giver, taker = self.state.accounts[source], self.state.accounts[target]
-        if amount <= 0 or amount > risk.withdrawable(self.state, giver, pools[0]):
+        if amount <= 0 or amount + fee > risk.withdrawable(self.state, giver, pools[0]):
             return False
-        giver.cash[pools[0]] -= amount
+        giver.cash[pools[0]] -= amount + fee
         taker.cash[pools[1]] += amount
+        self.state.treasury.fees += fee
         sent = Moved(
-            account=source, kind=kind, pool=pools[0], amount=-amount, at_us=now_us, other=target, pools=pools
+            account=source, kind=kind, pool=pools[0], amount=-amount, at_us=now_us, other=target, pools=pools, fee=fee
         )  # fmt: skip
         self.state.emit(sent)
         if target != source:
-            self.state.emit(replace(sent, account=target, pool=pools[1], amount=amount, other=source))
+            self.state.emit(replace(sent, account=target, pool=pools[1], amount=amount, other=source, fee=0))
         return True
 
     def withdraw(self, number: int, amount: int, fee: int, now_us: int, pool: str = "") -> bool:

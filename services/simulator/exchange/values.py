@@ -155,7 +155,10 @@ class Funded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """Money came, left or changed pools by other means than trading. `kind` names why, `pools` from where to where."""
+    """Money came, left or changed pools by other means than trading. `kind` names why, `pools` from where to where.
+
+    The fee of a withdrawal is within its amount, that of a transfer beside it.
+    """
 
     account: int
     kind: str

@@ -8,11 +8,12 @@ from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from services.chassis.clock import Clock
-from services.venues.account import AccountState, Fees, Fill, OrderRecord, Setting
+from services.chassis.telemetry import log
+from services.venues.account import AccountState, Fees, Fill, OrderRecord, Setting, Transfer
 from services.venues.actions import MarginMode, OrderReference
 from services.venues.hyperliquid.budgets import HyperliquidBudgets, answer_weight, info_weight
 from services.venues.hyperliquid.http import PATH
-from services.venues.hyperliquid.wire import account, info
+from services.venues.hyperliquid.wire import account, info, ledger
 from services.venues.hyperliquid.wire.universe import Universe
 from services.venues.hyperliquid.wire.values import WireError, decimal_of
 from services.venues.port import VenueError
@@ -22,6 +23,10 @@ PAGE: Final = 2_000
 """Trades in one answer."""
 PAGES_MAX: Final = 6
 """The venue gives the newest 10,000 trades only."""
+
+LEDGER_PAGE: Final = 500
+"""Entries of the ledger in one answer, at least: the venue's page on ranges of time says 500, captures have fewer."""
+LEDGER_PAGES_MAX: Final = 20
 
 T = TypeVar("T")
 
@@ -109,6 +114,24 @@ class AccountInfo:
             start = last if last > start else last + 1
         raise VenueError(f"Hyperliquid has more than {PAGE * PAGES_MAX} trades since then; ask for a shorter time")
 
+    async def transfers(self, user: str, *, since_ms: int) -> tuple[Transfer, ...]:
+        """Return the money that came and left since then, oldest first; weight 20 and more by its length."""
+        rows: list[ledger.RawEntry] = []
+        start = since_ms
+        for _ in range(LEDGER_PAGES_MAX):
+            page = await self.ask(
+                list[ledger.RawEntry], "userNonFundingLedgerUpdates", user=user, startTime=start, endTime=None
+            )
+            last = max((row.time for row in page), default=start)
+            rows = [row for row in rows if row.time < start] + page  # those of its first moment are on both pages
+            if len(page) < LEDGER_PAGE or last == start:
+                break
+            start = last
+        try:
+            return tuple(ledger.transfers(sorted(rows, key=lambda row: row.time), user, _tell_unknown))
+        except WireError as error:
+            raise VenueError(f"Hyperliquid's ledger cannot be read: {error}") from error
+
     async def fees(self, user: str) -> Fees:
         """Return what the account pays."""
         return account.fees(await self.ask(account.RawFees, "userFees", user=user))
@@ -156,6 +179,10 @@ class AccountInfo:
 def _joined(one: AccountState, other: AccountState) -> AccountState:
     """Return an account over two dexes: the first dex's sums, both dexes' positions."""
     return replace(one, positions=one.positions + other.positions, settings=one.settings + other.settings)
+
+
+def _tell_unknown(kind: str) -> None:
+    log.warning("hyperliquid.ledger_unknown", kind=kind[:60])
 
 
 def price_of(text: str | None) -> Decimal | None:

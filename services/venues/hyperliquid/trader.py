@@ -17,7 +17,7 @@ from services.chassis.clock import Clock
 from services.domain.market import HYPERLIQUID, Listing
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.venues import actions, rounding
-from services.venues.account import AccountState, Fees, Fill, OrderRecord
+from services.venues.account import AccountState, Fees, Fill, OrderRecord, Transfer
 from services.venues.actions import Action, ActionError, OrderReference, OrderTerms
 from services.venues.budget import BudgetUse
 from services.venues.hyperliquid import tracing
@@ -298,6 +298,10 @@ class HyperliquidTrader:
     async def fills(self, account: AccountRef, *, since_ms: int, until_ms: int | None = None) -> tuple[Fill, ...]:
         """Return all trades of a time."""
         return await self._ask.fills(account.address, self.universe, since_ms=since_ms, until_ms=until_ms)
+
+    async def transfers(self, account: AccountRef, *, since_ms: int) -> tuple[Transfer, ...]:
+        """Return the money that came and left since then."""
+        return await self._ask.transfers(account.address, since_ms=since_ms)
 
     async def setting(self, account: AccountRef, market: str) -> actions.SetLeverage:
         """Return a market's leverage and margin mode, with a position or without."""

@@ -6,14 +6,15 @@ A token goes in the header `Authorization`; one that is refused is made anew, on
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
-from services.venues.account import AccountState, Fees, Fill, OrderRecord
+from services.venues.account import AccountState, Fees, Fill, OrderRecord, Transfer
 from services.venues.actions import OrderReference
 from services.venues.lighter.tokens import Tokens
 from services.venues.lighter.wire import account as wire
+from services.venues.lighter.wire import ledger
 from services.venues.lighter.wire.account import Markets
 from services.venues.lighter.wire.numbers import WireError
 from services.venues.port import VenueError
@@ -27,7 +28,10 @@ BAD_TOKEN: Final = 20013
 NOT_FOUND: Final = frozenset((21500,))
 _ANSWER: Final = msgspec.json.Decoder(dict[str, Any])
 
+MOVES_PAGES_MAX: Final = 20
+
 T = TypeVar("T")
+Row = TypeVar("Row", ledger.RawDeposit, ledger.RawWithdrawal, ledger.RawTransfer)
 
 
 class AccountHttp:
@@ -104,7 +108,7 @@ class AccountHttp:
     async def fills(
         self, account: AccountRef, markets: Markets, *, since_ms: int, until_ms: int | None
     ) -> tuple[Fill, ...]:
-        """Return all trades of a time, oldest first, each once."""
+        """Return all trades of a time, oldest first, each once; since ever, the newest `PAGE * PAGES_MAX`."""
         found: dict[str, Fill] = {}
         cursor = ""
         for _ in range(PAGES_MAX):
@@ -125,7 +129,47 @@ class AccountHttp:
             cursor = str(answer.get("next_cursor") or "")
             if not cursor or not rows or min(row.timestamp for row in rows) < since_ms:
                 return tuple(sorted(found.values(), key=lambda fill: (fill.time_ms, int(fill.fill_id))))
-        raise VenueError(f"Lighter has more than {PAGE * PAGES_MAX} trades since then; ask for a shorter time")
+        if since_ms > 0:
+            raise VenueError(f"Lighter has more than {PAGE * PAGES_MAX} trades since then; ask for a shorter time")
+        return tuple(sorted(found.values(), key=lambda fill: (fill.time_ms, int(fill.fill_id))))
+
+    async def transfers(self, account: AccountRef, *, since_ms: int) -> tuple[Transfer, ...]:
+        """Return deposits, withdrawals and transfers since then, oldest first: three questions at least.
+
+        A withdrawal that comes back does so under its old time: the newest page of each history is always looked at.
+        """
+        who: dict[str, str | int] = {"account_index": account.index}
+        wallet = who | {"l1_address": account.address}
+        came = await self._rows(account, "deposit/history", "deposits", ledger.RawDeposit, since_ms, wallet)
+        left = await self._rows(account, "withdraw/history", "withdraws", ledger.RawWithdrawal, since_ms, who)
+        moved = await self._rows(account, "transfer/history", "transfers", ledger.RawTransfer, since_ms, who)
+        found = _made(lambda: ledger.deposits(came), "deposit/history")
+        found += _made(lambda: ledger.withdrawals(left), "withdraw/history")
+        found += _made(lambda: ledger.transfers(moved, account.index), "transfer/history")
+        recent = [one for one in found if one.time_ms >= since_ms]
+        return tuple(sorted(recent, key=lambda one: (one.time_ms, one.transfer_id)))
+
+    async def _rows(
+        self,
+        account: AccountRef,
+        path: str,
+        name: str,
+        kind: type[Row],
+        since_ms: int,
+        who: Mapping[str, str | int],
+    ) -> list[Row]:
+        """Return the rows of one history, page by page until they are older."""
+        found: list[Row] = []
+        cursor = ""
+        for _ in range(MOVES_PAGES_MAX):
+            answer = await self._ask(account, path, **who, **_cursor(cursor))
+            rows: list[Row] = _convert(answer.get(name) or [], cast("type[list[Row]]", list[kind]), path)  # type: ignore[valid-type]
+            found += rows
+            cursor = str(answer.get("cursor") or "")
+            oldest = min((ledger.milliseconds(row.timestamp) for row in rows), default=0)
+            if not cursor or not rows or oldest < since_ms:
+                break
+        return found
 
     async def next_nonce(self, account: AccountRef) -> int:
         """Return the nonce the venue expects of the key next."""

@@ -17,7 +17,7 @@ from services.chassis.clock import Clock
 from services.domain.market import LIGHTER, Listing
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.venues import actions, rounding
-from services.venues.account import AccountState, Fees, Fill, OrderRecord
+from services.venues.account import AccountState, Fees, Fill, OrderRecord, Transfer
 from services.venues.actions import Action, ActionError, OrderReference, OrderTerms
 from services.venues.budget import BudgetUse
 from services.venues.lifecycle import SessionConfig
@@ -306,6 +306,10 @@ class LighterTrader:
     async def fills(self, account: AccountRef, *, since_ms: int, until_ms: int | None = None) -> tuple[Fill, ...]:
         """Return all trades of a time."""
         return await self._ask.fills(account, self._markets, since_ms=since_ms, until_ms=until_ms)
+
+    async def transfers(self, account: AccountRef, *, since_ms: int) -> tuple[Transfer, ...]:
+        """Return the money that came and left since then."""
+        return await self._ask.transfers(account, since_ms=since_ms)
 
     async def next_nonce(self, account: AccountRef) -> int | None:
         """Return the nonce the venue expects of the key next."""

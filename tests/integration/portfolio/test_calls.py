@@ -233,10 +233,11 @@ async def test_performance_adds_up_and_a_new_fill_makes_it_new(house: House) -> 
 
 
 async def test_quality_compares_with_the_quote_and_with_each_venue_alone(house: House) -> None:
-    user, account = new_ids(2)
-    for number, (cost, alone) in enumerate((("1.5", "3"), ("2.5", "2"))):
+    user, account, quote = new_ids(3)
+    for number, (cost, alone, quote_id) in enumerate((("1.5", "3", quote), ("2.5", "2", quote), ("9", "", ""))):
         report = report_pb2.ExecutionReport(
-            order_id=new_ids(1)[0], complete=True, arrival_mid_price="100", quoted_size="10", filled_size="5",
+            order_id=new_ids(1)[0], quote_id=quote_id, complete=True, arrival_mid_price="100", quoted_size="10",
+            filled_size="5",
             achieved_price="100.2", quoted_cost="2", achieved_cost=cost,
             lines=[report_pb2.ReportLine(kind=cost_pb2.COST_KIND_BOOK, achieved_amount="1")],
             phases=[report_pb2.Phase(kind=report_pb2.Phase.KIND_LAST_FILL, duration=duration_pb2.Duration(seconds=2))],
@@ -244,7 +245,7 @@ async def test_quality_compares_with_the_quote_and_with_each_venue_alone(house: 
         message = log_event_pb2.ExecutionReported(
             report=report, market="BTC-PERP", side=side_pb2.SIDE_BUY, size="10", account_id=account,
             environment=environment_pb2.ENVIRONMENT_SIMULATED,
-            single_venue_costs=[log_event_pb2.SingleVenueCost(venue="lighter", cost=alone)],
+            single_venue_costs=[log_event_pb2.SingleVenueCost(venue="lighter", cost=alone)] if quote_id else [],
         )  # fmt: skip
         message.create_time.FromDatetime(minutes(number))
         await house.writer.write(user, message)
@@ -258,6 +259,7 @@ async def test_quality_compares_with_the_quote_and_with_each_venue_alone(house: 
     (venue,) = total.venue_comparisons
     assert (venue.venue, venue.single_venue_cost, venue.saving) == ("lighter", "2.5", "-1.5")
     assert [one.order_count for one in answer.execution_quality.size_buckets] == [2, 0, 0, 0, 0]
+    assert answer.execution_quality.unrouted_order_count == 1  # it named its venue: in no figure
 
 
 async def test_balances_are_streamed_whole(house: House) -> None:

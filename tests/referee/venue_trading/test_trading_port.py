@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ from services.venues.trading import (
     StreamChanged,
     Unknown,
 )
-from tests.referee.venue_trading.desks import MARKET, TESTNET, Desk, desk_at, leave_nothing, of_kind, place
+from tests.referee.venue_trading.desks import DEPOSIT, MARKET, TESTNET, Desk, desk_at, leave_nothing, of_kind, place
 
 D = Decimal
 WAIT_S = 8.0
@@ -364,3 +365,32 @@ def _last(desk: Desk, terms: OrderTerms) -> OrderStatus | None:
 def _filled(desk: Desk) -> Decimal:
     fills = [fill for event in of_kind(desk.events, FillsSeen) for fill in event.fills]
     return sum((fill.size for fill in fills), Decimal(0))
+
+
+@needs_simulator
+async def test_money_that_comes_and_leaves_is_told_once_with_its_side_and_fee(desk: Desk) -> None:
+    simulator, (deposit,) = desk.simulator, await desk.venue.transfers(desk.account, since_ms=0)
+    assert simulator is not None
+    assert (deposit.kind, deposit.wallet, deposit.asset, deposit.amount) == ("deposit", "", "USDC", D(DEPOSIT))
+    me = desk.account.address if desk.name == HYPERLIQUID else str(desk.account.index)
+    other = str((await simulator.fund(desk.name, "0x" + "77" * 20, "1"))["account"])
+    before = (await desk.venue.state(desk.account)).margin.equity
+    money: dict[str, Any] = {"venue": desk.name, "account": me}
+    await simulator.call("POST", "accounts/money", money | {"usdc": "30", "fee": "1"})
+    await simulator.call("POST", "accounts/money", money | {"usdc": "20", "to": other})
+    await simulator.call("POST", "accounts/money", {"venue": desk.name, "account": other, "usdc": "5", "to": me})
+    if desk.name == HYPERLIQUID:
+        await simulator.call("POST", "accounts/money", money | {"usdc": "7", "to": me, "pools": ["", "spot"]})
+    found = await desk.venue.transfers(desk.account, since_ms=0)
+    mine = [(one.amount, one.wallet) for one in found if one != deposit]
+    expected = [(D(-30), ""), (D(-20), ""), (D(5), "")]
+    if desk.name == HYPERLIQUID:
+        expected += [(D(-7), ""), (D(7), "spot")]
+    assert sorted(mine) == sorted(expected)
+    assert [one.time_ms for one in found] == sorted(one.time_ms for one in found)
+    assert len({one.transfer_id for one in found}) == len(found)
+    assert found == await desk.venue.transfers(desk.account, since_ms=0), "the same whenever it is asked for"
+    since = [one for one in found if one.time_ms >= found[-1].time_ms]
+    assert list(await desk.venue.transfers(desk.account, since_ms=found[-1].time_ms)) == since
+    after = (await desk.venue.state(desk.account)).margin.equity
+    assert after - before == sum(amount for amount, wallet in mine if not wallet)

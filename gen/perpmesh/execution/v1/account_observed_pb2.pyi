@@ -39,6 +39,7 @@ class AccountObserved(_message.Message):
     TRANSFERS_FIELD_NUMBER: _builtins.int
     FUNDING_PAYMENTS_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    RECONCILED_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The account."""
     venue: _builtins.str
@@ -49,6 +50,10 @@ class AccountObserved(_message.Message):
     """
     environment: _environment_pb2.Environment.ValueType
     """Where the account lives."""
+    reconciled: _builtins.bool
+    """Whether the venue was asked for every trade of before this observation, and all that it told stand earlier in the
+    log: what such an observation shows and the log does not explain, no trade that the venue tells of will.
+    """
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
         """When it was received here."""
@@ -96,10 +101,11 @@ class AccountObserved(_message.Message):
         transfers: _abc.Iterable[Global___ObservedTransfer] | None = ...,
         funding_payments: _abc.Iterable[Global___ObservedFunding] | None = ...,
         environment: _environment_pb2.Environment.ValueType = ...,
+        reconciled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fees", b"fees", "margin", b"margin", "receive_time", b"receive_time", "venue_time", b"venue_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balances", b"balances", "complete", b"complete", "environment", b"environment", "fees", b"fees", "funding_payments", b"funding_payments", "margin", b"margin", "positions", b"positions", "receive_time", b"receive_time", "transfers", b"transfers", "venue", b"venue", "venue_time", b"venue_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balances", b"balances", "complete", b"complete", "environment", b"environment", "fees", b"fees", "funding_payments", b"funding_payments", "margin", b"margin", "positions", b"positions", "receive_time", b"receive_time", "reconciled", b"reconciled", "transfers", b"transfers", "venue", b"venue", "venue_time", b"venue_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -286,6 +292,7 @@ class ObservedTransfer(_message.Message):
     FEE_FIELD_NUMBER: _builtins.int
     COUNTERPARTY_FIELD_NUMBER: _builtins.int
     TRANSFER_TIME_FIELD_NUMBER: _builtins.int
+    WALLET_FIELD_NUMBER: _builtins.int
     venue_transfer_id: _builtins.str
     """The venue's own id of it."""
     venue_kind: _builtins.str
@@ -293,11 +300,15 @@ class ObservedTransfer(_message.Message):
     asset: _builtins.str
     """The asset."""
     amount: _builtins.str
-    """Signed: positive into the account; a decimal in the asset."""
+    """Signed: positive into the account; a decimal in the asset. It is what the balance changed by, its fee included."""
     fee: _builtins.str
     """The fee, a decimal in the asset."""
     counterparty: _builtins.str
     """The other side, as the venue names it. Empty where it does not say."""
+    wallet: _builtins.str
+    """The wallet it changed, in the venue's word, such as `spot`. Empty for the one that perpetuals are traded from. A
+    transfer from one wallet of an account to another is told as two, one for each.
+    """
     @_builtins.property
     def transfer_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the venue's clock."""
@@ -312,10 +323,11 @@ class ObservedTransfer(_message.Message):
         fee: _builtins.str = ...,
         counterparty: _builtins.str = ...,
         transfer_time: _timestamp_pb2.Timestamp | None = ...,
+        wallet: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["transfer_time", b"transfer_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "counterparty", b"counterparty", "fee", b"fee", "transfer_time", b"transfer_time", "venue_kind", b"venue_kind", "venue_transfer_id", b"venue_transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "counterparty", b"counterparty", "fee", b"fee", "transfer_time", b"transfer_time", "venue_kind", b"venue_kind", "venue_transfer_id", b"venue_transfer_id", "wallet", b"wallet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,7 +23,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ExecutionQuality(_message.Message):
-    """How well the caller's routed orders were executed over a time. Only orders that have ended count."""
+    """How well the caller's routed orders were executed over a time. Only orders that have ended and that followed a quote
+    count: an order that named its venue was not routed, so that there is nothing to compare it with.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -34,6 +36,9 @@ class ExecutionQuality(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     COMPUTE_TIME_FIELD_NUMBER: _builtins.int
     DATA_AGE_FIELD_NUMBER: _builtins.int
+    UNROUTED_ORDER_COUNT_FIELD_NUMBER: _builtins.int
+    unrouted_order_count: _builtins.int
+    """How many more orders ended that were not routed; they are in none of the figures."""
     @_builtins.property
     def total(self) -> Global___QualityFigures:
         """The whole."""
@@ -72,10 +77,11 @@ class ExecutionQuality(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         compute_time: _timestamp_pb2.Timestamp | None = ...,
         data_age: _duration_pb2.Duration | None = ...,
+        unrouted_order_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "data_age", b"data_age", "end_time", b"end_time", "start_time", b"start_time", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "data_age", b"data_age", "end_time", b"end_time", "groups", b"groups", "size_buckets", b"size_buckets", "start_time", b"start_time", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "data_age", b"data_age", "end_time", b"end_time", "groups", b"groups", "size_buckets", b"size_buckets", "start_time", b"start_time", "total", b"total", "unrouted_order_count", b"unrouted_order_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

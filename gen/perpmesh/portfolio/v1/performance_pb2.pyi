@@ -58,8 +58,8 @@ Global___Grouping: _TypeAlias = Grouping  # noqa: Y015
 @_typing.final
 class Performance(_message.Message):
     """What the caller's trading came to over a time. All parts add up exactly: net_pnl is realized plus change of
-    unrealized
-    profit, less fees, less funding paid, and it is the change of equity less deposits plus withdrawals.
+    unrealized profit, less fees, less funding paid, and it is the change of equity less deposits plus withdrawals, and
+    less the unrealized profit that came with adopted positions.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -171,10 +171,11 @@ class PerformanceFigures(_message.Message):
     AVERAGE_LOSS_FIELD_NUMBER: _builtins.int
     AVERAGE_HOLDING_TIME_FIELD_NUMBER: _builtins.int
     NET_TRANSFERS_FIELD_NUMBER: _builtins.int
+    ADOPTED_UNREALIZED_PNL_FIELD_NUMBER: _builtins.int
     realized_pnl: _builtins.str
     """The realized profit, before fees and funding, a decimal in USD."""
     unrealized_pnl_change: _builtins.str
-    """The change of the unrealized profit, a decimal in USD."""
+    """The change of the unrealized profit, a decimal in USD; what came with adopted positions is left out."""
     funding_paid: _builtins.str
     """The funding, a decimal in USD; positive is paid."""
     net_pnl: _builtins.str
@@ -197,6 +198,10 @@ class PerformanceFigures(_message.Message):
     """The average of the losers, a decimal in USD, negative. Empty when there is none."""
     net_transfers: _builtins.str
     """Deposits less withdrawals, a decimal in USD."""
+    adopted_unrealized_pnl: _builtins.str
+    """The unrealized profit that came with positions when they were adopted, a decimal in USD: it is in the equity since,
+    and in no profit here.
+    """
     @_builtins.property
     def costs(self) -> _containers.RepeatedCompositeFieldContainer[_cost_pb2.Cost]:
         """The fees by kind."""
@@ -223,10 +228,11 @@ class PerformanceFigures(_message.Message):
         average_loss: _builtins.str = ...,
         average_holding_time: _duration_pb2.Duration | None = ...,
         net_transfers: _builtins.str = ...,
+        adopted_unrealized_pnl: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["average_holding_time", b"average_holding_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["average_holding_time", b"average_holding_time", "average_loss", b"average_loss", "average_win", b"average_win", "closed_position_count", b"closed_position_count", "costs", b"costs", "fill_count", b"fill_count", "funding_paid", b"funding_paid", "net_pnl", b"net_pnl", "net_transfers", b"net_transfers", "profit_factor", b"profit_factor", "realized_pnl", b"realized_pnl", "unrealized_pnl_change", b"unrealized_pnl_change", "volume", b"volume", "win_rate", b"win_rate", "winning_position_count", b"winning_position_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted_unrealized_pnl", b"adopted_unrealized_pnl", "average_holding_time", b"average_holding_time", "average_loss", b"average_loss", "average_win", b"average_win", "closed_position_count", b"closed_position_count", "costs", b"costs", "fill_count", b"fill_count", "funding_paid", b"funding_paid", "net_pnl", b"net_pnl", "net_transfers", b"net_transfers", "profit_factor", b"profit_factor", "realized_pnl", b"realized_pnl", "unrealized_pnl_change", b"unrealized_pnl_change", "volume", b"volume", "win_rate", b"win_rate", "winning_position_count", b"winning_position_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

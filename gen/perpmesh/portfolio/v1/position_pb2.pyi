@@ -29,7 +29,7 @@ class Position(_message.Message):
     """A position at one venue: what we compute from the fills, and what the venue reports, side by side.
 
     The two are never mixed and neither overwrites the other: where they differ, the difference is shown with its age
-    until it is explained.
+    until it is explained, or until what the venue alone knows is adopted: by an event of its own, shown as `adopted`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -64,6 +64,7 @@ class Position(_message.Message):
     LOG_SEQUENCE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ADOPTED_FIELD_NUMBER: _builtins.int
     position_id: _builtins.str
     """The id of the position, a UUID; it lasts from opening to flat."""
     account_id: _builtins.str
@@ -138,6 +139,10 @@ class Position(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed by a fill, a payment or a report; not by the mark price."""
 
+    @_builtins.property
+    def adopted(self) -> Global___Adoption:
+        """What of it was taken over from the venue's word and not from fills. Absent when all of it comes from fills."""
+
     def __init__(
         self,
         *,
@@ -171,14 +176,60 @@ class Position(_message.Message):
         log_sequence: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        adopted: Global___Adoption | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "mark_age", b"mark_age", "reported", b"reported", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "create_time", b"create_time", "mark_age", b"mark_age", "reported", b"reported", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "computed_liquidation_price", b"computed_liquidation_price", "costs", b"costs", "create_time", b"create_time", "differences", b"differences", "entry_price", b"entry_price", "environment", b"environment", "fifo_entry_price", b"fifo_entry_price", "funding_paid", b"funding_paid", "funding_rate_hourly", b"funding_rate_hourly", "initial_margin", b"initial_margin", "isolated_collateral", b"isolated_collateral", "leverage", b"leverage", "liquidation_distance_bps", b"liquidation_distance_bps", "log_sequence", b"log_sequence", "maintenance_margin", b"maintenance_margin", "margin_mode", b"margin_mode", "mark_age", b"mark_age", "mark_price", b"mark_price", "market", b"market", "notional", b"notional", "position_id", b"position_id", "realized_pnl", b"realized_pnl", "reported", b"reported", "reported_liquidation_price", b"reported_liquidation_price", "side", b"side", "size", b"size", "unrealized_pnl", b"unrealized_pnl", "update_time", b"update_time", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "adopted", b"adopted", "computed_liquidation_price", b"computed_liquidation_price", "costs", b"costs", "create_time", b"create_time", "differences", b"differences", "entry_price", b"entry_price", "environment", b"environment", "fifo_entry_price", b"fifo_entry_price", "funding_paid", b"funding_paid", "funding_rate_hourly", b"funding_rate_hourly", "initial_margin", b"initial_margin", "isolated_collateral", b"isolated_collateral", "leverage", b"leverage", "liquidation_distance_bps", b"liquidation_distance_bps", "log_sequence", b"log_sequence", "maintenance_margin", b"maintenance_margin", "margin_mode", b"margin_mode", "mark_age", b"mark_age", "mark_price", b"mark_price", "market", b"market", "notional", b"notional", "position_id", b"position_id", "realized_pnl", b"realized_pnl", "reported", b"reported", "reported_liquidation_price", b"reported_liquidation_price", "side", b"side", "size", b"size", "unrealized_pnl", b"unrealized_pnl", "update_time", b"update_time", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Position: _TypeAlias = Position  # noqa: Y015
+
+@_typing.final
+class Adoption(_message.Message):
+    """What was taken over of a position that the venue has and our log of fills does not explain: one of before the log
+    began, or one whose trades the venue does not tell. It is taken over at the venue's entry price, by an event of its own
+    in the position's life, when every trade that the venue tells has been asked for and the difference stays.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    ENTRY_PRICE_FIELD_NUMBER: _builtins.int
+    UNREALIZED_PNL_FIELD_NUMBER: _builtins.int
+    FUNDING_PAID_FIELD_NUMBER: _builtins.int
+    ADOPT_TIME_FIELD_NUMBER: _builtins.int
+    size: _builtins.str
+    """By how much the size was changed in all, signed, a decimal in units of the base asset."""
+    entry_price: _builtins.str
+    """The entry price that the venue reported when it was last changed, a decimal in USD. Empty where it did not say."""
+    unrealized_pnl: _builtins.str
+    """The unrealized profit that came with it, a decimal in USD: earned before, and no profit of the time since."""
+    funding_paid: _builtins.str
+    """The funding that the venue had counted by then and our log has not, a decimal in USD; positive is paid. It is not
+    part of the position's funding_paid.
+    """
+    @_builtins.property
+    def adopt_time(self) -> _timestamp_pb2.Timestamp:
+        """The moment of the venue's report that it was last taken from."""
+
+    def __init__(
+        self,
+        *,
+        size: _builtins.str = ...,
+        entry_price: _builtins.str = ...,
+        unrealized_pnl: _builtins.str = ...,
+        funding_paid: _builtins.str = ...,
+        adopt_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adopt_time", b"adopt_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopt_time", b"adopt_time", "entry_price", b"entry_price", "funding_paid", b"funding_paid", "size", b"size", "unrealized_pnl", b"unrealized_pnl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Adoption: _TypeAlias = Adoption  # noqa: Y015
 
 @_typing.final
 class ReportedPosition(_message.Message):

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from perpmesh.portfolio.v1 import position_pb2 as _position_pb2
 from perpmesh.type.v1 import cost_pb2 as _cost_pb2
 from perpmesh.type.v1 import environment_pb2 as _environment_pb2
 from perpmesh.type.v1 import position_side_pb2 as _position_side_pb2
@@ -71,6 +72,7 @@ class PositionRecord(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     OPEN_TIME_FIELD_NUMBER: _builtins.int
     CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    ADOPTED_FIELD_NUMBER: _builtins.int
     position_id: _builtins.str
     """The id of the position."""
     account_id: _builtins.str
@@ -119,6 +121,10 @@ class PositionRecord(_message.Message):
     def close_time(self) -> _timestamp_pb2.Timestamp:
         """When it became flat, by the venue's clock. Absent while it is open."""
 
+    @_builtins.property
+    def adopted(self) -> _position_pb2.Adoption:
+        """What of it was taken over from the venue's word and not from fills. Absent when all of it comes from fills."""
+
     def __init__(
         self,
         *,
@@ -141,10 +147,11 @@ class PositionRecord(_message.Message):
         events: _abc.Iterable[Global___PositionEvent] | None = ...,
         open_time: _timestamp_pb2.Timestamp | None = ...,
         close_time: _timestamp_pb2.Timestamp | None = ...,
+        adopted: _position_pb2.Adoption | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "open_time", b"open_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "close_time", b"close_time", "open_time", b"open_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "close_time", b"close_time", "costs", b"costs", "entry_price", b"entry_price", "environment", b"environment", "event_count", b"event_count", "events", b"events", "exit_price", b"exit_price", "fifo_realized_pnl", b"fifo_realized_pnl", "funding_paid", b"funding_paid", "market", b"market", "max_size", b"max_size", "net_pnl", b"net_pnl", "open_time", b"open_time", "position_id", b"position_id", "realized_pnl", b"realized_pnl", "side", b"side", "state", b"state", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "adopted", b"adopted", "close_time", b"close_time", "costs", b"costs", "entry_price", b"entry_price", "environment", b"environment", "event_count", b"event_count", "events", b"events", "exit_price", b"exit_price", "fifo_realized_pnl", b"fifo_realized_pnl", "funding_paid", b"funding_paid", "market", b"market", "max_size", b"max_size", "net_pnl", b"net_pnl", "open_time", b"open_time", "position_id", b"position_id", "realized_pnl", b"realized_pnl", "side", b"side", "state", b"state", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -180,6 +187,10 @@ class PositionEvent(_message.Message):
         """Leverage or margin mode changed."""
         KIND_RECONCILIATION: PositionEvent._Kind.ValueType  # 8
         """The venue reported something that our log did not have, such as a trade made elsewhere."""
+        KIND_ADOPTION: PositionEvent._Kind.ValueType  # 9
+        """What the venue has and our fills do not explain was taken over at the venue's entry price, or given up at its
+        cost. It is no trade: it realizes nothing, costs nothing and counts in no volume.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What happened. Values are added over time."""
@@ -202,6 +213,10 @@ class PositionEvent(_message.Message):
     """Leverage or margin mode changed."""
     KIND_RECONCILIATION: PositionEvent.Kind.ValueType  # 8
     """The venue reported something that our log did not have, such as a trade made elsewhere."""
+    KIND_ADOPTION: PositionEvent.Kind.ValueType  # 9
+    """What the venue has and our fills do not explain was taken over at the venue's entry price, or given up at its
+    cost. It is no trade: it realizes nothing, costs nothing and counts in no volume.
+    """
 
     KIND_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
@@ -216,9 +231,9 @@ class PositionEvent(_message.Message):
     kind: Global___PositionEvent.Kind.ValueType
     """What happened."""
     size_change: _builtins.str
-    """What was traded, signed, a decimal in units of the base asset. Empty where nothing was."""
+    """What was traded or adopted, signed, a decimal in units of the base asset. Empty where nothing was."""
     price: _builtins.str
-    """The price, a decimal in USD. Empty where nothing was traded."""
+    """The price, a decimal in USD. Empty where nothing was traded or adopted."""
     size_after: _builtins.str
     """The size after it, signed, a decimal in units of the base asset."""
     realized_pnl: _builtins.str

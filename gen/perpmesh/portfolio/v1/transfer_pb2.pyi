@@ -37,7 +37,7 @@ class Transfer(_message.Message):
         KIND_WITHDRAWAL: Transfer._Kind.ValueType  # 2
         """From the venue to a chain."""
         KIND_INTERNAL: Transfer._Kind.ValueType  # 3
-        """Between accounts of the venue."""
+        """Between accounts of the venue, or between the wallets of one account."""
         KIND_TEST_FUNDS: Transfer._Kind.ValueType  # 4
         """Test funds for a simulated account."""
         KIND_REWARD: Transfer._Kind.ValueType  # 5
@@ -53,7 +53,7 @@ class Transfer(_message.Message):
     KIND_WITHDRAWAL: Transfer.Kind.ValueType  # 2
     """From the venue to a chain."""
     KIND_INTERNAL: Transfer.Kind.ValueType  # 3
-    """Between accounts of the venue."""
+    """Between accounts of the venue, or between the wallets of one account."""
     KIND_TEST_FUNDS: Transfer.Kind.ValueType  # 4
     """Test funds for a simulated account."""
     KIND_REWARD: Transfer.Kind.ValueType  # 5
@@ -79,9 +79,11 @@ class Transfer(_message.Message):
     kind: Global___Transfer.Kind.ValueType
     """What kind of transfer it is."""
     asset: _builtins.str
-    """The asset."""
+    """The asset. `USDC-SPOT` is USDC in a spot wallet that is no margin: a transfer between the wallets of an account is two,
+    one for each.
+    """
     amount: _builtins.str
-    """Signed: positive into the account; a decimal in the asset."""
+    """Signed: positive into the account; a decimal in the asset. It is what the balance changed by, its fee included."""
     fee: _builtins.str
     """The fee, a decimal in the asset."""
     counterparty: _builtins.str

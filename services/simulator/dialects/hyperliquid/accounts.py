@@ -24,6 +24,8 @@ from services.simulator.exchange.values import (
 from services.simulator.rules import plain
 
 _ADDRESS = re.compile(r"(0x)?[0-9a-fA-F]{40}")
+SPOT_SYSTEM = "0x20000000000000000000000000000000000000ff"
+"""Where spot money comes from that no account sent."""
 NO_HASH = "0x" + "0" * 64
 _TYPES = {
     "limit": "Limit", "market": "Market", "stop": "Stop Market", "stop_limit": "Stop Limit",
@@ -145,25 +147,28 @@ def ledger_row(item: Moved) -> dict[str, Json]:
     """Print money that moved; amounts are positive, the direction is that of user and destination."""
     amount, me = usd(abs(item.amount)), hex_address(item.account)
     other = hex_address(item.account if item.other is None else item.other)
+    if item.other is None and item.pool == "spot":
+        other = SPOT_SYSTEM
     source, target = (me, other) if item.amount < 0 else (other, me)
     delta: dict[str, Json]
     if item.kind == "withdraw":
         delta = {"type": "withdraw", "usdc": amount, "nonce": item.at_us // 1000, "fee": usd(item.fee)}
+    elif item.kind == "rewardsClaim":
+        delta = {"type": item.kind, "amount": amount, "token": "USDC"}
     elif item.kind == "accountClassTransfer":
         delta = {"type": item.kind, "usdc": amount, "toPerp": item.pool == "spot"}
     elif item.kind == "internalTransfer":
         delta = {"type": item.kind, "usdc": amount, "user": source, "destination": target, "fee": "0.0"}
-    elif item.kind == "subAccountTransfer":
+    elif item.kind == "subAccountTransfer" and item.pool != "spot":
         delta = {"type": item.kind, "usdc": amount, "user": source, "destination": target}
-    elif item.kind in ("send", "spotTransfer"):
+    elif item.kind == "send" or item.pool == "spot":
         delta = {
-            "type": item.kind, "token": "USDC", "amount": amount, "usdcValue": amount, "user": source,
-            "destination": target, "fee": "0.0", "nativeTokenFee": "0.0", "nonce": None, "feeToken": "",
+            "type": "send" if item.kind == "send" else "spotTransfer", "token": "USDC", "amount": amount,
+            "usdcValue": amount, "user": source, "destination": target, "fee": usd(item.fee),
+            "nativeTokenFee": "0.0", "nonce": None, "feeToken": "",
         }  # fmt: skip
         if item.kind == "send":
             delta |= {"sourceDex": item.pools[0], "destinationDex": item.pools[1]}
-    elif item.kind == "rewardsClaim":
-        delta = {"type": item.kind, "amount": amount, "token": "USDC"}
     else:
         delta = {"type": "deposit", "usdc": amount}
     return {"time": item.at_us // 1000, "hash": hash_of(item.at_us), "delta": delta}

@@ -28,6 +28,8 @@ from services.simulator.exchange.values import MICRO, Order
 INDEX_MAX = (1 << 48) - 2
 ALL_MARKETS = 255
 CLIENTS_MAX = 20
+MOVES_MAX = 50
+"""Rows of one page of the histories of money; the venue does not say how many it gives."""
 TIER_PAUSE_S = 86_400
 encode = msgspec.json.Encoder().encode
 Answer = Callable[[Query], dict[str, Json]]
@@ -297,8 +299,11 @@ class AccountRest:
 
     def _moves(self, query: Query, name: str, kinds: tuple[str, ...]) -> dict[str, Json]:
         holder = self._authorized(query)
-        rows = [item for item in self._private.records.of(holder.index).moves if item.kind in kinds][::-1][:100]
-        return {name: [accounts.move(item, place) for place, item in enumerate(rows)], "cursor": ""}
+        rows = [item for item in self._private.records.of(holder.index).moves if item.kind in kinds][::-1]
+        start, known = query.number("cursor", 0, 1 << 50, 0) if query.text("cursor", "") else 0, self._holders
+        shown = rows[start : start + MOVES_MAX]
+        more = str(start + MOVES_MAX) if start + MOVES_MAX < len(rows) else ""
+        return {name: [accounts.move(item, known) for item in shown], "cursor": more}
 
     # -- transactions
 

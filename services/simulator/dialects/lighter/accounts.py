@@ -6,7 +6,7 @@ Prices and sizes have exactly the market's decimals, money six. Figures the venu
 from __future__ import annotations
 
 from services.simulator.crypto.ethereum import checksummed
-from services.simulator.dialects.lighter.holders import Holder, Row
+from services.simulator.dialects.lighter.holders import Holder, Holders, Row
 from services.simulator.dialects.lighter.printing import Json
 from services.simulator.exchange import risk
 from services.simulator.exchange.account import Account
@@ -221,11 +221,22 @@ def liquidation(item: Liquidated, state: State) -> dict[str, Json]:
     }  # fmt: skip
 
 
-def move(item: Moved, number: int) -> dict[str, Json]:
-    """Print money that moved, as the histories of deposits, transfers and withdrawals do."""
-    return {
-        "id": str(number), "asset_id": 3, "amount": money(abs(item.amount)), "fee": money(item.fee),
-        "timestamp": item.at_us // 1000, "type": item.kind, "status": "completed", "account_index": item.account,
-        "from_account_index": item.account if item.amount < 0 else item.other,
-        "to_account_index": item.other if item.amount < 0 else item.account,
+def move(item: Moved, known: Holders) -> dict[str, Json]:
+    """Print money that moved, as the histories of deposits, transfers and withdrawals do; amounts are positive."""
+    row: dict[str, Json] = {
+        "id": str(item.at_us), "asset_id": 3, "amount": money(abs(item.amount)), "timestamp": item.at_us // 1000,
+    }  # fmt: skip
+    chain = f"0x{item.at_us:064x}"
+    if item.kind == "deposit":
+        return row | {"status": "completed", "l1_tx_hash": chain}
+    if item.kind == "withdraw":
+        return row | {"status": "completed", "type": "secure", "l1_tx_hash": chain}
+    other = item.account if item.other is None else item.other
+    source, target = (item.account, other) if item.amount < 0 else (other, item.account)
+    kind = "L2SelfTransfer" if source == target else "L2TransferOutflow" if item.amount < 0 else "L2TransferInflow"
+    return row | {
+        "type": kind, "from_l1_address": checksummed(known.get(source).wallet),
+        "to_l1_address": checksummed(known.get(target).wallet), "from_account_index": source,
+        "to_account_index": target, "tx_hash": f"{item.at_us:080x}", "fee": money(item.fee),
+        "from_route": item.pools[0] or "perps", "to_route": item.pools[1] or "perps",
     }  # fmt: skip

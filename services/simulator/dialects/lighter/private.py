@@ -159,6 +159,22 @@ class LighterPrivate:
 
     # -- control
 
+    def take_money(self, source: int, amount: int, pool: str) -> None:
+        """Withdraw whatever the margin needs: what is left may be liquidated."""
+        self.exchange.deposit(source, -amount, now_us(self._market), pool, "withdraw")
+        self.flush()
+
+    def move_money(self, source: int, target: int | None, amount: int, pools: tuple[str, str], fee: int) -> bool:
+        """Withdraw, or move to an account or a wallet; False when the source cannot spare it."""
+        at = now_us(self._market)
+        if target is None:
+            moved = self.exchange.withdraw(source, amount, fee, at, pools[0])
+        else:
+            kind = "transfer"
+            moved = self.exchange.transfer(source, target, amount, at, pools=pools, kind=kind, fee=fee)
+        self.flush()
+        return moved
+
     def open_account(
         self, wallet: int, amount: int, volume: int, tier: str, keys: Mapping[int, str], index: int | None
     ) -> dict[str, Json]:

@@ -21,7 +21,6 @@ from services.simulator.dialects.lighter.sampling import Sampler
 from services.simulator.dialects.lighter.transactions import Transaction
 from services.simulator.exchange.account import Account
 from services.simulator.exchange.core import Exchange
-from services.simulator.exchange.risk import withdrawable
 from services.simulator.exchange.terms import Fraction, Setting
 from services.simulator.exchange.values import Outcome
 from services.simulator.market import Market
@@ -321,12 +320,7 @@ class Sequencer:
     def _transfer(self, tx: Transaction, _holder: Holder, at: int) -> None:
         target, amount, fee = tx.number("ToAccountIndex"), tx.number("Amount"), tx.number("USDCFee")
         self._holders.get(target)
-        account = self._exchange.state.accounts[tx.account]
-        if amount + fee > withdrawable(self._exchange.state, account, ""):
-            raise RefusedError(21119)
-        if fee and not self._exchange.charge(tx.account, fee):
-            raise RefusedError(21119)
-        if not self._exchange.transfer(tx.account, target, amount, at, pools=("", ""), kind="transfer"):
+        if not self._exchange.transfer(tx.account, target, amount, at, pools=("", ""), kind="transfer", fee=fee):
             raise RefusedError(21119)
 
     def _withdraw(self, tx: Transaction, _holder: Holder, at: int) -> None:

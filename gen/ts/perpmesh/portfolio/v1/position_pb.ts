@@ -23,13 +23,13 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file perpmesh/portfolio/v1/position.proto.
  */
 export const file_perpmesh_portfolio_v1_position: GenFile = /*@__PURE__*/
-  fileDesc("CiRwZXJwbWVzaC9wb3J0Zm9saW8vdjEvcG9zaXRpb24ucHJvdG8SFXBlcnBtZXNoLnBvcnRmb2xpby52MSL6CQoIUG9zaXRpb24SGQoLcG9zaXRpb25faWQYASABKAlCBOJBAQMSGAoKYWNjb3VudF9pZBgCIAEoCUIE4kEBAxITCgV2ZW51ZRgDIAEoCUIE4kEBAxI4CgtlbnZpcm9ubWVudBgEIAEoDjIdLnBlcnBtZXNoLnR5cGUudjEuRW52aXJvbm1lbnRCBOJBAQMSFAoGbWFya2V0GAUgASgJQgTiQQEDEjIKBHNpZGUYBiABKA4yHi5wZXJwbWVzaC50eXBlLnYxLlBvc2l0aW9uU2lkZUIE4kEBAxIbCgRzaXplGAcgASgJQg3iQQEDukgGcgSgtRgBEiIKC2VudHJ5X3ByaWNlGAggASgJQg3iQQEDukgGcgSYtRgBEicKEGZpZm9fZW50cnlfcHJpY2UYCSABKAlCDeJBAQO6SAZyBJi1GAESIQoKbWFya19wcmljZRgKIAEoCUIN4kEBA7pIBnIEmLUYARIfCghub3Rpb25hbBgLIAEoCUIN4kEBA7pIBnIEmLUYARIlCg51bnJlYWxpemVkX3BubBgMIAEoCUIN4kEBA7pIBnIEoLUYARIjCgxyZWFsaXplZF9wbmwYDSABKAlCDeJBAQO6SAZyBKC1GAESKwoFY29zdHMYDiADKAsyFi5wZXJwbWVzaC50eXBlLnYxLkNvc3RCBOJBAQMSIwoMZnVuZGluZ19wYWlkGA8gASgJQg3iQQEDukgGcgSgtRgBEioKE2Z1bmRpbmdfcmF0ZV9ob3VybHkYECABKAlCDeJBAQO6SAZyBKC1GAESNwoLbWFyZ2luX21vZGUYESABKA4yHC5wZXJwbWVzaC50eXBlLnYxLk1hcmdpbk1vZGVCBOJBAQMSFgoIbGV2ZXJhZ2UYEiABKA1CBOJBAQMSJQoOaW5pdGlhbF9tYXJnaW4YEyABKAlCDeJBAQO6SAZyBJi1GAESKQoSbWFpbnRlbmFuY2VfbWFyZ2luGBQgASgJQg3iQQEDukgGcgSYtRgBEioKE2lzb2xhdGVkX2NvbGxhdGVyYWwYFSABKAlCDeJBAQO6SAZyBKC1GAESMQoaY29tcHV0ZWRfbGlxdWlkYXRpb25fcHJpY2UYFiABKAlCDeJBAQO6SAZyBJi1GAESMQoacmVwb3J0ZWRfbGlxdWlkYXRpb25fcHJpY2UYFyABKAlCDeJBAQO6SAZyBJi1GAESLwoYbGlxdWlkYXRpb25fZGlzdGFuY2VfYnBzGBggASgJQg3iQQEDukgGcgSYtRgBEj8KCHJlcG9ydGVkGBkgASgLMicucGVycG1lc2gucG9ydGZvbGlvLnYxLlJlcG9ydGVkUG9zaXRpb25CBOJBAQMSRAoLZGlmZmVyZW5jZXMYGiADKAsyKS5wZXJwbWVzaC5wb3J0Zm9saW8udjEuUG9zaXRpb25EaWZmZXJlbmNlQgTiQQEDEjEKCG1hcmtfYWdlGBsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgTiQQEDEhoKDGxvZ19zZXF1ZW5jZRgcIAEoBEIE4kEBAxI1CgtjcmVhdGVfdGltZRgdIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNQoLdXBkYXRlX3RpbWUYHiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDIpgDChBSZXBvcnRlZFBvc2l0aW9uEhsKBHNpemUYASABKAlCDeJBAQO6SAZyBKC1GAESIgoLZW50cnlfcHJpY2UYAiABKAlCDeJBAQO6SAZyBJi1GAESJQoOdW5yZWFsaXplZF9wbmwYAyABKAlCDeJBAQO6SAZyBKC1GAESIwoMcmVhbGl6ZWRfcG5sGAQgASgJQg3iQQEDukgGcgSgtRgBEiMKDGZ1bmRpbmdfcGFpZBgFIAEoCUIN4kEBA7pIBnIEoLUYARIiCgttYXJnaW5fdXNlZBgGIAEoCUIN4kEBA7pIBnIEmLUYARIoChFsaXF1aWRhdGlvbl9wcmljZRgHIAEoCUIN4kEBA7pIBnIEmLUYARIWCghsZXZlcmFnZRgIIAEoDUIE4kEBAxI0Cgp2ZW51ZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxI2CgxyZWNlaXZlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDIrYBChJQb3NpdGlvbkRpZmZlcmVuY2USEwoFZmllbGQYASABKAlCBOJBAQMSHAoOY29tcHV0ZWRfdmFsdWUYAiABKAlCBOJBAQMSHAoOcmVwb3J0ZWRfdmFsdWUYAyABKAlCBOJBAQMSNAoKc2luY2VfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSGQoLZXhwbGFuYXRpb24YBSABKAlCBOJBAQNiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_perpmesh_type_v1_cost, file_perpmesh_type_v1_environment, file_perpmesh_type_v1_margin_mode, file_perpmesh_type_v1_position_side, file_perpmesh_type_v1_rules]);
+  fileDesc("CiRwZXJwbWVzaC9wb3J0Zm9saW8vdjEvcG9zaXRpb24ucHJvdG8SFXBlcnBtZXNoLnBvcnRmb2xpby52MSKyCgoIUG9zaXRpb24SGQoLcG9zaXRpb25faWQYASABKAlCBOJBAQMSGAoKYWNjb3VudF9pZBgCIAEoCUIE4kEBAxITCgV2ZW51ZRgDIAEoCUIE4kEBAxI4CgtlbnZpcm9ubWVudBgEIAEoDjIdLnBlcnBtZXNoLnR5cGUudjEuRW52aXJvbm1lbnRCBOJBAQMSFAoGbWFya2V0GAUgASgJQgTiQQEDEjIKBHNpZGUYBiABKA4yHi5wZXJwbWVzaC50eXBlLnYxLlBvc2l0aW9uU2lkZUIE4kEBAxIbCgRzaXplGAcgASgJQg3iQQEDukgGcgSgtRgBEiIKC2VudHJ5X3ByaWNlGAggASgJQg3iQQEDukgGcgSYtRgBEicKEGZpZm9fZW50cnlfcHJpY2UYCSABKAlCDeJBAQO6SAZyBJi1GAESIQoKbWFya19wcmljZRgKIAEoCUIN4kEBA7pIBnIEmLUYARIfCghub3Rpb25hbBgLIAEoCUIN4kEBA7pIBnIEmLUYARIlCg51bnJlYWxpemVkX3BubBgMIAEoCUIN4kEBA7pIBnIEoLUYARIjCgxyZWFsaXplZF9wbmwYDSABKAlCDeJBAQO6SAZyBKC1GAESKwoFY29zdHMYDiADKAsyFi5wZXJwbWVzaC50eXBlLnYxLkNvc3RCBOJBAQMSIwoMZnVuZGluZ19wYWlkGA8gASgJQg3iQQEDukgGcgSgtRgBEioKE2Z1bmRpbmdfcmF0ZV9ob3VybHkYECABKAlCDeJBAQO6SAZyBKC1GAESNwoLbWFyZ2luX21vZGUYESABKA4yHC5wZXJwbWVzaC50eXBlLnYxLk1hcmdpbk1vZGVCBOJBAQMSFgoIbGV2ZXJhZ2UYEiABKA1CBOJBAQMSJQoOaW5pdGlhbF9tYXJnaW4YEyABKAlCDeJBAQO6SAZyBJi1GAESKQoSbWFpbnRlbmFuY2VfbWFyZ2luGBQgASgJQg3iQQEDukgGcgSYtRgBEioKE2lzb2xhdGVkX2NvbGxhdGVyYWwYFSABKAlCDeJBAQO6SAZyBKC1GAESMQoaY29tcHV0ZWRfbGlxdWlkYXRpb25fcHJpY2UYFiABKAlCDeJBAQO6SAZyBJi1GAESMQoacmVwb3J0ZWRfbGlxdWlkYXRpb25fcHJpY2UYFyABKAlCDeJBAQO6SAZyBJi1GAESLwoYbGlxdWlkYXRpb25fZGlzdGFuY2VfYnBzGBggASgJQg3iQQEDukgGcgSYtRgBEj8KCHJlcG9ydGVkGBkgASgLMicucGVycG1lc2gucG9ydGZvbGlvLnYxLlJlcG9ydGVkUG9zaXRpb25CBOJBAQMSRAoLZGlmZmVyZW5jZXMYGiADKAsyKS5wZXJwbWVzaC5wb3J0Zm9saW8udjEuUG9zaXRpb25EaWZmZXJlbmNlQgTiQQEDEjEKCG1hcmtfYWdlGBsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgTiQQEDEhoKDGxvZ19zZXF1ZW5jZRgcIAEoBEIE4kEBAxI1CgtjcmVhdGVfdGltZRgdIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNQoLdXBkYXRlX3RpbWUYHiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjYKB2Fkb3B0ZWQYHyABKAsyHy5wZXJwbWVzaC5wb3J0Zm9saW8udjEuQWRvcHRpb25CBOJBAQMizQEKCEFkb3B0aW9uEhsKBHNpemUYASABKAlCDeJBAQO6SAZyBKC1GAESIgoLZW50cnlfcHJpY2UYAiABKAlCDeJBAQO6SAZyBJi1GAESJQoOdW5yZWFsaXplZF9wbmwYAyABKAlCDeJBAQO6SAZyBKC1GAESIwoMZnVuZGluZ19wYWlkGAQgASgJQg3iQQEDukgGcgSgtRgBEjQKCmFkb3B0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDIpgDChBSZXBvcnRlZFBvc2l0aW9uEhsKBHNpemUYASABKAlCDeJBAQO6SAZyBKC1GAESIgoLZW50cnlfcHJpY2UYAiABKAlCDeJBAQO6SAZyBJi1GAESJQoOdW5yZWFsaXplZF9wbmwYAyABKAlCDeJBAQO6SAZyBKC1GAESIwoMcmVhbGl6ZWRfcG5sGAQgASgJQg3iQQEDukgGcgSgtRgBEiMKDGZ1bmRpbmdfcGFpZBgFIAEoCUIN4kEBA7pIBnIEoLUYARIiCgttYXJnaW5fdXNlZBgGIAEoCUIN4kEBA7pIBnIEmLUYARIoChFsaXF1aWRhdGlvbl9wcmljZRgHIAEoCUIN4kEBA7pIBnIEmLUYARIWCghsZXZlcmFnZRgIIAEoDUIE4kEBAxI0Cgp2ZW51ZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxI2CgxyZWNlaXZlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDIrYBChJQb3NpdGlvbkRpZmZlcmVuY2USEwoFZmllbGQYASABKAlCBOJBAQMSHAoOY29tcHV0ZWRfdmFsdWUYAiABKAlCBOJBAQMSHAoOcmVwb3J0ZWRfdmFsdWUYAyABKAlCBOJBAQMSNAoKc2luY2VfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSGQoLZXhwbGFuYXRpb24YBSABKAlCBOJBAQNiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_perpmesh_type_v1_cost, file_perpmesh_type_v1_environment, file_perpmesh_type_v1_margin_mode, file_perpmesh_type_v1_position_side, file_perpmesh_type_v1_rules]);
 
 /**
  * A position at one venue: what we compute from the fills, and what the venue reports, side by side.
  *
  * The two are never mixed and neither overwrites the other: where they differ, the difference is shown with its age
- * until it is explained.
+ * until it is explained, or until what the venue alone knows is adopted: by an event of its own, shown as `adopted`.
  *
  * @generated from message perpmesh.portfolio.v1.Position
  */
@@ -244,6 +244,13 @@ export type Position = Message<"perpmesh.portfolio.v1.Position"> & {
    * @generated from field: google.protobuf.Timestamp update_time = 30;
    */
   updateTime?: Timestamp | undefined;
+
+  /**
+   * What of it was taken over from the venue's word and not from fills. Absent when all of it comes from fills.
+   *
+   * @generated from field: perpmesh.portfolio.v1.Adoption adopted = 31;
+   */
+  adopted?: Adoption | undefined;
 };
 
 /**
@@ -252,6 +259,58 @@ export type Position = Message<"perpmesh.portfolio.v1.Position"> & {
  */
 export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
   messageDesc(file_perpmesh_portfolio_v1_position, 0);
+
+/**
+ * What was taken over of a position that the venue has and our log of fills does not explain: one of before the log
+ * began, or one whose trades the venue does not tell. It is taken over at the venue's entry price, by an event of its own
+ * in the position's life, when every trade that the venue tells has been asked for and the difference stays.
+ *
+ * @generated from message perpmesh.portfolio.v1.Adoption
+ */
+export type Adoption = Message<"perpmesh.portfolio.v1.Adoption"> & {
+  /**
+   * By how much the size was changed in all, signed, a decimal in units of the base asset.
+   *
+   * @generated from field: string size = 1;
+   */
+  size: string;
+
+  /**
+   * The entry price that the venue reported when it was last changed, a decimal in USD. Empty where it did not say.
+   *
+   * @generated from field: string entry_price = 2;
+   */
+  entryPrice: string;
+
+  /**
+   * The unrealized profit that came with it, a decimal in USD: earned before, and no profit of the time since.
+   *
+   * @generated from field: string unrealized_pnl = 3;
+   */
+  unrealizedPnl: string;
+
+  /**
+   * The funding that the venue had counted by then and our log has not, a decimal in USD; positive is paid. It is not
+   * part of the position's funding_paid.
+   *
+   * @generated from field: string funding_paid = 4;
+   */
+  fundingPaid: string;
+
+  /**
+   * The moment of the venue's report that it was last taken from.
+   *
+   * @generated from field: google.protobuf.Timestamp adopt_time = 5;
+   */
+  adoptTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message perpmesh.portfolio.v1.Adoption.
+ * Use `create(AdoptionSchema)` to create a new message.
+ */
+export const AdoptionSchema: GenMessage<Adoption> = /*@__PURE__*/
+  messageDesc(file_perpmesh_portfolio_v1_position, 1);
 
 /**
  * A position as the venue reports it. A value is empty where the venue does not say.
@@ -335,7 +394,7 @@ export type ReportedPosition = Message<"perpmesh.portfolio.v1.ReportedPosition">
  * Use `create(ReportedPositionSchema)` to create a new message.
  */
 export const ReportedPositionSchema: GenMessage<ReportedPosition> = /*@__PURE__*/
-  messageDesc(file_perpmesh_portfolio_v1_position, 1);
+  messageDesc(file_perpmesh_portfolio_v1_position, 2);
 
 /**
  * One value in which computed and reported differ by more than the venue's own rounding.
@@ -384,5 +443,5 @@ export type PositionDifference = Message<"perpmesh.portfolio.v1.PositionDifferen
  * Use `create(PositionDifferenceSchema)` to create a new message.
  */
 export const PositionDifferenceSchema: GenMessage<PositionDifference> = /*@__PURE__*/
-  messageDesc(file_perpmesh_portfolio_v1_position, 2);
+  messageDesc(file_perpmesh_portfolio_v1_position, 3);
 

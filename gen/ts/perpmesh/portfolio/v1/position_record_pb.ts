@@ -8,6 +8,8 @@ import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Adoption } from "./position_pb.js";
+import { file_perpmesh_portfolio_v1_position } from "./position_pb.js";
 import type { Cost } from "../../type/v1/cost_pb.js";
 import { file_perpmesh_type_v1_cost } from "../../type/v1/cost_pb.js";
 import type { Environment } from "../../type/v1/environment_pb.js";
@@ -21,7 +23,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file perpmesh/portfolio/v1/position_record.proto.
  */
 export const file_perpmesh_portfolio_v1_position_record: GenFile = /*@__PURE__*/
-  fileDesc("CitwZXJwbWVzaC9wb3J0Zm9saW8vdjEvcG9zaXRpb25fcmVjb3JkLnByb3RvEhVwZXJwbWVzaC5wb3J0Zm9saW8udjEizQYKDlBvc2l0aW9uUmVjb3JkEhkKC3Bvc2l0aW9uX2lkGAEgASgJQgTiQQEDEhgKCmFjY291bnRfaWQYAiABKAlCBOJBAQMSEwoFdmVudWUYAyABKAlCBOJBAQMSOAoLZW52aXJvbm1lbnQYBCABKA4yHS5wZXJwbWVzaC50eXBlLnYxLkVudmlyb25tZW50QgTiQQEDEhQKBm1hcmtldBgFIAEoCUIE4kEBAxIyCgRzaWRlGAYgASgOMh4ucGVycG1lc2gudHlwZS52MS5Qb3NpdGlvblNpZGVCBOJBAQMSQAoFc3RhdGUYByABKA4yKy5wZXJwbWVzaC5wb3J0Zm9saW8udjEuUG9zaXRpb25SZWNvcmQuU3RhdGVCBOJBAQMSHwoIbWF4X3NpemUYCCABKAlCDeJBAQO6SAZyBJi1GAESIgoLZW50cnlfcHJpY2UYCSABKAlCDeJBAQO6SAZyBJi1GAESIQoKZXhpdF9wcmljZRgKIAEoCUIN4kEBA7pIBnIEmLUYARIjCgxyZWFsaXplZF9wbmwYCyABKAlCDeJBAQO6SAZyBKC1GAESKAoRZmlmb19yZWFsaXplZF9wbmwYDCABKAlCDeJBAQO6SAZyBKC1GAESKwoFY29zdHMYDSADKAsyFi5wZXJwbWVzaC50eXBlLnYxLkNvc3RCBOJBAQMSIwoMZnVuZGluZ19wYWlkGA4gASgJQg3iQQEDukgGcgSgtRgBEh4KB25ldF9wbmwYDyABKAlCDeJBAQO6SAZyBKC1GAESGQoLZXZlbnRfY291bnQYECABKA1CBOJBAQMSOgoGZXZlbnRzGBEgAygLMiQucGVycG1lc2gucG9ydGZvbGlvLnYxLlBvc2l0aW9uRXZlbnRCBOJBAQMSMwoJb3Blbl90aW1lGBIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxI0CgpjbG9zZV90aW1lGBMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAyJACgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEg4KClNUQVRFX09QRU4QARIQCgxTVEFURV9DTE9TRUQQAiLIBAoNUG9zaXRpb25FdmVudBI9CgRraW5kGAEgASgOMikucGVycG1lc2gucG9ydGZvbGlvLnYxLlBvc2l0aW9uRXZlbnQuS2luZEIE4kEBAxI0CgpldmVudF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxIiCgtzaXplX2NoYW5nZRgDIAEoCUIN4kEBA7pIBnIEoLUYARIcCgVwcmljZRgEIAEoCUIN4kEBA7pIBnIEmLUYARIhCgpzaXplX2FmdGVyGAUgASgJQg3iQQEDukgGcgSgtRgBEiMKDHJlYWxpemVkX3BubBgGIAEoCUIN4kEBA7pIBnIEoLUYARIrCgVjb3N0cxgHIAMoCzIWLnBlcnBtZXNoLnR5cGUudjEuQ29zdEIE4kEBAxIVCgdmaWxsX2lkGAggASgJQgTiQQEDEhYKCG9yZGVyX2lkGAkgASgJQgTiQQEDEhkKC2V4cGxhbmF0aW9uGAogASgJQgTiQQEDIsABCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABINCglLSU5EX0ZJTEwQARIQCgxLSU5EX0ZVTkRJTkcQAhIUChBLSU5EX0xJUVVJREFUSU9OEAMSFQoRS0lORF9ERUxFVkVSQUdJTkcQBBITCg9LSU5EX1NFVFRMRU1FTlQQBRITCg9LSU5EX0NPTExBVEVSQUwQBhIRCg1LSU5EX0xFVkVSQUdFEAcSFwoTS0lORF9SRUNPTkNJTElBVElPThAIYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_protobuf_timestamp, file_perpmesh_type_v1_cost, file_perpmesh_type_v1_environment, file_perpmesh_type_v1_position_side, file_perpmesh_type_v1_rules]);
+  fileDesc("CitwZXJwbWVzaC9wb3J0Zm9saW8vdjEvcG9zaXRpb25fcmVjb3JkLnByb3RvEhVwZXJwbWVzaC5wb3J0Zm9saW8udjEihQcKDlBvc2l0aW9uUmVjb3JkEhkKC3Bvc2l0aW9uX2lkGAEgASgJQgTiQQEDEhgKCmFjY291bnRfaWQYAiABKAlCBOJBAQMSEwoFdmVudWUYAyABKAlCBOJBAQMSOAoLZW52aXJvbm1lbnQYBCABKA4yHS5wZXJwbWVzaC50eXBlLnYxLkVudmlyb25tZW50QgTiQQEDEhQKBm1hcmtldBgFIAEoCUIE4kEBAxIyCgRzaWRlGAYgASgOMh4ucGVycG1lc2gudHlwZS52MS5Qb3NpdGlvblNpZGVCBOJBAQMSQAoFc3RhdGUYByABKA4yKy5wZXJwbWVzaC5wb3J0Zm9saW8udjEuUG9zaXRpb25SZWNvcmQuU3RhdGVCBOJBAQMSHwoIbWF4X3NpemUYCCABKAlCDeJBAQO6SAZyBJi1GAESIgoLZW50cnlfcHJpY2UYCSABKAlCDeJBAQO6SAZyBJi1GAESIQoKZXhpdF9wcmljZRgKIAEoCUIN4kEBA7pIBnIEmLUYARIjCgxyZWFsaXplZF9wbmwYCyABKAlCDeJBAQO6SAZyBKC1GAESKAoRZmlmb19yZWFsaXplZF9wbmwYDCABKAlCDeJBAQO6SAZyBKC1GAESKwoFY29zdHMYDSADKAsyFi5wZXJwbWVzaC50eXBlLnYxLkNvc3RCBOJBAQMSIwoMZnVuZGluZ19wYWlkGA4gASgJQg3iQQEDukgGcgSgtRgBEh4KB25ldF9wbmwYDyABKAlCDeJBAQO6SAZyBKC1GAESGQoLZXZlbnRfY291bnQYECABKA1CBOJBAQMSOgoGZXZlbnRzGBEgAygLMiQucGVycG1lc2gucG9ydGZvbGlvLnYxLlBvc2l0aW9uRXZlbnRCBOJBAQMSMwoJb3Blbl90aW1lGBIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxI0CgpjbG9zZV90aW1lGBMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxI2CgdhZG9wdGVkGBQgASgLMh8ucGVycG1lc2gucG9ydGZvbGlvLnYxLkFkb3B0aW9uQgTiQQEDIkAKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASDgoKU1RBVEVfT1BFThABEhAKDFNUQVRFX0NMT1NFRBACItsECg1Qb3NpdGlvbkV2ZW50Ej0KBGtpbmQYASABKA4yKS5wZXJwbWVzaC5wb3J0Zm9saW8udjEuUG9zaXRpb25FdmVudC5LaW5kQgTiQQEDEjQKCmV2ZW50X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEiIKC3NpemVfY2hhbmdlGAMgASgJQg3iQQEDukgGcgSgtRgBEhwKBXByaWNlGAQgASgJQg3iQQEDukgGcgSYtRgBEiEKCnNpemVfYWZ0ZXIYBSABKAlCDeJBAQO6SAZyBKC1GAESIwoMcmVhbGl6ZWRfcG5sGAYgASgJQg3iQQEDukgGcgSgtRgBEisKBWNvc3RzGAcgAygLMhYucGVycG1lc2gudHlwZS52MS5Db3N0QgTiQQEDEhUKB2ZpbGxfaWQYCCABKAlCBOJBAQMSFgoIb3JkZXJfaWQYCSABKAlCBOJBAQMSGQoLZXhwbGFuYXRpb24YCiABKAlCBOJBAQMi0wEKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEg0KCUtJTkRfRklMTBABEhAKDEtJTkRfRlVORElORxACEhQKEEtJTkRfTElRVUlEQVRJT04QAxIVChFLSU5EX0RFTEVWRVJBR0lORxAEEhMKD0tJTkRfU0VUVExFTUVOVBAFEhMKD0tJTkRfQ09MTEFURVJBTBAGEhEKDUtJTkRfTEVWRVJBR0UQBxIXChNLSU5EX1JFQ09OQ0lMSUFUSU9OEAgSEQoNS0lORF9BRE9QVElPThAJYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_protobuf_timestamp, file_perpmesh_portfolio_v1_position, file_perpmesh_type_v1_cost, file_perpmesh_type_v1_environment, file_perpmesh_type_v1_position_side, file_perpmesh_type_v1_rules]);
 
 /**
  * The life of a position, from opening to flat or to now.
@@ -162,6 +164,13 @@ export type PositionRecord = Message<"perpmesh.portfolio.v1.PositionRecord"> & {
    * @generated from field: google.protobuf.Timestamp close_time = 19;
    */
   closeTime?: Timestamp | undefined;
+
+  /**
+   * What of it was taken over from the venue's word and not from fills. Absent when all of it comes from fills.
+   *
+   * @generated from field: perpmesh.portfolio.v1.Adoption adopted = 20;
+   */
+  adopted?: Adoption | undefined;
 };
 
 /**
@@ -226,14 +235,14 @@ export type PositionEvent = Message<"perpmesh.portfolio.v1.PositionEvent"> & {
   eventTime?: Timestamp | undefined;
 
   /**
-   * What was traded, signed, a decimal in units of the base asset. Empty where nothing was.
+   * What was traded or adopted, signed, a decimal in units of the base asset. Empty where nothing was.
    *
    * @generated from field: string size_change = 3;
    */
   sizeChange: string;
 
   /**
-   * The price, a decimal in USD. Empty where nothing was traded.
+   * The price, a decimal in USD. Empty where nothing was traded or adopted.
    *
    * @generated from field: string price = 4;
    */
@@ -357,6 +366,14 @@ export enum PositionEvent_Kind {
    * @generated from enum value: KIND_RECONCILIATION = 8;
    */
   RECONCILIATION = 8,
+
+  /**
+   * What the venue has and our fills do not explain was taken over at the venue's entry price, or given up at its
+   * cost. It is no trade: it realizes nothing, costs nothing and counts in no volume.
+   *
+   * @generated from enum value: KIND_ADOPTION = 9;
+   */
+  ADOPTION = 9,
 }
 
 /**

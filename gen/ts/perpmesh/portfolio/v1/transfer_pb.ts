@@ -52,14 +52,15 @@ export type Transfer = Message<"perpmesh.portfolio.v1.Transfer"> & {
   kind: Transfer_Kind;
 
   /**
-   * The asset.
+   * The asset. `USDC-SPOT` is USDC in a spot wallet that is no margin: a transfer between the wallets of an account is two,
+   * one for each.
    *
    * @generated from field: string asset = 5;
    */
   asset: string;
 
   /**
-   * Signed: positive into the account; a decimal in the asset.
+   * Signed: positive into the account; a decimal in the asset. It is what the balance changed by, its fee included.
    *
    * @generated from field: string amount = 6;
    */
@@ -136,7 +137,7 @@ export enum Transfer_Kind {
   WITHDRAWAL = 2,
 
   /**
-   * Between accounts of the venue.
+   * Between accounts of the venue, or between the wallets of one account.
    *
    * @generated from enum value: KIND_INTERNAL = 3;
    */
