@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import ROUND_HALF_EVEN, ROUND_UP, Decimal
+from decimal import ROUND_UP, Decimal
 
-from services.domain.decimals import rounding
+from services.domain.decimals import quotient
 from services.domain.market import HYPERLIQUID
 from services.routing.model.inputs import Inputs, VenueInputs
 from services.routing.model.money import Charges
@@ -79,13 +79,11 @@ def add_up(legs: Sequence[PlanLeg]) -> tuple[Line, ...]:
 
 def _mean(notional: Decimal, size: Decimal, price_decimals: int) -> Decimal:
     """Return the average price, rounded half to even eight decimals beyond the market's."""
-    with rounding():
-        return (notional / size).quantize(Decimal(1).scaleb(-price_decimals - 8), rounding=ROUND_HALF_EVEN)
+    return quotient(notional, size, price_decimals + 8)
 
 
 def _margin(venue: VenueInputs, notional: Decimal) -> Decimal | None:
     """Return the margin a leg takes at the account's leverage, rounded up to a millionth; None on the public basis."""
     if not venue.account_id or not venue.max_leverage:
         return None
-    with rounding():
-        return (notional / venue.max_leverage).quantize(Decimal("0.000001"), rounding=ROUND_UP)
+    return quotient(notional, Decimal(venue.max_leverage), 6, ROUND_UP)

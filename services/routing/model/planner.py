@@ -23,7 +23,7 @@ from services.routing.model.solver import SetBound, Split, split
 from services.routing.model.sums import bps, mean_price
 from services.routing.model.wording import explain
 
-SOLVER_VERSION: Final = "1"
+SOLVER_VERSION: Final = "2"
 """Grows with every change that could make another plan, another number or another sentence of the same inputs."""
 
 
