@@ -27,7 +27,7 @@ def quoted(inputs: Inputs) -> quote_pb2.Quote:
     value = Quoted(
         quote_id=QUOTE_ID, inputs=kept, plan=plan, left_out=(), is_public=True, expire_ns=inputs.time_ns + 10**9
     )
-    quote = quote_message(value, digest_of(message))
+    quote = quote_message(value, digest_of(message.SerializeToString(deterministic=True)))
     quote.inputs.CopyFrom(message)
     return quote
 
