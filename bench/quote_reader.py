@@ -12,7 +12,10 @@ import select
 import socket
 import sys
 import time
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from perpmesh.marketdata.v1 import market_data_service_pb2 as market_pb
 from perpmesh.routing.v1 import routing_service_pb2 as pb
@@ -42,6 +45,7 @@ class Stream:
     head: bytes = b""
     left: int = 0
     size: int = 0
+    ended: bool = False
 
 
 class Connection:
@@ -85,6 +89,8 @@ class Connection:
             kind = raw[at + 3]
             if kind == DATA:
                 _take(streams[int.from_bytes(raw[at + 5 : at + 9], "big")], raw, at + 9, after, now)
+            elif kind == HEADERS and raw[at + 4] & END_STREAM:
+                streams[int.from_bytes(raw[at + 5 : at + 9], "big")].ended = True
             elif kind in (SETTINGS, PING) and not raw[at + 4] & ACK:
                 self.socket.sendall(_frame(kind, ACK, 0, raw[at + 9 : after] if kind == PING else b""))
             at = after
@@ -137,10 +143,23 @@ def pump(connections: dict[int, Connection], until: float) -> None:
     waiting.close()
 
 
-def gaps(stream: Stream, begun: float, smallest: int) -> list[float]:
-    """Return the seconds between messages of at least a size since a time."""
-    times = [at for at, size in zip(stream.times, stream.sizes, strict=True) if at >= begun and size >= smallest]
-    return [after - before for before, after in zip(times, times[1:], strict=False)]
+def since(stream: Stream, begun: float, smallest: int = 0) -> list[float]:
+    """Return when messages of at least a size came since a time."""
+    return [at for at, size in zip(stream.times, stream.sizes, strict=True) if at >= begun and size >= smallest]
+
+
+def lateness(frames: Sequence[float], changes: Sequence[float]) -> Iterator[float]:
+    """Yield how late each frame is, in seconds: after an interval, or after the first change of the book since."""
+    for before, after in pairwise(frames):
+        at = bisect_right(changes, before)
+        moved = changes[at] if at < len(changes) else before
+        yield after - max(before + INTERVAL_S, moved)
+
+
+def percentiles(values: Iterable[float], *shares: float) -> list[float]:
+    """Return percentiles in ms."""
+    ordered = sorted(values)
+    return [round(ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1e3, 2) for share in shares]
 
 
 def main() -> None:
@@ -166,14 +185,19 @@ def main() -> None:
     pump(connections, begun + chosen.seconds)
     spent, used = time.perf_counter() - begun, time.process_time() - used
     print("done", flush=True)
-    late = sorted((gap - INTERVAL_S) * 1e3 for one in streams for gap in gaps(one, begun, SMALL))
-    still = sorted(gap * 1e3 for gap in gaps(book, begun, 0))
+    changes = since(book, begun - 1)
+    frames = [since(one, begun, SMALL) for one in streams]
     sizes = [size for one in streams for size in one.sizes if size >= SMALL]
     told = {
-        "frames_per_s": len(late) / spent,
-        "late_ms": {share: late[min(len(late) - 1, int(len(late) * share))] for share in (0.5, 0.9, 0.99, 0.999)},
-        "silent": sum(not gaps(one, begun, SMALL) for one in streams),
-        "book_gap_ms": {share: still[min(len(still) - 1, int(len(still) * share))] for share in (0.5, 0.99)},
+        "frames_per_s": sum(map(len, frames)) / spent,
+        "late_ms": percentiles((late for one in frames for late in lateness(one, changes)), 0.5, 0.9, 0.99, 0.999),
+        "gap_ms": percentiles((b - a for one in frames for a, b in pairwise(one)), 0.5, 0.99),
+        "book_gap_ms": percentiles((b - a for a, b in pairwise(changes)), 0.5, 0.99),
+        "counts": sorted(map(len, frames)),
+        "at": [n for n, one in enumerate(frames) if len(one) < 2],
+        "total": [len(one.times) for one in streams if len(since(one, begun, SMALL)) < 2],
+        "ended": sum(one.ended for one in streams),
+        "silent": sum(len(one) < 2 for one in frames),
         "bytes": sum(sizes) / max(1, len(sizes)),
         "cpu": used / spent,
     }

@@ -57,8 +57,7 @@ def prepare_resting(inputs: Inputs) -> Inputs:
             smallest = max(smallest, worth)
         lots = max(1, -(-int(smallest.scaleb(inputs.size_decimals)) // venue.lot))
         units = int(limit.scaleb(inputs.price_decimals))
-        found = replace(
-            venue,
+        found = venue._replace(
             levels=tuple(level for level in venue.levels if (level[0] - units) * sign <= 0),
             own_levels=tuple(level for level in venue.own_levels if (level[0] - units) * sign >= 0),
             min_size=Decimal(lots * venue.lot).scaleb(-inputs.size_decimals),
@@ -212,7 +211,7 @@ def _leg(inputs: Inputs, spot: Spot, size: Decimal) -> PlanLeg:
             line = Line(CostKind.VENUE_FEE, fee, venue.taker_fee_rate if takes == size else None)
         lines.append(line)
     total = sum((line.amount for line in lines), ZERO)
-    return replace(base, costs=tuple(lines), total_cost=total)
+    return base._replace(costs=tuple(lines), total_cost=total)
 
 
 def _cut(inputs: Inputs, venue: VenueInputs, leg: PlanLeg) -> Decimal:

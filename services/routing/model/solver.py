@@ -114,7 +114,7 @@ def bound_of(
         return SetBound(members)
     known = prices or prices_of(chosen)
     level = _level(chosen, known, size)
-    if all([curve.lot == step for curve in chosen]):
+    if len({curve.lot for curve in chosen}) == 1:
         return _filled(chosen, members, size, level)
     if len(chosen) == 2:
         return _pair(chosen, members, size, level)
@@ -279,4 +279,3 @@ def _enumerate(groups: Sequence[Merged], size: int, prices: Sequence[int]) -> li
             if best is None or cost < best[0]:
                 best = cost, [units, *takes]
     return None if best is None else best[1]
-

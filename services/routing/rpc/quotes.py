@@ -72,20 +72,21 @@ def quote_bytes(quoted: Quoted, digest: str) -> bytes:
     plan, inputs = quoted.plan, quoted.inputs
     feasible = quote_pb2.Quote.OUTCOME_FEASIBLE if plan.is_feasible else quote_pb2.Quote.OUTCOME_INFEASIBLE
     basis = quote_pb2.Quote.BASIS_PUBLIC if quoted.is_public else quote_pb2.Quote.BASIS_ACCOUNT
+    legs = [_leg(leg) for leg in plan.legs]
     parts = [
         text(_ID, str(quoted.quote_id)),
         name(_MARKET, inputs.market),
         whole(_SIDE, SIDES[inputs.side]),
         number(_SIZE, plan.size),
         whole(_OUTCOME, feasible),
-        *(block(_LEGS, _leg(leg)) for leg in plan.legs),
-        *(block(_COSTS, _line(line)) for line in plan.costs),
+        *[block(_LEGS, leg) for leg in legs],
+        *[block(_COSTS, _line(line)) for line in plan.costs],
         number(_TOTAL, plan.total_cost),
         number(_TOTAL_BPS, plan.total_cost_bps),
         b"" if plan.average_price is None else number(_AVERAGE, plan.average_price),
         number(_MID, inputs.arrival_mid_price),
         number(_TRUNCATION, plan.fee_truncation_bound),
-        *(block(_ALTERNATIVES, _alternative(one)) for one in plan.alternatives),
+        *[block(_ALTERNATIVES, _alternative(one, plan.legs, legs)) for one in plan.alternatives],
         b"" if plan.proof is None else block(_CERTIFICATE, _certificate(plan.proof)),
         text(_EXPLANATION, plan.explanation),
     ]
@@ -133,13 +134,15 @@ def _line(line: Line) -> bytes:
     return amount if line.rate is None else amount + rate(_LINE_RATE, line.rate)
 
 
-def _alternative(one: Alternative) -> bytes:
+def _alternative(one: Alternative, chosen: Sequence[PlanLeg], written: Sequence[bytes]) -> bytes:
+    """Return an alternative; one that is the plan itself has its legs, which are written."""
     kind = quote_pb2.QuoteAlternative.KIND_SINGLE_VENUE if one.venue else quote_pb2.QuoteAlternative.KIND_EVEN_SPLIT
     parts = [whole(_OTHER_KIND, kind), name(_OTHER_VENUE, one.venue)]
     if one.total_cost is not None and one.extra_cost is not None and one.extra_cost_bps is not None:
+        legs = written if one.legs is chosen else [_leg(leg) for leg in one.legs]
         parts += (
             whole(_OTHER_FEASIBLE, True),
-            *[block(_OTHER_LEGS, _leg(leg)) for leg in one.legs],
+            *[block(_OTHER_LEGS, leg) for leg in legs],
             number(_OTHER_TOTAL, one.total_cost),
             number(_OTHER_EXTRA, one.extra_cost),
             number(_OTHER_BPS, one.extra_cost_bps),

@@ -28,6 +28,9 @@ from services.routing.rpc.requests import forecast_of, wish_of
 
 INTERVAL_MIN_S: Final = 0.1
 """The contract's fastest cadence of a stream of quotes, and its default."""
+GOLDEN: Final = 0.6180339887498949
+"""Multiples of the golden ratio, their wholes dropped, are as evenly spread as can be however many there are: so spread
+are the moments at which streams are due that were opened together, as all are after a restart."""
 HEARTBEAT_S: Final = 15.0
 STREAMS_MAX: Final = 2_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,6 +50,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         self._scribe = Scribe()
         self._clock = clock
         self._streams = 0
+        self._opened = 0
         self._draining = asyncio.Event()
         self._sleepers: set[asyncio.Future[None]] = set()
 
@@ -118,7 +122,8 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         live.live.send_time.FromNanoseconds(self._clock.time_ns())
         yield live
         loop = asyncio.get_running_loop()
-        due_s = loop.time() + interval_s
+        self._opened += 1
+        due_s = loop.time() + interval_s + INTERVAL_MIN_S * (self._opened * GOLDEN % 1)
         while True:
             changed = await self._change(wish.market, number, due_s)
             if self._draining.is_set():
@@ -129,7 +134,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
                 beat.heartbeat.send_time.FromNanoseconds(self._clock.time_ns())
                 yield beat
                 continue
-            due_s = max(due_s + interval_s, loop.time())
+            due_s = _next_due_s(due_s, interval_s, loop.time())
             try:
                 quote, number = await self._next(user, wish, request)
             except DomainError as error:
@@ -276,6 +281,11 @@ def _quote_of(kept: KeptQuote, *, with_inputs: bool) -> bytes:
 
 def _frame(count: int, quote: bytes) -> bytes:
     return field(_CURSOR, b"q%d" % count) + field(_QUOTE, quote)
+
+
+def _next_due_s(due_s: float, interval_s: float, now_s: float) -> float:
+    """Return when the next quote is due: in step with the last, unless that came so late that two would come at once."""
+    return due_s + interval_s if now_s - due_s < interval_s / 2 else now_s + interval_s
 
 
 def _end(count: int, reason: Reason, message: str, *, resumable: bool) -> pb.WatchQuoteResponse:

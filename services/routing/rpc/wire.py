@@ -17,7 +17,8 @@ from google.protobuf.message import Message
 
 from services.domain.decimals import plain_text
 
-LENGTHS_KNOWN: Final = 512
+SMALL: Final = 512
+"""Smaller numbers, among them nearly every length, are looked up."""
 REMEMBERED: Final = 512
 """Names and rates whose bytes are kept: few are used, again and again."""
 _BLOCK: Final = 2
@@ -36,7 +37,7 @@ def varint(value: int) -> bytes:
     return bytes(found)
 
 
-_LENGTHS: Final = tuple(varint(length) for length in range(LENGTHS_KNOWN))
+_VARINTS: Final = tuple(varint(value) for value in range(SMALL))
 
 
 def tags(message: type[Message], *names: str) -> Sequence[bytes]:
@@ -52,7 +53,7 @@ def _tag(field: FieldDescriptor) -> bytes:
 def block(tag: bytes, body: bytes) -> bytes:
     """Return a field that holds a message or text, which may be empty."""
     length = len(body)
-    return tag + (_LENGTHS[length] if length < LENGTHS_KNOWN else varint(length)) + body
+    return tag + (_VARINTS[length] if length < SMALL else varint(length)) + body
 
 
 def text(tag: bytes, value: str) -> bytes:
@@ -63,12 +64,14 @@ def text(tag: bytes, value: str) -> bytes:
 def number(tag: bytes, value: Decimal) -> bytes:
     """Return a field of a decimal as plain text, zero too."""
     raw = plain_text(value).encode()
-    return tag + _LENGTHS[len(raw)] + raw
+    return tag + _VARINTS[len(raw)] + raw
 
 
 def whole(tag: bytes, value: int) -> bytes:
     """Return a field of a whole number; nothing for zero."""
-    return tag + varint(value) if value else b""
+    if not value:
+        return b""
+    return tag + (_VARINTS[value] if value < SMALL else varint(value))
 
 
 def span(tag: bytes, nanoseconds: int) -> bytes:
