@@ -104,14 +104,6 @@ class Proof:
     neighbors: Neighbors | None
 
 
-class VenueLimits(NamedTuple):
-    """The sizes between which a venue could trade, in units of the base asset."""
-
-    venue: str
-    min_size: Decimal
-    max_size: Decimal
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The answer. Without legs it is infeasible, and `refusals` and `nearest_sizes` say what would pass."""
@@ -130,7 +122,6 @@ class Plan:
     nearest_sizes: tuple[Decimal, ...] = ()
     break_even_s: Decimal | None = None
     break_even_venue: str = ""
-    limits: tuple[VenueLimits, ...] = ()
     priority_advice: str = ""
 
     @property

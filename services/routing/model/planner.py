@@ -5,6 +5,7 @@ Everything here is a function of `Inputs` alone, so that a quote can be made aga
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -16,7 +17,7 @@ from services.routing.model.break_even import break_even_of, priority_advice
 from services.routing.model.costs import add_up, leg_of
 from services.routing.model.inputs import ZERO, Inputs
 from services.routing.model.money import Scale, scale_of
-from services.routing.model.plan import Alternative, Method, Neighbors, Plan, PlanLeg, Proof, SetProof, VenueLimits
+from services.routing.model.plan import Alternative, Method, Neighbors, Plan, PlanLeg, Proof, SetProof
 from services.routing.model.reach import Reach, reach_of, units_down
 from services.routing.model.resting import rest
 from services.routing.model.solver import SetBound, Split, prices_of, split
@@ -63,9 +64,8 @@ def plan_over(inputs: Inputs, offers: Offers) -> Plan:
     off_grid = not inputs.size_in_usd and Decimal(size).scaleb(-inputs.size_decimals) != inputs.size
     found = offers.split(size) if size and not off_grid else None
     wish = replace(inputs, size=Decimal(size).scaleb(-inputs.size_decimals)) if inputs.size_in_usd else inputs
-    limits = tuple([_limits(inputs, reach) for reach in reaches])
     if found is None:
-        return replace(refusals.infeasible(wish, reaches, size), limits=limits)
+        return refusals.infeasible(wish, reaches, size)
     legs = legs_of(inputs, reaches, found.sizes)
     costs = add_up(legs)
     total = sum([line.amount for line in costs], ZERO)
@@ -85,7 +85,6 @@ def plan_over(inputs: Inputs, offers: Offers) -> Plan:
         proof=_proof(wish, reaches, scale, found, size, notional),
         break_even_s=later[0] if later else None,
         break_even_venue=later[1] if later else "",
-        limits=limits,
         explanation=explain(inputs, legs, others),
         priority_advice=priority_advice(inputs, legs),
     )
@@ -125,13 +124,12 @@ def _worth(inputs: Inputs, offers: Offers, size: int) -> int:
 
 def walk(reach: Reach, units: int) -> tuple[int, int, int]:
     """Return (notional, last price, levels) of taking `units` at a venue, in the market's units."""
-    notional, last, count, left = 0, 0, 0, units
-    for price, held in reach.venue.levels:
-        if left <= 0:
-            break
-        used = min(left, held)
-        notional, left, last, count = notional + price * used, left - used, price, count + 1
-    return notional, last, count
+    if not units:
+        return 0, 0, 0
+    levels, depth = reach.venue.levels, reach.depth
+    at = bisect_left(depth.ends, units)
+    last = levels[at][0]
+    return depth.sums[at] - (depth.ends[at] - units) * last, last, at + 1
 
 
 def legs_of(inputs: Inputs, reaches: Sequence[Reach], sizes: Sequence[int]) -> tuple[PlanLeg, ...]:
@@ -142,15 +140,6 @@ def legs_of(inputs: Inputs, reaches: Sequence[Reach], sizes: Sequence[int]) -> t
         if units
     ]
     return tuple(sorted(legs, key=lambda leg: (-leg.size, leg.venue)) if len(legs) > 1 else legs)
-
-
-def _limits(inputs: Inputs, reach: Reach) -> VenueLimits:
-    curve = reach.curve
-    return VenueLimits(
-        venue=reach.venue.venue,
-        min_size=Decimal(curve.smallest).scaleb(-inputs.size_decimals),
-        max_size=Decimal(max(curve.largest, 0)).scaleb(-inputs.size_decimals),
-    )
 
 
 def _truncation(inputs: Inputs, reaches: Sequence[Reach], sizes: Sequence[int], legs: Sequence[PlanLeg]) -> Decimal:

@@ -34,6 +34,7 @@ class Reach:
     venue: VenueInputs
     charges: Charges
     curve: Curve
+    depth: Depth
 
     @property
     def binding(self) -> CapKind:
@@ -73,7 +74,7 @@ def reach_of(inputs: Inputs, venue: VenueInputs, scale: Scale) -> Reach:
         smallest=units_down(venue.min_size, inputs.size_decimals),
         largest=min(units_down(cap.size, inputs.size_decimals) for cap in venue.caps),
     )
-    return Reach(venue=venue, charges=charges, curve=curve)
+    return Reach(venue=venue, charges=charges, curve=curve, depth=depth_of(venue.levels))
 
 
 def clip(inputs: Inputs, size: int) -> Inputs:

@@ -21,6 +21,7 @@ from services.routing.app.desk import Desk
 from services.routing.model.wish import Wish
 from services.routing.ports import Clock, KeptQuote, Quotes, Routes
 from services.routing.rpc.inputs import inputs_value
+from services.routing.rpc.pace import Turns, next_due_s, phase_s
 from services.routing.rpc.quotes import refusals
 from services.routing.rpc.record import Scribe, field, serves
 from services.routing.rpc.replay import replay
@@ -28,9 +29,6 @@ from services.routing.rpc.requests import forecast_of, wish_of
 
 INTERVAL_MIN_S: Final = 0.1
 """The contract's fastest cadence of a stream of quotes, and its default."""
-GOLDEN: Final = 0.6180339887498949
-"""Multiples of the golden ratio, their wholes dropped, are as evenly spread as can be however many there are: so spread
-are the moments at which streams are due that were opened together, as all are after a restart."""
 HEARTBEAT_S: Final = 15.0
 STREAMS_MAX: Final = 2_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,6 +49,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         self._clock = clock
         self._streams = 0
         self._opened = 0
+        self._turns = Turns()
         self._draining = asyncio.Event()
         self._sleepers: set[asyncio.Future[None]] = set()
 
@@ -123,7 +122,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         yield live
         loop = asyncio.get_running_loop()
         self._opened += 1
-        due_s = loop.time() + interval_s + INTERVAL_MIN_S * (self._opened * GOLDEN % 1)
+        due_s = loop.time() + interval_s + phase_s(self._opened, INTERVAL_MIN_S)
         while True:
             changed = await self._change(wish.market, number, due_s)
             if self._draining.is_set():
@@ -134,7 +133,8 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
                 beat.heartbeat.send_time.FromNanoseconds(self._clock.time_ns())
                 yield beat
                 continue
-            due_s = _next_due_s(due_s, interval_s, loop.time())
+            due_s = next_due_s(due_s, interval_s, loop.time())
+            await self._turns.take()
             try:
                 quote, number = await self._next(user, wish, request)
             except DomainError as error:
@@ -281,11 +281,6 @@ def _quote_of(kept: KeptQuote, *, with_inputs: bool) -> bytes:
 
 def _frame(count: int, quote: bytes) -> bytes:
     return field(_CURSOR, b"q%d" % count) + field(_QUOTE, quote)
-
-
-def _next_due_s(due_s: float, interval_s: float, now_s: float) -> float:
-    """Return when the next quote is due: in step with the last, unless that came so late that two would come at once."""
-    return due_s + interval_s if now_s - due_s < interval_s / 2 else now_s + interval_s
 
 
 def _end(count: int, reason: Reason, message: str, *, resumable: bool) -> pb.WatchQuoteResponse:
