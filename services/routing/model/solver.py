@@ -64,7 +64,8 @@ def split(curves: Sequence[Curve], size: int, prices: Sequence[int] = ()) -> Spl
     Of plans that cost the same, the one over fewer venues is returned, then the first by position. `prices` are those
     of `prices_of`, for who asks for many sizes on the same curves.
     """
-    known, merged = prices or prices_of(curves), {}
+    known = prices or prices_of(curves)
+    merged: dict[Names, Merged] = {}
     bounds = [bound_of(curves, members, size, known, merged) for members in sets_of(len(curves))]
     best: SetBound | None = None
     for one in bounds:

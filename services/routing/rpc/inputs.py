@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from perpmesh.routing.v1 import quote_inputs_pb2 as pb
 from perpmesh.type.v1 import side_pb2, size_unit_pb2
@@ -105,9 +106,9 @@ class _LevelWriter:
         return bytes(self._written[: self._ends[count]])
 
 
-def _fields(message: pb.QuoteInputs.VenueInputs, numbers: range) -> bytes:
+def _fields(message: Message, numbers: range) -> bytes:
     """Return the fields of a message whose numbers are among `numbers`, serialized."""
-    part = pb.QuoteInputs.VenueInputs()
+    part = type(message)()
     part.CopyFrom(message)
     for field, _ in message.ListFields():
         if field.number not in numbers:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from services.domain.decimals import plain_text
@@ -42,12 +42,8 @@ _VARINTS: Final = tuple(varint(value) for value in range(SMALL))
 
 def tags(message: type[Message], *names: str) -> Sequence[bytes]:
     """Return what stands before each of the named fields of a message: its number and how its value is written."""
-    descriptor: Descriptor = message.DESCRIPTOR
-    return [_tag(descriptor.fields_by_name[name]) for name in names]
-
-
-def _tag(field: FieldDescriptor) -> bytes:
-    return varint(field.number << 3 | (_BLOCK if field.type in _BLOCKS else 0))
+    fields = message.DESCRIPTOR.fields_by_name
+    return [varint(fields[name].number << 3 | (_BLOCK if fields[name].type in _BLOCKS else 0)) for name in names]
 
 
 def block(tag: bytes, body: bytes) -> bytes:
