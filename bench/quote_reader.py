@@ -159,7 +159,7 @@ def lateness(frames: Sequence[float], changes: Sequence[float]) -> Iterator[floa
 
 def percentiles(values: Iterable[float], *shares: float) -> list[float]:
     """Return percentiles in ms."""
-    ordered = sorted(values)
+    ordered = sorted(values) or [0.0]
     return [round(ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1e3, 2) for share in shares]
 
 

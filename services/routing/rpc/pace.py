@@ -8,8 +8,8 @@ from typing import Final
 
 GOLDEN: Final = 0.6180339887498949
 """Multiples of the golden ratio, their wholes dropped, are as evenly spread as can be, however many there are."""
-TURN_MAX: Final = 8
-"""Frames made in one turn of the loop; some two milliseconds."""
+TURN_MAX: Final = 4
+"""Frames made in one turn of the loop; about a millisecond."""
 
 
 class Turns:
