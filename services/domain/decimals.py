@@ -97,7 +97,7 @@ def plain_text(value: Decimal) -> str:
     """Return `value` as plain text without exponent or trailing zeros."""
     text = str(value)
     if "E" in text:
-        text = format(value, "f")
+        text = format(value, "f") if value else "0"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
