@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 
 import grpc
 import psutil
@@ -126,8 +127,10 @@ async def rate(
 def wishes(*, same: bool, inputs: bool = False) -> Callable[[int], bytes]:
     """Return what makes the n-th request: always one wish, or another one each time."""
 
-    def wish(number: int) -> bytes:
-        size = 150_000 if same else 20_000 + number * 7_919 % 400_000
+    numbers = count(1)
+
+    def wish(_: int) -> bytes:
+        size = 150_000 if same else 20_000 + next(numbers) * 7_919 % 400_000
         return pb.QuoteRouteRequest(
             market=MARKET, side=side_pb2.SIDE_BUY, size=f"{size / 1e5:.5f}", include_inputs=inputs
         ).SerializeToString()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager
-from decimal import Context, Decimal, DivisionByZero, InvalidOperation, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, localcontext
 from typing import Final, NewType
 
 Price = NewType("Price", Decimal)
@@ -24,7 +24,8 @@ Rate = NewType("Rate", Decimal)
 DIGITS_MAX: Final = 36
 """The longest number of digits accepted on either side of the point together (contract: 18 and 18)."""
 
-_ROUNDING: Final = Context(prec=80, traps=[InvalidOperation, DivisionByZero])
+ROUNDING: Final = Context(prec=80, traps=[InvalidOperation, DivisionByZero])
+"""The context of `rounding()`, for single operations."""
 _PLAIN: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
@@ -37,7 +38,15 @@ def rounding() -> AbstractContextManager[Context]:
 
     Everywhere else the house traps `Inexact`, so that no digit is ever lost unseen.
     """
-    return localcontext(_ROUNDING)
+    return localcontext(ROUNDING)
+
+
+def quotient(amount: Decimal, by: Decimal, decimals: int, rounding: str = ROUND_HALF_EVEN) -> Decimal:
+    """Return `amount / by` with `decimals` decimals, rounded half to even or as `rounding` says.
+
+    The same as dividing within `rounding()`, at a quarter of what entering it costs.
+    """
+    return ROUNDING.divide(amount, by).quantize(Decimal((0, (1,), -decimals)), rounding, ROUNDING)
 
 
 def parse_decimal(text: str) -> Decimal:
@@ -86,7 +95,9 @@ def units_text(units: int, decimals: int) -> str:
 
 def plain_text(value: Decimal) -> str:
     """Return `value` as plain text without exponent or trailing zeros."""
-    text = format(value, "f")
+    text = str(value)
+    if "E" in text:
+        text = format(value, "f") if value else "0"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text

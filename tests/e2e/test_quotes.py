@@ -165,7 +165,7 @@ async def test_the_command_line_prints_the_plan_and_the_check(mesh: Mesh) -> Non
     command = [sys.executable, "-m", "perpmesh_client.cli", "--address", mesh.edge, "quote", "btc", "buy", "1.5"]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Checked here: no plan on these books costs less" in done.stdout
+    assert "Checked here: no plan on these books buys it for less than" in done.stdout
     assert "synthetic" in done.stderr.lower()
     done = await asyncio.to_thread(
         subprocess.run, [*command, "--json"], capture_output=True, text=True, timeout=60, check=False

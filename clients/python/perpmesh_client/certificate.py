@@ -17,11 +17,13 @@ import hashlib
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from fractions import Fraction
-from itertools import combinations, pairwise
+from itertools import combinations, islice, pairwise
 from typing import Final
 
 from perpmesh.routing.v1 import quote_inputs_pb2, quote_pb2
 from perpmesh.type.v1 import cost_pb2, side_pb2, size_unit_pb2
+
+from perpmesh_client.certificate_figures import AVERAGE_DECIMALS, wrong_figures
 
 VENUES_MAX: Final = 10
 """Sets are two to the power of the venues."""
@@ -90,9 +92,12 @@ def check_quote(quote: quote_pb2.Quote) -> list[str]:
         size = _check_plan(quote, venues)
         if not quote.inputs.resting:
             _check_bounds(quote, venues, size)
+        wrong = wrong_figures(quote, venues, lambda leg: _check_leg(quote, leg, venues))
+        return list(islice(wrong, 1))
     except _WrongError as wrong:
         return [str(wrong)]
-    return []
+    except ValueError as wrong:
+        return [f"a figure is no number: {wrong}"]
 
 
 def _check_digest(quote: quote_pb2.Quote) -> None:
@@ -166,22 +171,10 @@ def _check_plan(quote: quote_pb2.Quote, venues: dict[str, _Venue]) -> Fraction:
     size, total, spent = Fraction(0), Fraction(0), Fraction(0)
     mid, sign = _number(quote.arrival_mid_price), _sign(quote.side)
     for leg in quote.legs:
-        venue = venues.get(leg.venue)
-        if venue is None:
-            raise _WrongError(f"{leg.venue} is not among the inputs")
+        _check_leg(quote, leg, venues)
         taken = _number(leg.size)
-        if taken % venue.lot or not venue.low <= taken <= venue.high:
-            raise _WrongError(f"{leg.venue}: {leg.size} is off the lot or outside of its limits")
-        lines = {line.kind: _number(line.amount) for line in leg.costs}
-        if len(lines) != len(leg.costs) or sum(lines.values()) != _number(leg.total_cost):
-            raise _WrongError(f"{leg.venue}: the lines do not add up to total_cost")
-        if leg.resting != quote.inputs.resting:
-            raise _WrongError(f"{leg.venue}: only legs of an order that waits wait")
-        if leg.resting:
-            _check_waiting(leg, quote.inputs, venue, lines)
-        else:
-            _check_lines(leg, venue, lines, taken, mid, sign)
-            spent += venue.money(taken)
+        if not leg.resting:
+            spent += venues[leg.venue].money(taken)
         size, total = size + taken, total + _number(leg.total_cost)
     if size != _number(quote.size) or total != _number(quote.total_cost):
         raise _WrongError("the legs do not add up to size and total_cost")
@@ -199,9 +192,29 @@ def _check_plan(quote: quote_pb2.Quote, venues: dict[str, _Venue]) -> Fraction:
     return size
 
 
+def _check_leg(quote: quote_pb2.Quote, leg: quote_pb2.QuoteLeg, venues: dict[str, _Venue]) -> None:
+    """Check size, prices and lines of a leg."""
+    venue, taken = venues.get(leg.venue), _number(leg.size)
+    if venue is None:
+        raise _WrongError(f"{leg.venue} is not among the inputs")
+    if taken % venue.lot or not venue.low <= taken <= venue.high:
+        raise _WrongError(f"{leg.venue}: {leg.size} is off the lot or outside of its limits")
+    lines = {line.kind: _number(line.amount) for line in leg.costs}
+    if len(lines) != len(leg.costs) or sum(lines.values()) != _number(leg.total_cost):
+        raise _WrongError(f"{leg.venue}: the lines do not add up to total_cost")
+    if leg.resting != quote.inputs.resting:
+        raise _WrongError(f"{leg.venue}: only legs of an order that waits wait")
+    if leg.resting:
+        _check_waiting(leg, quote.inputs, venue, lines)
+    else:
+        places = quote.inputs.price_decimals + AVERAGE_DECIMALS
+        _check_lines(leg, venue, lines, (_number(quote.arrival_mid_price), _sign(quote.side)), places)
+
+
 def _check_lines(
-    leg: quote_pb2.QuoteLeg, venue: _Venue, lines: Money, taken: Fraction, mid: Fraction, sign: int
+    leg: quote_pb2.QuoteLeg, venue: _Venue, lines: Money, arrival: tuple[Fraction, int], places: int
 ) -> None:
+    (mid, sign), taken = arrival, _number(leg.size)
     notional, left, worst, count = Fraction(0), taken, Fraction(0), 0
     for price, held in zip(venue.prices, venue.sizes, strict=True):
         if not left:
@@ -216,7 +229,7 @@ def _check_lines(
     for kind in wanted.keys() | lines.keys():
         if wanted.get(kind, Fraction(0)) != lines.get(kind, Fraction(0)):
             raise _WrongError(f"{leg.venue}: {cost_pb2.CostKind.Name(kind)} is not what the inputs make it")
-    if abs(notional / taken - _number(leg.average_price)) > Fraction(1, 10**8):
+    if abs(notional / taken - _number(leg.average_price)) > Fraction(1, 2 * 10**places):
         raise _WrongError(f"{leg.venue}: average_price is not the mean of the levels taken")
 
 

@@ -119,6 +119,23 @@ class Quotes:
         request = pb.ReplayQuoteRequest(quote_id=quote_id)
         return await self._call(lambda stub: stub.ReplayQuote(request, timeout=CALL_TIMEOUT_S))
 
+    async def forecast(
+        self,
+        market: str,
+        side: str,
+        sizes: Sequence[Decimal | str] = (),
+        *,
+        points: int = 20,
+        venues: Sequence[str] = (),
+    ) -> pb.ForecastCostResponse:
+        """Return what sizes cost; without any, `points` of them evenly up to what the books carry."""
+        if side not in SIDES:
+            raise ValueError(f"side must be buy or sell, not {side!r}")
+        request = pb.ForecastCostRequest(
+            market=market, side=SIDES[side], sizes=[_text(size) for size in sizes], point_count=points, venues=venues
+        )
+        return await self._call(lambda stub: stub.ForecastCost(request, timeout=CALL_TIMEOUT_S))
+
     async def watch(
         self, request: pb.QuoteRouteRequest, *, interval: timedelta = timedelta(milliseconds=100)
     ) -> AsyncGenerator[quote_pb2.Quote, None]:

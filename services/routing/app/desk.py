@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
@@ -14,10 +14,9 @@ from services.domain.refusal import Refusal
 from services.routing.model.books import MarketBooks, Stamp, VenueBook
 from services.routing.model.forecast import Forecast, forecast
 from services.routing.model.inputs import Inputs, Side, VenueInputs
-from services.routing.model.money import Scale
 from services.routing.model.plan import Plan
-from services.routing.model.planner import SOLVER_VERSION, plan_over, reaches_of
-from services.routing.model.reach import Reach, clipped, prepare, units_down
+from services.routing.model.planner import SOLVER_VERSION, Offers, offers_of, plan_over
+from services.routing.model.reach import clipped, prepare, units_down
 from services.routing.model.resting import crosses, prepare_resting, rest
 from services.routing.model.wish import Standing, Wish, age_s, assemble
 from services.routing.ports import Books, Chance, Clock, Standings
@@ -34,8 +33,7 @@ class Ground:
 
     inputs: Inputs
     left_out: tuple[Refusal, ...]
-    scale: Scale
-    reaches: Sequence[Reach]
+    offers: Offers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +154,7 @@ class Desk:
         wish = replace(wish, resting=False, split_resting=False) if wish.resting else wish
         ground = self._ground(wish, books, standing, now_ns)
         inputs = replace(ground.inputs, size=wish.size, size_in_usd=wish.size_in_usd, time_ns=now_ns)
-        plan = plan_over(inputs, ground.scale, ground.reaches)
+        plan = plan_over(inputs, ground.offers)
         kept = _kept(inputs, plan, books, now_ns)
         return self._quoted(kept, plan, ground.left_out, standing, books, wish, ground)
 
@@ -207,8 +205,7 @@ class Desk:
 def _new_ground(wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) -> Ground:
     inputs, left_out = assemble(wish, books, standing, now_ns)
     prepared = prepare(inputs)
-    scale, reaches = reaches_of(prepared)
-    return Ground(prepared, left_out, scale, reaches)
+    return Ground(prepared, left_out, offers_of(prepared))
 
 
 def _kept(inputs: Inputs, plan: Plan, books: MarketBooks, now_ns: int) -> Inputs:
@@ -217,10 +214,8 @@ def _kept(inputs: Inputs, plan: Plan, books: MarketBooks, now_ns: int) -> Inputs
     whole = inputs.size_in_usd or not plan.is_feasible
     units = 0 if whole else units_down(plan.size, inputs.size_decimals)
     venues = [
-        replace(
-            one,
-            levels=one.levels if whole else clipped(one.levels, units),
-            book_age_s=age_s(confirmed[one.venue], now_ns),
+        one._replace(
+            levels=one.levels if whole else clipped(one.levels, units), book_age_s=age_s(confirmed[one.venue], now_ns)
         )
         for one in inputs.venues
     ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import ROUND_HALF_EVEN, ROUND_UP, Decimal
+from decimal import ROUND_UP, Decimal
 
-from services.domain.decimals import rounding
+from services.domain.decimals import quotient
 from services.domain.market import HYPERLIQUID
-from services.routing.model.inputs import Inputs, VenueInputs
+from services.routing.model.inputs import ZERO, Inputs, VenueInputs
 from services.routing.model.money import Charges
 from services.routing.model.plan import CostKind, Line, PlanLeg
 
@@ -42,7 +42,7 @@ def leg_of(
         average_price=_mean(notional, size, inputs.price_decimals),
         worst_price=Decimal(walked[1]).scaleb(-inputs.price_decimals),
         costs=tuple(lines),
-        total_cost=sum((line.amount for line in lines), Decimal(0)),
+        total_cost=sum([line.amount for line in lines], ZERO),
         level_count=walked[2],
         resting=resting,
         account_id=venue.account_id,
@@ -64,11 +64,13 @@ def _added_fees(venue: VenueInputs, notional: Decimal, *, resting: bool) -> list
 
 def add_up(legs: Sequence[PlanLeg]) -> tuple[Line, ...]:
     """Return the lines of all legs added up by kind, in the order of `CostKind`; a rate stays where all have it."""
+    if len(legs) == 1:
+        return legs[0].costs
     amounts: dict[CostKind, Decimal] = {}
     rates: dict[CostKind, set[Decimal | None]] = {}
     for leg in legs:
         for line in leg.costs:
-            amounts[line.kind] = amounts.get(line.kind, Decimal(0)) + line.amount
+            amounts[line.kind] = amounts.get(line.kind, ZERO) + line.amount
             rates.setdefault(line.kind, set()).add(line.rate)
     return tuple(
         Line(kind, amounts[kind], next(iter(rates[kind])) if len(rates[kind]) == 1 else None)
@@ -79,13 +81,11 @@ def add_up(legs: Sequence[PlanLeg]) -> tuple[Line, ...]:
 
 def _mean(notional: Decimal, size: Decimal, price_decimals: int) -> Decimal:
     """Return the average price, rounded half to even eight decimals beyond the market's."""
-    with rounding():
-        return (notional / size).quantize(Decimal(1).scaleb(-price_decimals - 8), rounding=ROUND_HALF_EVEN)
+    return quotient(notional, size, price_decimals + 8)
 
 
 def _margin(venue: VenueInputs, notional: Decimal) -> Decimal | None:
     """Return the margin a leg takes at the account's leverage, rounded up to a millionth; None on the public basis."""
     if not venue.account_id or not venue.max_leverage:
         return None
-    with rounding():
-        return (notional / venue.max_leverage).quantize(Decimal("0.000001"), rounding=ROUND_UP)
+    return quotient(notional, Decimal(venue.max_leverage), 6, ROUND_UP)

@@ -9,11 +9,9 @@ from math import gcd
 from typing import Final
 
 from services.routing.model.inputs import Inputs
-from services.routing.model.money import scale_of
-from services.routing.model.planner import legs_of
-from services.routing.model.reach import Reach, reach_of, units_down
+from services.routing.model.planner import Offers, legs_of, offers_of
+from services.routing.model.reach import units_down
 from services.routing.model.refusals import nearest_sizes
-from services.routing.model.solver import split
 from services.routing.model.sums import bps, mean_price
 
 POINTS_DEFAULT: Final = 20
@@ -42,8 +40,8 @@ class Forecast:
 
 def forecast(inputs: Inputs, sizes: Sequence[Decimal], points: int) -> Forecast:
     """Return the cost of each of `sizes`, or of `points` sizes evenly up to the capacity, on the lots."""
-    scale = scale_of(inputs)
-    reaches = [reach_of(inputs, venue, scale) for venue in inputs.venues]
+    offers = offers_of(inputs)
+    reaches = offers.reaches
     total = sum(max(reach.curve.largest, 0) for reach in reaches if not reach.curve.is_empty)
     near = nearest_sizes(reaches, total)
     most = max((one for one in near if one <= total), default=0)
@@ -51,7 +49,7 @@ def forecast(inputs: Inputs, sizes: Sequence[Decimal], points: int) -> Forecast:
     count = points or POINTS_DEFAULT
     wanted = sorted(sizes) if sizes else _even(inputs, most, lot, count)
     return Forecast(
-        points=tuple(_point(inputs, reaches, size) for size in wanted),
+        points=tuple(_point(inputs, offers, size) for size in wanted),
         capacity=Decimal(most).scaleb(-inputs.size_decimals),
         venues=tuple(
             (one.venue.venue, Decimal(0 if one.curve.is_empty else one.curve.largest).scaleb(-inputs.size_decimals))
@@ -65,14 +63,14 @@ def _even(inputs: Inputs, most: int, lot: int, count: int) -> list[Decimal]:
     return [Decimal(one).scaleb(-inputs.size_decimals) for one in units]
 
 
-def _point(inputs: Inputs, reaches: Sequence[Reach], size: Decimal) -> Point:
+def _point(inputs: Inputs, offers: Offers, size: Decimal) -> Point:
     units = units_down(size, inputs.size_decimals)
     if Decimal(units).scaleb(-inputs.size_decimals) != size:
         return Point(size=size)
-    found = split([reach.curve for reach in reaches], units)
+    found = offers.split(units)
     if found is None:
         return Point(size=size)
-    legs = legs_of(inputs, reaches, found.sizes)
+    legs = legs_of(inputs, offers.reaches, found.sizes)
     cost = sum((leg.total_cost for leg in legs), Decimal(0))
     return Point(
         size=size,

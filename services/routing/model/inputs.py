@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 ZERO = Decimal(0)
 
@@ -45,16 +46,13 @@ class Cap:
     size: Decimal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VenueInputs:
-    """What is known of one venue."""
+class VenueInputs(NamedTuple):
+    """What is known of one venue. A named tuple, since each quote makes its own of those of the books."""
 
     venue: str
     book_version: int
     levels: tuple[tuple[int, int], ...]
     """(price, size) of the side that is taken, best first."""
-    own_levels: tuple[tuple[int, int], ...] = ()
-    """The other side, where a resting order would queue; needed for resting plans alone."""
     lot: int
     """The size step in units of `size_decimals`."""
     tick: Decimal
@@ -65,10 +63,12 @@ class VenueInputs:
     min_notional: Decimal
     """The venue's smallest notional in USD; zero where it has none, where it is waived, or, once prepared, where
     `min_size` does not come from it."""
-    caps: tuple[Cap, ...] = ()
-    """Limits above the size. Prepared inputs have depth and slippage among them."""
     taker_fee_rate: Decimal
     maker_fee_rate: Decimal
+    own_levels: tuple[tuple[int, int], ...] = ()
+    """The other side, where a resting order would queue; needed for resting plans alone."""
+    caps: tuple[Cap, ...] = ()
+    """Limits above the size. Prepared inputs have depth and slippage among them."""
     interface_fee_rate: Decimal = ZERO
     platform_fee_rate: Decimal = ZERO
     priority_fee_rate: Decimal = ZERO

@@ -77,7 +77,7 @@ class Merged:
 def merge(curves: Sequence[tuple[int, Curve]], spare: int) -> Merged:
     """Return the curves of (owner, curve), all of one lot, as one, as far as `spare` units beyond their smallest."""
     lot = curves[0][1].lot
-    spare -= spare % lot
+    spare += -spare % lot
     base = cost = largest = 0
     rows: list[tuple[int, int, int]] = []
     for taker, (_, curve) in enumerate(curves):

@@ -5,8 +5,9 @@ Everything here is a function of `Inputs` alone, so that a quote can be made aga
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import gcd
 from typing import Final
@@ -16,14 +17,14 @@ from services.routing.model.break_even import break_even_of, priority_advice
 from services.routing.model.costs import add_up, leg_of
 from services.routing.model.inputs import ZERO, Inputs
 from services.routing.model.money import Scale, scale_of
-from services.routing.model.plan import Alternative, Method, Neighbors, Plan, PlanLeg, Proof, SetProof, VenueLimits
+from services.routing.model.plan import Alternative, Method, Neighbors, Plan, PlanLeg, Proof, SetProof
 from services.routing.model.reach import Reach, reach_of, units_down
 from services.routing.model.resting import rest
-from services.routing.model.solver import SetBound, Split, split
+from services.routing.model.solver import SetBound, Split, prices_of, split
 from services.routing.model.sums import bps, mean_price
 from services.routing.model.wording import explain
 
-SOLVER_VERSION: Final = "1"
+SOLVER_VERSION: Final = "2"
 """Grows with every change that could make another plan, another number or another sentence of the same inputs."""
 
 
@@ -31,28 +32,43 @@ def make_plan(inputs: Inputs) -> Plan:
     """Return the cheapest plan for prepared inputs, or why there is none."""
     if inputs.resting:
         return rest(inputs)
-    return plan_over(inputs, *reaches_of(inputs))
+    return plan_over(inputs, offers_of(inputs))
 
 
-def reaches_of(inputs: Inputs) -> tuple[Scale, Sequence[Reach]]:
-    """Return the scale and each venue's curve: what plans of any size on these books are made over."""
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What plans of any size on the same books are made over."""
+
+    scale: Scale
+    reaches: Sequence[Reach]
+    """Each venue's curve and limits."""
+    prices: Sequence[int]
+    """Every net price of the curves, ascending."""
+
+    def split(self, size: int) -> Split | None:
+        """Return the cheapest split of a size in units."""
+        return split([reach.curve for reach in self.reaches], size, self.prices)
+
+
+def offers_of(inputs: Inputs) -> Offers:
+    """Return what plans on these books are made over."""
     scale = scale_of(inputs)
-    return scale, [reach_of(inputs, venue, scale) for venue in inputs.venues]
+    reaches = [reach_of(inputs, venue, scale) for venue in inputs.venues]
+    return Offers(scale, reaches, prices_of([reach.curve for reach in reaches]))
 
 
-def plan_over(inputs: Inputs, scale: Scale, reaches: Sequence[Reach]) -> Plan:
+def plan_over(inputs: Inputs, offers: Offers) -> Plan:
     """Return the cheapest plan for a size over curves, which may hold more levels than the inputs keep."""
-    curves = [reach.curve for reach in reaches]
-    size = size_in_units(inputs, reaches)
+    scale, reaches = offers.scale, offers.reaches
+    size = size_in_units(inputs, offers)
     off_grid = not inputs.size_in_usd and Decimal(size).scaleb(-inputs.size_decimals) != inputs.size
-    found = split(curves, size) if size and not off_grid else None
+    found = offers.split(size) if size and not off_grid else None
     wish = replace(inputs, size=Decimal(size).scaleb(-inputs.size_decimals)) if inputs.size_in_usd else inputs
-    limits = tuple(_limits(inputs, reach) for reach in reaches)
     if found is None:
-        return replace(refusals.infeasible(wish, reaches, size), limits=limits)
+        return refusals.infeasible(wish, reaches, size)
     legs = legs_of(inputs, reaches, found.sizes)
     costs = add_up(legs)
-    total = sum((line.amount for line in costs), Decimal(0))
+    total = sum([line.amount for line in costs], ZERO)
     notional = inputs.arrival_mid_price * Decimal(size).scaleb(-inputs.size_decimals)
     total_bps = bps(total, notional)
     others = _alternatives(wish, reaches, size, (legs, total), notional, found)
@@ -69,31 +85,31 @@ def plan_over(inputs: Inputs, scale: Scale, reaches: Sequence[Reach]) -> Plan:
         proof=_proof(wish, reaches, scale, found, size, notional),
         break_even_s=later[0] if later else None,
         break_even_venue=later[1] if later else "",
-        limits=limits,
         explanation=explain(inputs, legs, others),
         priority_advice=priority_advice(inputs, legs),
     )
 
 
-def size_in_units(inputs: Inputs, reaches: Sequence[Reach]) -> int:
+def size_in_units(inputs: Inputs, offers: Offers) -> int:
     """Return the size in units, rounded down; for a notional, the largest on the lots whose plan is worth no more."""
     if not inputs.size_in_usd:
         return units_down(inputs.size, inputs.size_decimals)
+    reaches = offers.reaches
     lot = gcd(*(reach.curve.lot for reach in reaches))
     money = units_down(inputs.size, inputs.price_decimals + inputs.size_decimals)
     low, high = 0, sum(max(reach.curve.largest, 0) for reach in reaches) // lot
     while low < high:
         middle = (low + high + 1) // 2
-        if _worth(inputs, reaches, middle * lot) <= money:
+        if _worth(inputs, offers, middle * lot) <= money:
             low = middle
         else:
             high = middle - 1
     return low * lot
 
 
-def _worth(inputs: Inputs, reaches: Sequence[Reach], size: int) -> int:
+def _worth(inputs: Inputs, offers: Offers, size: int) -> int:
     """Return the notional of the cheapest plan; where none carries exactly this size, that of the best prices."""
-    found = split([reach.curve for reach in reaches], size)
+    found, reaches = offers.split(size), offers.reaches
     if found is not None:
         return sum(walk(reach, units)[0] for reach, units in zip(reaches, found.sizes, strict=True))
     sign = inputs.side.sign
@@ -108,13 +124,12 @@ def _worth(inputs: Inputs, reaches: Sequence[Reach], size: int) -> int:
 
 def walk(reach: Reach, units: int) -> tuple[int, int, int]:
     """Return (notional, last price, levels) of taking `units` at a venue, in the market's units."""
-    notional, last, count, left = 0, 0, 0, units
-    for price, held in reach.venue.levels:
-        if left <= 0:
-            break
-        used = min(left, held)
-        notional, left, last, count = notional + price * used, left - used, price, count + 1
-    return notional, last, count
+    if not units:
+        return 0, 0, 0
+    levels, depth = reach.venue.levels, reach.depth
+    at = bisect_left(depth.ends, units)
+    last = levels[at][0]
+    return depth.sums[at] - (depth.ends[at] - units) * last, last, at + 1
 
 
 def legs_of(inputs: Inputs, reaches: Sequence[Reach], sizes: Sequence[int]) -> tuple[PlanLeg, ...]:
@@ -124,16 +139,7 @@ def legs_of(inputs: Inputs, reaches: Sequence[Reach], sizes: Sequence[int]) -> t
         for reach, units in zip(reaches, sizes, strict=True)
         if units
     ]
-    return tuple(sorted(legs, key=lambda leg: (-leg.size, leg.venue)))
-
-
-def _limits(inputs: Inputs, reach: Reach) -> VenueLimits:
-    curve = reach.curve
-    return VenueLimits(
-        venue=reach.venue.venue,
-        min_size=Decimal(curve.smallest).scaleb(-inputs.size_decimals),
-        max_size=Decimal(max(curve.largest, 0)).scaleb(-inputs.size_decimals),
-    )
+    return tuple(sorted(legs, key=lambda leg: (-leg.size, leg.venue)) if len(legs) > 1 else legs)
 
 
 def _truncation(inputs: Inputs, reaches: Sequence[Reach], sizes: Sequence[int], legs: Sequence[PlanLeg]) -> Decimal:
@@ -183,7 +189,7 @@ def _alternative(
     inputs: Inputs, reaches: Sequence[Reach], venue: str, sizes: Sequence[int], total: Decimal, notional: Decimal
 ) -> Alternative:
     legs = legs_of(inputs, reaches, sizes)
-    cost = legs[0].total_cost if len(legs) == 1 else sum((leg.total_cost for leg in legs), ZERO)
+    cost = sum([leg.total_cost for leg in legs], ZERO)
     extra = cost - total
     return Alternative(venue=venue, legs=legs, total_cost=cost, extra_cost=extra, extra_cost_bps=bps(extra, notional))
 

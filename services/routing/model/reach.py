@@ -34,6 +34,7 @@ class Reach:
     venue: VenueInputs
     charges: Charges
     curve: Curve
+    depth: Depth
 
     @property
     def binding(self) -> CapKind:
@@ -56,8 +57,7 @@ def _prepared(inputs: Inputs, venue: VenueInputs) -> VenueInputs:
     minimum = max(venue.lot, units_up(venue.min_size, inputs.size_decimals))
     worth = _smallest_notional(inputs, venue, levels)
     smallest = -(-max(minimum, worth) // venue.lot) * venue.lot
-    return replace(
-        venue,
+    return venue._replace(
         levels=levels,
         min_size=_size_of(smallest, inputs),
         min_notional=venue.min_notional if worth > minimum else ZERO,
@@ -74,12 +74,12 @@ def reach_of(inputs: Inputs, venue: VenueInputs, scale: Scale) -> Reach:
         smallest=units_down(venue.min_size, inputs.size_decimals),
         largest=min(units_down(cap.size, inputs.size_decimals) for cap in venue.caps),
     )
-    return Reach(venue=venue, charges=charges, curve=curve)
+    return Reach(venue=venue, charges=charges, curve=curve, depth=depth_of(venue.levels))
 
 
 def clip(inputs: Inputs, size: int) -> Inputs:
     """Return prepared inputs with as many levels of each venue as `size` units and one level more need."""
-    return replace(inputs, venues=tuple(replace(one, levels=clipped(one.levels, size)) for one in inputs.venues))
+    return replace(inputs, venues=tuple(one._replace(levels=clipped(one.levels, size)) for one in inputs.venues))
 
 
 def clipped(levels: Levels, size: int) -> Levels:

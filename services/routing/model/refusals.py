@@ -9,7 +9,7 @@ from typing import Final
 
 from services.domain.decimals import plain_text
 from services.domain.refusal import Origin, Refusal, RefusalReason
-from services.routing.model.inputs import CapKind, Inputs
+from services.routing.model.inputs import ZERO, CapKind, Inputs
 from services.routing.model.plan import Plan
 from services.routing.model.reach import Reach
 from services.routing.model.solver import bound_of, sets_of
@@ -32,6 +32,15 @@ CAP_WORDS: Final[dict[CapKind, tuple[RefusalReason, str, str]]] = {
     CapKind.ORDER_LIMIT: (RefusalReason.SIZE_TOO_LARGE, "the venue's largest order", "Split the order."),
 }
 """What a limit is called when it is what a wish fails at: the reason, the words, what to do."""
+
+
+EMPTY_ADVICE: Final[dict[CapKind, str]] = {
+    CapKind.DEPTH: "Ask again when somebody has an order there.",
+    CapKind.SLIPPAGE: "Allow more slippage.",
+    CapKind.MARGIN: "Add margin.",
+    CapKind.REDUCE_ONLY: "Trade where the position is, or leave reduce-only out.",
+}
+"""What to do where the limit leaves nothing at all, and asking for less would not help."""
 
 
 def infeasible(inputs: Inputs, reaches: Sequence[Reach], size: int) -> Plan:
@@ -67,9 +76,13 @@ def of_venue(inputs: Inputs, reach: Reach, size: int) -> Refusal:
     smallest = _text(curve.smallest, inputs)
     if curve.is_empty or size > curve.largest:
         reason, what, advice = CAP_WORDS[reach.binding]
+        limited = reach.binding is CapKind.DEPTH and inputs.limit_price is not None
+        if limited:
+            what = f"the book within the limit price of {plain_text(inputs.limit_price or ZERO)}"
         most = _text(max(curve.largest, 0), inputs)
         if curve.is_empty:
             most = f"{most}, less than the smallest order of {smallest}"
+            advice = "Widen the limit price." if limited else EMPTY_ADVICE.get(reach.binding, advice)
         return _no(reason, f"At {at}, {what} carries {most}, and {asked} was asked for.", advice, inputs, venue.venue)
     if size < curve.smallest:
         reason, rule = RefusalReason.SIZE_TOO_SMALL, smallest

@@ -23,7 +23,7 @@ from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.routing.model.costs import add_up, leg_of
 from services.routing.model.inputs import ZERO, Inputs, VenueInputs
 from services.routing.model.money import charges_of
-from services.routing.model.plan import Alternative, CostKind, Line, Plan, PlanLeg, VenueLimits
+from services.routing.model.plan import Alternative, CostKind, Line, Plan, PlanLeg
 from services.routing.model.refusals import CAP_WORDS
 from services.routing.model.sums import bps, mean_price
 from services.routing.model.wording import name
@@ -57,8 +57,7 @@ def prepare_resting(inputs: Inputs) -> Inputs:
             smallest = max(smallest, worth)
         lots = max(1, -(-int(smallest.scaleb(inputs.size_decimals)) // venue.lot))
         units = int(limit.scaleb(inputs.price_decimals))
-        found = replace(
-            venue,
+        found = venue._replace(
             levels=tuple(level for level in venue.levels if (level[0] - units) * sign <= 0),
             own_levels=tuple(level for level in venue.own_levels if (level[0] - units) * sign >= 0),
             min_size=Decimal(lots * venue.lot).scaleb(-inputs.size_decimals),
@@ -88,9 +87,8 @@ def rest(inputs: Inputs) -> Plan:
     chosen = _even(inputs, [spot for spot in spots if spot.refusal is None], size) if inputs.split_resting else None
     if chosen is None and ranked:
         chosen = [(ranked[0], size)]
-    limits = tuple(VenueLimits(venue=one.venue, min_size=one.min_size, max_size=_most(one)) for one in inputs.venues)
     if not chosen:
-        return _nowhere(inputs, size, [refusal for _, refusal in alone if refusal is not None], spots, limits)
+        return _nowhere(inputs, size, [refusal for _, refusal in alone if refusal is not None], spots)
     legs = tuple(sorted((_leg(inputs, *one) for one in chosen), key=lambda leg: (-leg.size, leg.venue)))
     costs = add_up(legs)
     total = sum((line.amount for line in costs), ZERO)
@@ -106,7 +104,6 @@ def rest(inputs: Inputs) -> Plan:
                                   if leg.venue == spot.venue.venue), ZERO),
         alternatives=_alternatives(inputs, alone, size, total, notional),
         explanation=_explain(inputs, chosen, legs),
-        limits=limits,
     )  # fmt: skip
 
 
@@ -212,7 +209,7 @@ def _leg(inputs: Inputs, spot: Spot, size: Decimal) -> PlanLeg:
             line = Line(CostKind.VENUE_FEE, fee, venue.taker_fee_rate if takes == size else None)
         lines.append(line)
     total = sum((line.amount for line in lines), ZERO)
-    return replace(base, costs=tuple(lines), total_cost=total)
+    return base._replace(costs=tuple(lines), total_cost=total)
 
 
 def _cut(inputs: Inputs, venue: VenueInputs, leg: PlanLeg) -> Decimal:
@@ -260,9 +257,7 @@ def _most(venue: VenueInputs) -> Decimal:
     return min((cap.size for cap in venue.caps), default=ZERO)
 
 
-def _nowhere(
-    inputs: Inputs, size: Decimal, refusals: Sequence[Refusal], spots: Sequence[Spot], limits: tuple[VenueLimits, ...]
-) -> Plan:
+def _nowhere(inputs: Inputs, size: Decimal, refusals: Sequence[Refusal], spots: Sequence[Spot]) -> Plan:
     """Return the plan that says why no venue takes the order, and the nearest sizes that one would."""
     near: set[Decimal] = set()
     for spot in spots:
@@ -285,7 +280,7 @@ def _nowhere(
     nearby = " or ".join(plain_text(one) for one in sizes)
     said = f"the nearest size that can is {nearby}." if nearby else "no venue takes such an order."
     return Plan(
-        size=size, refusals=told, nearest_sizes=sizes, limits=limits,
+        size=size, refusals=told, nearest_sizes=sizes,
         explanation=f"No venue lets {plain_text(size)} wait at {plain_text(_limit(inputs))}: {said}",
     )  # fmt: skip
 

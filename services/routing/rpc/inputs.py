@@ -2,61 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from perpmesh.routing.v1 import quote_inputs_pb2 as pb
 from perpmesh.type.v1 import side_pb2, size_unit_pb2
 
 from services.domain.decimals import plain_text, to_units, units_text
+from services.routing.model.books import Levels
 from services.routing.model.inputs import Cap, CapKind, Inputs, Side, VenueInputs
 from services.routing.model.reach import units_down
+from services.routing.rpc.wire import block, number, span, tags, text, varint, whole
 
 SIDES: Final = {Side.BUY: side_pb2.SIDE_BUY, Side.SELL: side_pb2.SIDE_SELL}
 SIDES_BACK: Final = {value: key for key, value in SIDES.items()}
 _CAPS: Final = {kind: pb.QuoteInputs.Cap.Kind.Value(f"KIND_{kind.value}") for kind in CapKind}
 _CAPS_BACK: Final = {value: key for key, value in _CAPS.items()}
+_SIDE, _SIZE, _UNIT, _AS_OF, _VENUES = tags(pb.QuoteInputs, "side", "size", "size_unit", "as_of_time", "venues")
+_LEVEL_PRICE, _LEVEL_SIZE = tags(pb.QuoteInputs.Level, "price", "size")
+(_BOOK_AGE,) = tags(pb.QuoteInputs.VenueInputs, "book_age")
+_LEVELS: Final = pb.QuoteInputs.VenueInputs.LEVELS_FIELD_NUMBER
+_AGE: Final = pb.QuoteInputs.VenueInputs.BOOK_AGE_FIELD_NUMBER
+_OWN_LEVELS: Final = pb.QuoteInputs.VenueInputs.OWN_LEVELS_FIELD_NUMBER
 
 
-def inputs_message(inputs: Inputs, same: Sequence[pb.QuoteInputs.VenueInputs] = ()) -> pb.QuoteInputs:
-    """Return prepared inputs as a message; `same` are the venues' messages without what each quote has of its own."""
-    message = pb.QuoteInputs(
-        side=SIDES[inputs.side],
-        size=plain_text(inputs.size),
-        size_unit=size_unit_pb2.SIZE_UNIT_USD if inputs.size_in_usd else size_unit_pb2.SIZE_UNIT_BASE,
-        limit_price="" if inputs.limit_price is None else plain_text(inputs.limit_price),
-        max_slippage_bps=inputs.max_slippage_bps,
-        reduce_only=inputs.reduce_only,
-        arrival_mid_price=plain_text(inputs.arrival_mid_price),
-        volatility=plain_text(inputs.volatility),
-        risk_factor=plain_text(inputs.risk_factor),
-        market=inputs.market,
-        price_decimals=inputs.price_decimals,
-        size_decimals=inputs.size_decimals,
-        resting=inputs.resting,
-        post_only=inputs.post_only,
-        split_resting=inputs.split_resting,
-    )
-    set_duration(message.holding_time, inputs.holding_s)
-    set_time(message.as_of_time, inputs.time_ns)
-    prices, sizes = inputs.price_decimals, inputs.size_decimals
-    for venue, known in zip(inputs.venues, same or venue_messages(inputs), strict=True):
-        one = message.venues.add()
-        one.CopyFrom(known)
-        for price, size in venue.levels:
-            one.levels.add(price=units_text(price, prices), size=units_text(size, sizes))
-        for price, size in venue.own_levels:
-            one.own_levels.add(price=units_text(price, prices), size=units_text(size, sizes))
-        set_duration(one.book_age, venue.book_age_s)
-    return message
+class InputsWriter:
+    """Writes the inputs of all quotes over the same books, which differ in size, times, and how many levels they need.
+
+    Bytes are the library's for the same message; what the quotes have in common is written once.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._venues = [_VenueWriter(inputs, venue) for venue in inputs.venues]
+        self._side = whole(_SIDE, SIDES[inputs.side])
+        before = pb.QuoteInputs(
+            limit_price="" if inputs.limit_price is None else plain_text(inputs.limit_price),
+            max_slippage_bps=inputs.max_slippage_bps,
+            reduce_only=inputs.reduce_only,
+            arrival_mid_price=plain_text(inputs.arrival_mid_price),
+            volatility=plain_text(inputs.volatility),
+            risk_factor=plain_text(inputs.risk_factor),
+        )
+        set_duration(before.holding_time, inputs.holding_s)
+        self._before = before.SerializeToString(deterministic=True)
+        self._after = pb.QuoteInputs(
+            market=inputs.market,
+            price_decimals=inputs.price_decimals,
+            size_decimals=inputs.size_decimals,
+            resting=inputs.resting,
+            post_only=inputs.post_only,
+            split_resting=inputs.split_resting,
+        ).SerializeToString(deterministic=True)
+
+    def write(self, inputs: Inputs) -> bytes:
+        """Return a `QuoteInputs`, serialized; each venue's levels are the first of those this was made with."""
+        unit = size_unit_pb2.SIZE_UNIT_USD if inputs.size_in_usd else size_unit_pb2.SIZE_UNIT_BASE
+        venues = [
+            block(_VENUES, writer.write(venue)) for writer, venue in zip(self._venues, inputs.venues, strict=True)
+        ]
+        head = self._side + number(_SIZE, inputs.size) + whole(_UNIT, unit) + self._before
+        return b"".join((head, span(_AS_OF, inputs.time_ns), *venues, self._after))
 
 
-def venue_messages(inputs: Inputs) -> list[pb.QuoteInputs.VenueInputs]:
-    """Return the venues' messages without their levels and ages."""
-    return [_venue_message(inputs, venue) for venue in inputs.venues]
+class _VenueWriter:
+    """Writes one venue of `InputsWriter`."""
+
+    def __init__(self, inputs: Inputs, venue: VenueInputs) -> None:
+        constant = _venue_message(inputs, venue)
+        self._first, self._middle, self._last = (
+            _fields(constant, numbers) for numbers in (range(_LEVELS), range(_LEVELS, _AGE), range(_AGE, _OWN_LEVELS))
+        )
+        self._levels = _LevelWriter(_LEVELS, venue.levels, inputs)
+        self._own_levels = _LevelWriter(_OWN_LEVELS, venue.own_levels, inputs)
+
+    def write(self, venue: VenueInputs) -> bytes:
+        """Return the venue with as many levels as it has."""
+        levels, own = self._levels.write(len(venue.levels)), self._own_levels.write(len(venue.own_levels))
+        age = span(_BOOK_AGE, int(venue.book_age_s.scaleb(9)))
+        return b"".join((self._first, levels, self._middle, age, self._last, own))
+
+
+class _LevelWriter:
+    """Writes the first levels of a side, each once, as far as they are asked for."""
+
+    def __init__(self, number_of_field: int, levels: Levels, inputs: Inputs) -> None:
+        self._tag = varint(number_of_field << 3 | 2)
+        self._levels = levels
+        self._decimals = inputs.price_decimals, inputs.size_decimals
+        self._written = bytearray()
+        self._ends = [0]
+
+    def write(self, count: int) -> bytes:
+        """Return the first levels."""
+        prices, sizes = self._decimals
+        for price, size in self._levels[len(self._ends) - 1 : count]:
+            level = text(_LEVEL_PRICE, units_text(price, prices)) + text(_LEVEL_SIZE, units_text(size, sizes))
+            self._written += block(self._tag, level)
+            self._ends.append(len(self._written))
+        return bytes(self._written[: self._ends[count]])
+
+
+def _fields(message: Message, numbers: range) -> bytes:
+    """Return the fields of a message whose numbers are among `numbers`, serialized."""
+    part = type(message)()
+    part.CopyFrom(message)
+    for field, _ in message.ListFields():
+        if field.number not in numbers:
+            part.ClearField(field.name)
+    return part.SerializeToString(deterministic=True)
+
+
+def inputs_message(inputs: Inputs) -> pb.QuoteInputs:
+    """Return prepared inputs as a message."""
+    return pb.QuoteInputs.FromString(InputsWriter(inputs).write(inputs))
 
 
 def _venue_message(inputs: Inputs, venue: VenueInputs) -> pb.QuoteInputs.VenueInputs:

@@ -1,147 +1,188 @@
-"""`Quote` out of a plan."""
+"""`Quote` out of a plan, as bytes."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
-from perpmesh.routing.v1 import certificate_pb2, quote_inputs_pb2, quote_pb2
+from perpmesh.routing.v1 import certificate_pb2, quote_pb2
 from perpmesh.type.v1 import cost_pb2, refusal_pb2
 
-from services.domain.decimals import plain_text
 from services.domain.refusal import Refusal
 from services.routing.app.desk import Quoted
 from services.routing.model.plan import Alternative, CostKind, Line, Method, PlanLeg, Proof, SetProof
-from services.routing.rpc.inputs import SIDES, set_duration, set_time
+from services.routing.rpc.inputs import SIDES
+from services.routing.rpc.wire import block, name, number, rate, span, tags, text, whole
 
 _KINDS: Final = {kind: cost_pb2.CostKind.Value(f"COST_KIND_{kind.value}") for kind in CostKind}
 _METHODS: Final = {one: certificate_pb2.Certificate.Method.Value(f"METHOD_{one.value}") for one in Method}
 
+(
+    _ID, _MARKET, _SIDE, _SIZE, _OUTCOME, _LEGS, _COSTS, _TOTAL, _TOTAL_BPS, _AVERAGE, _MID, _TRUNCATION, _ALTERNATIVES,
+    _CERTIFICATE, _EXPLANATION, _VERSIONS, _LEFT_OUT, _REFUSALS, _NEAREST, _EVEN_TIME, _EVEN_VENUE, _BASIS, _SOLVER,
+    _DIGEST, _CREATED, _EXPIRES, _HOLDING, _PRIORITY,
+) = tags(
+    quote_pb2.Quote,
+    "quote_id", "market", "side", "size", "outcome", "legs", "costs", "total_cost", "total_cost_bps", "average_price",
+    "arrival_mid_price", "fee_truncation_bound", "alternatives", "certificate", "explanation", "book_versions",
+    "left_out", "refusals", "nearest_sizes", "break_even_holding_time", "break_even_venue", "basis", "solver_version",
+    "inputs_digest", "create_time", "expire_time", "holding_time", "priority_fee_advice",
+)  # fmt: skip
+(
+    _LEG_VENUE, _LEG_SIZE, _LEG_AVERAGE, _LEG_WORST, _LEG_COSTS, _LEG_TOTAL, _LEG_ACCOUNT, _LEG_MARGIN, _LEG_LEVELS,
+    _LEG_RESTING,
+) = tags(
+    quote_pb2.QuoteLeg,
+    "venue", "size", "average_price", "worst_price", "costs", "total_cost", "account_id", "initial_margin",
+    "level_count", "resting",
+)  # fmt: skip
+_LINE_KIND, _LINE_AMOUNT, _LINE_RATE = tags(cost_pb2.Cost, "kind", "amount", "rate")
+_OTHER_KIND, _OTHER_VENUE, _OTHER_FEASIBLE, _OTHER_LEGS, _OTHER_TOTAL, _OTHER_EXTRA, _OTHER_BPS, _OTHER_REFUSALS = tags(
+    quote_pb2.QuoteAlternative,
+    "kind", "venue", "feasible", "legs", "total_cost", "extra_cost", "extra_cost_bps", "refusals",
+)  # fmt: skip
+_BOOK_VENUE, _BOOK_VERSION, _BOOK_AGE, _BOOK_LEVELS = tags(
+    quote_pb2.BookVersion, "venue", "version", "age", "level_count"
+)
+_METHOD, _COST, _BOUND, _GAP, _GAP_BPS, _SETS, _NEIGHBORS = tags(
+    certificate_pb2.Certificate, "method", "cost", "lower_bound", "gap", "gap_bps", "set_bounds", "neighbor_proof"
+)
+_SET_VENUES, _SET_FEASIBLE, _SET_MULTIPLIER, _SET_BOUND, _SET_COST, _SET_REFUSAL = tags(
+    certificate_pb2.Certificate.SetBound, "venues", "feasible", "multiplier", "bound", "cost", "refusal"
+)
+_NEAR_VENUE, _NEAR_LOT, _NEAR_SIZE, _NEAR_BELOW, _NEAR_ABOVE = tags(
+    certificate_pb2.Certificate.NeighborProof, "coarse_venue", "coarse_lot", "coarse_size", "cost_below", "cost_above"
+)
+_KIND_BYTES: Final = {kind: whole(_LINE_KIND, value) for kind, value in _KINDS.items()}
 
-def digest_of(inputs: quote_inputs_pb2.QuoteInputs) -> str:
-    """Return the SHA-256 of the inputs as they are serialized, fields in the order of their numbers, in hex."""
-    return hashlib.sha256(inputs.SerializeToString(deterministic=True)).hexdigest()
+
+def digest_of(inputs: bytes) -> str:
+    """Return the SHA-256 of inputs as they are serialized, fields in the order of their numbers, in hex."""
+    return hashlib.sha256(inputs).hexdigest()
 
 
 def quote_message(quoted: Quoted, digest: str) -> quote_pb2.Quote:
-    """Return the quote without its inputs. Parts are made in their place: a part that is put there is copied."""
+    """Return the quote without its inputs as a message."""
+    return quote_pb2.Quote.FromString(quote_bytes(quoted, digest))
+
+
+def quote_bytes(quoted: Quoted, digest: str) -> bytes:
+    """Return the quote without its inputs, serialized."""
     plan, inputs = quoted.plan, quoted.inputs
-    message = quote_pb2.Quote(
-        quote_id=str(quoted.quote_id),
-        market=inputs.market,
-        side=SIDES[inputs.side],
-        size=plain_text(plan.size),
-        outcome=quote_pb2.Quote.OUTCOME_FEASIBLE if plan.is_feasible else quote_pb2.Quote.OUTCOME_INFEASIBLE,
-        total_cost=plain_text(plan.total_cost),
-        total_cost_bps=plain_text(plan.total_cost_bps),
-        average_price="" if plan.average_price is None else plain_text(plan.average_price),
-        arrival_mid_price=plain_text(inputs.arrival_mid_price),
-        fee_truncation_bound=plain_text(plan.fee_truncation_bound),
-        explanation=plan.explanation,
-        left_out=refusals(quoted.left_out),
-        refusals=refusals(plan.refusals),
-        nearest_sizes=[plain_text(one) for one in plan.nearest_sizes],
-        break_even_venue=plan.break_even_venue,
-        basis=quote_pb2.Quote.BASIS_PUBLIC if quoted.is_public else quote_pb2.Quote.BASIS_ACCOUNT,
-        solver_version=quoted.solver_version,
-        inputs_digest=digest,
-        priority_fee_advice=plan.priority_advice,
-    )
-    _add_legs(message.legs, plan.legs)
-    _add_costs(message.costs, plan.costs)
-    for one in plan.alternatives:
-        _add_alternative(message.alternatives, one)
-    if plan.proof is not None:
-        _certify(message.certificate, plan.proof)
+    feasible = quote_pb2.Quote.OUTCOME_FEASIBLE if plan.is_feasible else quote_pb2.Quote.OUTCOME_INFEASIBLE
+    basis = quote_pb2.Quote.BASIS_PUBLIC if quoted.is_public else quote_pb2.Quote.BASIS_ACCOUNT
+    legs = [_leg(leg) for leg in plan.legs]
+    parts = [
+        text(_ID, str(quoted.quote_id)),
+        name(_MARKET, inputs.market),
+        whole(_SIDE, SIDES[inputs.side]),
+        number(_SIZE, plan.size),
+        whole(_OUTCOME, feasible),
+        *[block(_LEGS, leg) for leg in legs],
+        *[block(_COSTS, _line(line)) for line in plan.costs],
+        number(_TOTAL, plan.total_cost),
+        number(_TOTAL_BPS, plan.total_cost_bps),
+        b"" if plan.average_price is None else number(_AVERAGE, plan.average_price),
+        number(_MID, inputs.arrival_mid_price),
+        number(_TRUNCATION, plan.fee_truncation_bound),
+        *[block(_ALTERNATIVES, _alternative(one, plan.legs, legs)) for one in plan.alternatives],
+        b"" if plan.proof is None else block(_CERTIFICATE, _certificate(plan.proof)),
+        text(_EXPLANATION, plan.explanation),
+    ]
     for venue in inputs.venues:
-        version = message.book_versions.add(
-            venue=venue.venue, version=venue.book_version, level_count=len(venue.levels)
+        age = span(_BOOK_AGE, int(venue.book_age_s.scaleb(9)))
+        levels = whole(_BOOK_LEVELS, len(venue.levels))
+        version = name(_BOOK_VENUE, venue.venue) + whole(_BOOK_VERSION, venue.book_version) + age + levels
+        parts.append(block(_VERSIONS, version))
+    parts += (
+        *(_refusal(_LEFT_OUT, one) for one in quoted.left_out),
+        *(_refusal(_REFUSALS, one) for one in plan.refusals),
+        *(number(_NEAREST, one) for one in plan.nearest_sizes),
+        b"" if plan.break_even_s is None else span(_EVEN_TIME, int(plan.break_even_s.scaleb(9))),
+        text(_EVEN_VENUE, plan.break_even_venue),
+        whole(_BASIS, basis),
+        name(_SOLVER, quoted.solver_version),
+        text(_DIGEST, digest),
+        span(_CREATED, inputs.time_ns),
+        span(_EXPIRES, quoted.expire_ns),
+        span(_HOLDING, int(inputs.holding_s.scaleb(9))),
+        text(_PRIORITY, plan.priority_advice),
+    )
+    return b"".join(parts)
+
+
+def _leg(leg: PlanLeg) -> bytes:
+    return b"".join(
+        (
+            name(_LEG_VENUE, leg.venue),
+            number(_LEG_SIZE, leg.size),
+            number(_LEG_AVERAGE, leg.average_price),
+            number(_LEG_WORST, leg.worst_price),
+            *[block(_LEG_COSTS, _line(line)) for line in leg.costs],
+            number(_LEG_TOTAL, leg.total_cost),
+            name(_LEG_ACCOUNT, leg.account_id),
+            b"" if leg.initial_margin is None else number(_LEG_MARGIN, leg.initial_margin),
+            whole(_LEG_LEVELS, leg.level_count),
+            whole(_LEG_RESTING, leg.resting),
         )
-        set_duration(version.age, venue.book_age_s)
-    set_duration(message.holding_time, inputs.holding_s)
-    if plan.break_even_s is not None:
-        set_duration(message.break_even_holding_time, plan.break_even_s)
-    set_time(message.create_time, inputs.time_ns)
-    set_time(message.expire_time, quoted.expire_ns)
-    return message
+    )
 
 
-def _add_legs(messages: Any, legs: Sequence[PlanLeg]) -> None:
-    for leg in legs:
-        message = messages.add(
-            venue=leg.venue,
-            size=plain_text(leg.size),
-            average_price=plain_text(leg.average_price),
-            worst_price=plain_text(leg.worst_price),
-            total_cost=plain_text(leg.total_cost),
-            account_id=leg.account_id,
-            initial_margin="" if leg.initial_margin is None else plain_text(leg.initial_margin),
-            level_count=leg.level_count,
-            resting=leg.resting,
-        )
-        _add_costs(message.costs, leg.costs)
+def _line(line: Line) -> bytes:
+    amount = _KIND_BYTES[line.kind] + number(_LINE_AMOUNT, line.amount)
+    return amount if line.rate is None else amount + rate(_LINE_RATE, line.rate)
 
 
-def _add_costs(messages: Any, lines: Sequence[Line]) -> None:
-    for line in lines:
-        if line.rate is None:
-            messages.add(kind=_KINDS[line.kind], amount=plain_text(line.amount))
-        else:
-            messages.add(kind=_KINDS[line.kind], amount=plain_text(line.amount), rate=plain_text(line.rate))
-
-
-def _add_alternative(messages: Any, one: Alternative) -> None:
+def _alternative(one: Alternative, chosen: Sequence[PlanLeg], written: Sequence[bytes]) -> bytes:
+    """Return an alternative; one that is the plan itself has its legs, which are written."""
     kind = quote_pb2.QuoteAlternative.KIND_SINGLE_VENUE if one.venue else quote_pb2.QuoteAlternative.KIND_EVEN_SPLIT
+    parts = [whole(_OTHER_KIND, kind), name(_OTHER_VENUE, one.venue)]
     if one.total_cost is not None and one.extra_cost is not None and one.extra_cost_bps is not None:
-        message = messages.add(
-            kind=kind,
-            venue=one.venue,
-            feasible=True,
-            total_cost=plain_text(one.total_cost),
-            extra_cost=plain_text(one.extra_cost),
-            extra_cost_bps=plain_text(one.extra_cost_bps),
+        legs = written if one.legs is chosen else [_leg(leg) for leg in one.legs]
+        parts += (
+            whole(_OTHER_FEASIBLE, True),
+            *[block(_OTHER_LEGS, leg) for leg in legs],
+            number(_OTHER_TOTAL, one.total_cost),
+            number(_OTHER_EXTRA, one.extra_cost),
+            number(_OTHER_BPS, one.extra_cost_bps),
         )
-        _add_legs(message.legs, one.legs)
-    else:
-        message = messages.add(kind=kind, venue=one.venue)
     if one.refusal is not None:
-        message.refusals.append(refusal(one.refusal))
+        parts.append(_refusal(_OTHER_REFUSALS, one.refusal))
+    return b"".join(parts)
 
 
-def _certify(message: certificate_pb2.Certificate, proof: Proof) -> None:
-    message.method = _METHODS[proof.method]
-    message.cost = plain_text(proof.cost)
-    message.lower_bound = plain_text(proof.lower_bound)
-    message.gap = plain_text(proof.gap)
-    message.gap_bps = plain_text(proof.gap_bps)
-    for one in proof.sets:
-        _add_set_bound(message.set_bounds, one)
+def _certificate(proof: Proof) -> bytes:
+    parts = [
+        whole(_METHOD, _METHODS[proof.method]),
+        number(_COST, proof.cost),
+        number(_BOUND, proof.lower_bound),
+        number(_GAP, proof.gap),
+        number(_GAP_BPS, proof.gap_bps),
+        *[block(_SETS, _set_bound(one)) for one in proof.sets],
+    ]
     near = proof.neighbors
     if near is not None:
-        message.neighbor_proof.coarse_venue = near.venue
-        message.neighbor_proof.coarse_lot = plain_text(near.lot)
-        message.neighbor_proof.coarse_size = plain_text(near.size)
-        message.neighbor_proof.cost_below = "" if near.below is None else plain_text(near.below)
-        message.neighbor_proof.cost_above = "" if near.above is None else plain_text(near.above)
+        told = name(_NEAR_VENUE, near.venue) + number(_NEAR_LOT, near.lot) + number(_NEAR_SIZE, near.size)
+        told += b"" if near.below is None else number(_NEAR_BELOW, near.below)
+        told += b"" if near.above is None else number(_NEAR_ABOVE, near.above)
+        parts.append(block(_NEIGHBORS, told))
+    return b"".join(parts)
 
 
-def _add_set_bound(messages: Any, one: SetProof) -> None:
+def _set_bound(one: SetProof) -> bytes:
+    venues = b"".join([name(_SET_VENUES, venue) for venue in one.venues]) + whole(_SET_FEASIBLE, one.cost is not None)
     if one.multiplier is not None and one.bound is not None and one.cost is not None:
-        messages.add(
-            venues=one.venues,
-            feasible=True,
-            multiplier=plain_text(one.multiplier),
-            bound=plain_text(one.bound),
-            cost=plain_text(one.cost),
-        )
-        return
-    message = messages.add(venues=one.venues, feasible=one.cost is not None)
-    if one.refusal is not None:
-        message.refusal.CopyFrom(refusal(one.refusal))
+        bound = number(_SET_MULTIPLIER, one.multiplier) + number(_SET_BOUND, one.bound)
+        return venues + bound + number(_SET_COST, one.cost)
+    return venues if one.refusal is None else venues + _refusal(_SET_REFUSAL, one.refusal)
 
 
-def refusals(values: Iterable[Refusal]) -> list[refusal_pb2.Refusal]:
+def _refusal(tag: bytes, value: Refusal) -> bytes:
+    return block(tag, refusal(value).SerializeToString())
+
+
+def refusals(values: Iterable[Refusal]) -> Sequence[refusal_pb2.Refusal]:
     """Return refusals as messages."""
     return [refusal(one) for one in values]
 

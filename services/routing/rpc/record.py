@@ -9,14 +9,15 @@ from typing import Final
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from perpmesh.routing.v1 import quote_inputs_pb2, quote_pb2
+from perpmesh.routing.v1 import quote_pb2
 
 from services.routing.app.desk import Ground, Quoted
 from services.routing.model.inputs import Inputs
 from services.routing.model.wish import Wish
 from services.routing.ports import KeptQuote
-from services.routing.rpc.inputs import inputs_message, venue_messages
-from services.routing.rpc.quotes import digest_of, quote_message
+from services.routing.rpc.inputs import InputsWriter
+from services.routing.rpc.quotes import digest_of, quote_bytes
+from services.routing.rpc.wire import block, varint
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -25,45 +26,31 @@ class Scribe:
     """Writes quotes; what all quotes over one ground have in common is written once."""
 
     def __init__(self) -> None:
-        self._common: WeakKeyDictionary[Ground, list[quote_inputs_pb2.QuoteInputs.VenueInputs]] = WeakKeyDictionary()
+        self._writers: WeakKeyDictionary[Ground, InputsWriter] = WeakKeyDictionary()
 
     def write(self, quoted: Quoted, user: str | None) -> KeptQuote:
         """Return a quote as it is kept, for its user or for anyone."""
-        common: list[quote_inputs_pb2.QuoteInputs.VenueInputs] = []
-        if quoted.ground is not None:
-            known = self._common.get(quoted.ground)
-            if known is None:
-                known = self._common[quoted.ground] = venue_messages(quoted.ground.inputs)
-            common = known
-        return _written(quoted, user, inputs_message(quoted.inputs, common))
-
-
-def _written(quoted: Quoted, user: str | None, inputs: quote_inputs_pb2.QuoteInputs) -> KeptQuote:
-    digest = digest_of(inputs)
-    return KeptQuote(
-        quote_id=quoted.quote_id,
-        user_id=UUID(user) if user is not None else None,
-        market=quoted.inputs.market,
-        create_time=_EPOCH + timedelta(microseconds=quoted.inputs.time_ns // 1_000),
-        expire_time=_EPOCH + timedelta(microseconds=quoted.expire_ns // 1_000),
-        digest=digest,
-        inputs=inputs.SerializeToString(deterministic=True),
-        quote=quote_message(quoted, digest).SerializeToString(),
-    )
+        writer = self._writers.get(quoted.ground) if quoted.ground is not None else InputsWriter(quoted.inputs)
+        if writer is None:
+            assert quoted.ground is not None
+            writer = self._writers[quoted.ground] = InputsWriter(quoted.ground.inputs)
+        inputs = writer.write(quoted.inputs)
+        digest = digest_of(inputs)
+        return KeptQuote(
+            quote_id=quoted.quote_id,
+            user_id=UUID(user) if user is not None else None,
+            market=quoted.inputs.market,
+            create_time=_EPOCH + timedelta(microseconds=quoted.inputs.time_ns // 1_000),
+            expire_time=_EPOCH + timedelta(microseconds=quoted.expire_ns // 1_000),
+            digest=digest,
+            inputs=inputs,
+            quote=quote_bytes(quoted, digest),
+        )
 
 
 def field(number: int, value: bytes) -> bytes:
     """Return a field of a message whose value is `value`: a message that is serialized already is not made again."""
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
+    return block(varint(number << 3 | 2), value)
 
 
 def serves(inputs: Inputs, quote: quote_pb2.Quote, wish: Wish, account_ids: Collection[str]) -> bool:

@@ -40,7 +40,7 @@ def replay(kept: KeptQuote) -> pb.ReplayQuoteResponse:
         return _altered(answer, kept.digest, "unreadable")
     answer.stored_quote.CopyFrom(stored)
     answer.stored_quote.inputs.CopyFrom(inputs)
-    found = digest_of(inputs)
+    found = digest_of(inputs.SerializeToString(deterministic=True))
     if found != kept.digest:
         return _altered(answer, kept.digest, found)
     value = inputs_value(inputs)

@@ -21,6 +21,7 @@ from services.routing.app.desk import Desk
 from services.routing.model.wish import Wish
 from services.routing.ports import Clock, KeptQuote, Quotes, Routes
 from services.routing.rpc.inputs import inputs_value
+from services.routing.rpc.pace import Turns, next_due_s, phase_s
 from services.routing.rpc.quotes import refusals
 from services.routing.rpc.record import Scribe, field, serves
 from services.routing.rpc.replay import replay
@@ -47,6 +48,8 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         self._scribe = Scribe()
         self._clock = clock
         self._streams = 0
+        self._opened = 0
+        self._turns = Turns()
         self._draining = asyncio.Event()
         self._sleepers: set[asyncio.Future[None]] = set()
 
@@ -118,7 +121,8 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
         live.live.send_time.FromNanoseconds(self._clock.time_ns())
         yield live
         loop = asyncio.get_running_loop()
-        due_s = loop.time() + interval_s
+        self._opened += 1
+        due_s = loop.time() + interval_s + phase_s(self._opened, INTERVAL_MIN_S)
         while True:
             changed = await self._change(wish.market, number, due_s)
             if self._draining.is_set():
@@ -129,7 +133,8 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
                 beat.heartbeat.send_time.FromNanoseconds(self._clock.time_ns())
                 yield beat
                 continue
-            due_s = max(due_s + interval_s, loop.time())
+            due_s = next_due_s(due_s, interval_s, loop.time())
+            await self._turns.take()
             try:
                 quote, number = await self._next(user, wish, request)
             except DomainError as error:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from perpmesh.routing.v1 import quote_pb2
@@ -13,8 +16,8 @@ from services.routing.app.desk import Quoted
 from services.routing.model.inputs import Inputs
 from services.routing.model.planner import make_plan
 from services.routing.model.reach import clip, units_down
-from services.routing.rpc.inputs import inputs_message, inputs_value
-from services.routing.rpc.quotes import digest_of, quote_message
+from services.routing.rpc.inputs import InputsWriter, inputs_message, inputs_value
+from services.routing.rpc.quotes import digest_of, quote_bytes, quote_message
 from tests.support.routing import SEED, made_inputs, samples
 
 QUOTE_ID = UUID("01a21e95-9ac0-73b1-93bd-eb598d2eddf5")
@@ -27,7 +30,7 @@ def quoted(inputs: Inputs) -> quote_pb2.Quote:
     value = Quoted(
         quote_id=QUOTE_ID, inputs=kept, plan=plan, left_out=(), is_public=True, expire_ns=inputs.time_ns + 10**9
     )
-    quote = quote_message(value, digest_of(message))
+    quote = quote_message(value, digest_of(message.SerializeToString(deterministic=True)))
     quote.inputs.CopyFrom(message)
     return quote
 
@@ -66,6 +69,24 @@ def test_a_quote_is_made_again_from_its_message_bit_for_bit() -> None:
         first = quoted(inputs)
         again = quoted(inputs_value(first.inputs))
         assert again.SerializeToString(deterministic=True) == first.SerializeToString(deterministic=True)
+
+
+def test_what_is_written_straight_is_what_the_library_writes() -> None:
+    chance = random.Random(SEED + 6)
+    for _ in range(samples(100, 1_000)):
+        inputs = made_inputs(chance, venues=chance.choice((1, 2, 3)))
+        quote = quoted(inputs)
+        held = quote_pb2.Quote.FromString(quote.SerializeToString())
+        held.ClearField("inputs")
+        plan = make_plan(inputs)
+        value = Quoted(
+            quote_id=QUOTE_ID, inputs=inputs_value(quote.inputs), plan=plan, left_out=(), is_public=True,
+            expire_ns=inputs.time_ns + 10**9,
+        )  # fmt: skip
+        assert quote_bytes(value, quote.inputs_digest) == held.SerializeToString(deterministic=True)
+        writer = InputsWriter(inputs)  # over all levels, of which a quote keeps some
+        for kept in (value.inputs, inputs, value.inputs):
+            assert writer.write(kept) == inputs_message(kept).SerializeToString(deterministic=True)
 
 
 def changed(chance: random.Random, text: str) -> str:
@@ -127,6 +148,50 @@ def test_the_checker_refuses_whatever_was_tampered_with() -> None:
             what = tamper(chance, other)
             count += 1
             assert check_quote(other) != [], f"seed {SEED}: {what} was changed, and the checker did not see it"
+
+
+UNTOLD = (
+    r"\.inputs\.|quote_id|solver_version|explanation|expire_time|basis|refusal|break_even|advice|fee_truncation|"
+    r"set_bounds\.multiplier|\.kind"
+)
+"""What no arithmetic tells, or what may be another and still prove the plan; of the inputs the digest tells."""
+
+
+def figures(message: Any, path: str = "") -> Iterator[tuple[Any, Any, int | None, str]]:
+    """Yield every value within a message: the message it is in, its field, its place among several, its path."""
+    for field, value in message.ListFields():
+        name = f"{path}.{field.name}"
+        if field.message_type is not None:
+            for one in value if field.is_repeated else [value]:
+                yield from figures(one, name)
+        else:
+            for at in range(len(value)) if field.is_repeated else [None]:
+                yield message, field, at, name
+
+
+def test_no_other_figure_is_believed_either() -> None:
+    """Every value that follows from the inputs, averages, rates, alternatives and neighbors among them."""
+    chance, seen = random.Random(SEED + 5), set()
+    for _ in range(samples(25, 250)):
+        quote = quoted(made_inputs(chance, venues=2, equal_lots=True))
+        if quote.outcome != quote_pb2.Quote.OUTCOME_FEASIBLE:
+            continue
+        places = [at for at, (*_, path) in enumerate(figures(quote)) if not re.search(UNTOLD, path)]
+        for place in chance.sample(places, 20):
+            other = quote_pb2.Quote.FromString(quote.SerializeToString())
+            message, field, at, path = list(figures(other))[place]
+            before = getattr(message, field.name)
+            if at is not None:
+                before[at] += "x"
+            elif isinstance(before, str) and re.fullmatch(r"-?[0-9.]+", before):
+                setattr(message, field.name, changed(chance, before))
+            elif isinstance(before, bool):
+                setattr(message, field.name, not before)
+            else:
+                setattr(message, field.name, f"{before}x" if isinstance(before, str) else before + 1)
+            assert check_quote(other) != [], f"seed {SEED}: {path} was changed, and the checker did not see it"
+            seen.add(path)
+    assert {".alternatives.extra_cost_bps", ".book_versions.version", ".certificate.neighbor_proof.cost_below"} <= seen
 
 
 def test_a_worse_plan_with_honest_lines_is_refused_for_its_gap() -> None:

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+NAMES = ("quote", "forecast", "check-quote")
+
 Add = Callable[[Any, str, str], argparse.ArgumentParser]
 
 
@@ -19,8 +21,26 @@ def add_quote(commands: Any, add: Add) -> None:
     quote.add_argument("--limit", default=None, metavar="PRICE", help="the worst price allowed at any venue")
     quote.add_argument("--slippage", type=int, default=None, metavar="BPS", help="from the mid price (default 100)")
     quote.add_argument("--venue", action="append", default=[], metavar="VENUE", help="only this one; may be repeated")
+    quote.add_argument("--exclude", action="append", default=[], metavar="VENUE", help="not this one; may be repeated")
     quote.add_argument(
         "--hold", type=float, default=None, metavar="HOURS", help="count funding and closing for so long"
     )
-    quote.add_argument("--priority", type=int, default=0, metavar="BPS", help="what to pay for being early")
+    quote.add_argument(
+        "--priority",
+        type=int,
+        default=0,
+        metavar="BPS",
+        help="what to pay a venue that sells an earlier place, 0 to 8",
+    )
+    quote.add_argument("--latency", action="store_true", help="charge for delay and the age of books")
     quote.add_argument("--watch", action="store_true", help="quote again and again as the books move")
+    forecast = add(commands, "forecast", "what a trade costs against its size, up to what the books carry")
+    forecast.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
+    forecast.add_argument("side", choices=("buy", "sell"))
+    forecast.add_argument("sizes", metavar="SIZE", nargs="*", help="in units of the base asset (default: evenly)")
+    forecast.add_argument("--points", type=int, default=10, metavar="N", help="how many sizes, 50 at most (default 10)")
+    forecast.add_argument(
+        "--venue", action="append", default=[], metavar="VENUE", help="only this one; may be repeated"
+    )
+    check = add(commands, "check-quote", "make a kept quote again from its stored inputs, and check its proof here")
+    check.add_argument("id", metavar="ID", help="the id of a quote, as perpmesh quote prints it")

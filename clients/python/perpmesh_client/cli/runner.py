@@ -17,6 +17,7 @@ from perpmesh_client.cli.commands import COMMANDS
 from perpmesh_client.cli.order_arguments import NAMES as ORDERS
 from perpmesh_client.cli.output import Output
 from perpmesh_client.cli.portfolio_arguments import NAMES as PORTFOLIO
+from perpmesh_client.cli.quote_arguments import NAMES as QUOTES
 from perpmesh_client.cli.report_arguments import NAMES as REPORTS
 from perpmesh_client.cli.vault_arguments import VAULT_COMMANDS
 from perpmesh_client.client import Perpmesh
@@ -62,7 +63,7 @@ async def _run(arguments: Arguments) -> None:
     if arguments.command in ("login", "logout", "sessions", "token", *VAULT_COMMANDS):
         await _run_account(arguments)
         return
-    if arguments.command == "quote":
+    if arguments.command in QUOTES:
         await _run_quote(arguments)
         return
     if arguments.command in PORTFOLIO:
@@ -127,11 +128,16 @@ async def _run_portfolio(arguments: Arguments) -> None:
 
 
 async def _run_quote(arguments: Arguments) -> None:
-    from perpmesh_client.cli.quote import run_quote
+    from perpmesh_client.cli.quote import run_check, run_forecast, run_quote
 
-    (market,) = arguments.markets
+    output = Output.of_process(arguments.json)
     try:
-        await run_quote(arguments.address, market, arguments.typed, Output.of_process(arguments.json))
+        if arguments.command == "check-quote":
+            if not await run_check(arguments.address, arguments.typed.id, output):
+                raise PerpmeshError("the quote does not hold", code="DATA_LOSS")
+            return
+        run = run_quote if arguments.command == "quote" else run_forecast
+        await run(arguments.address, arguments.markets[0], arguments.typed, output)
     except ValueError as error:
         raise _UsageError(str(error)) from None
 
