@@ -108,6 +108,9 @@ record: $(VENV)/.server  ## write the venues' raw frames with their times (ARGS)
 judges: $(VENV)/judges/.made  ## let Kubernetes', Compose's and Grafana's own readers judge deploy/
 	@$(PY) -m pytest tests/foreign/test_judges.py $(ARGS)
 
+timescale: $(VENV)/.dev  ## history on a TimescaleDB, compiled to WebAssembly; needs Node
+	@PERPMESH_TIMESCALE=1 $(PY) -m pytest tests/integration/market_data/test_timescale.py -s $(ARGS)
+
 lock: $(VENV)/.dev  ## choose versions anew and write requirements/
 	@tools/lock.sh $(VENV)/bin/uv
 
