@@ -254,7 +254,10 @@ def _routes(fragments: Mapping[str, Json], calls: Iterable[Call], edge: Edge) ->
             unserved[call.service] = None
             continue
         kind = "stream_route" if call.streams else "read_route" if call.reads else "write_route"
-        yield _fill(fragments[kind], {"path": call.path, "cluster": call.service})
+        route = cast("dict[str, dict[str, Json]]", _fill(fragments[kind], {"path": call.path, "cluster": call.service}))
+        if not _may_be_several(edge.services[call.service]):
+            route["route"]["retry_policy"] = fragments["patient_reads" if kind == "read_route" else "patient_writes"]
+        yield cast("Json", route)
     for service in unserved:
         yield _fill(fragments["unserved_route"], {"path": f"/{service}/"})
     for service in _MESH_SERVICES:
