@@ -49,10 +49,10 @@ def http_filter(config: dict[str, Any], name: str) -> dict[str, Any]:
     return next(item for item in manager(config)["http_filters"] if item["name"] == name)
 
 
-TWO = dataclasses.replace(EDGE, services={MARKET_DATA: (HERE[0], Upstream(host="127.0.0.1", port=7011))})
+ALONE = dataclasses.replace(EDGE, alone=frozenset({MARKET_DATA}))
 
 
-@pytest.mark.parametrize("edge", [EDGE, TWO], ids=["one replica", "two"])
+@pytest.mark.parametrize("edge", [EDGE, ALONE], ids=["with replicas", "alone"])
 def test_every_public_call_of_a_served_service_has_one_route_that_suits_it(edge: Edge) -> None:
     by_path = {route["match"]["path"]: route for route in routes(rendered(edge)) if "path" in route["match"]}
     served = [call for call in read_contract(EDGE.descriptors).calls if call.service == MARKET_DATA]
@@ -65,12 +65,12 @@ def test_every_public_call_of_a_served_service_has_one_route_that_suits_it(edge:
         else:
             assert action["timeout"] == "15s", call
         policy = action["retry_policy"]
-        harmless = {"cancelled"} if edge is EDGE else {"reset", "cancelled"}
+        harmless = {"cancelled"} if edge is ALONE else {"reset", "cancelled"}
         allowed = UNSENT | harmless if call.reads and not call.streams else UNSENT
         assert set(policy["retry_on"].split(",")) == allowed, call
-        # One replica is waited for while it is restarted; with two there is another one.
-        assert policy["num_retries"] == (16 if edge is EDGE else 2), call
-        assert ("retry_host_predicate" in policy) == (edge is TWO), call
+        # A room that runs once is waited for while it is restarted; else there is another replica.
+        assert policy["num_retries"] == (24 if edge is ALONE else 2), call
+        assert ("retry_host_predicate" in policy) == (edge is EDGE), call
 
 
 UNSENT = {"connect-failure", "refused-stream", "reset-before-request"}
