@@ -262,7 +262,9 @@ async def test_no_secret_is_written_down_anywhere(mesh: Mesh, http: aiohttp.Clie
     async with grpc.aio.insecure_channel(mesh.edge) as channel:
         stub = AuthServiceStub(channel)
         wallet = Wallet()
-        signed = await admitted(lambda: sign_in(stub, wallet))
+        issued = await admitted(lambda: challenge(stub, wallet))
+        opening = pb.CreateSessionRequest(message=issued.message, signature=wallet.sign(issued.message))
+        signed = await admitted(lambda: stub.CreateSession(opening))
         renewing = pb.RefreshSessionRequest(refresh_token=signed.refresh_token)
         renewed = await admitted(lambda: stub.RefreshSession(renewing))
         request = pb.CreateApiTokenRequest(request_id=str(uuid.uuid4()), name="c", scopes=[session_pb2.SCOPE_READ])
