@@ -112,6 +112,12 @@ record: $(VENV)/.server  ## write the venues' raw frames with their times (ARGS)
 judges: $(VENV)/judges/.made  ## let Kubernetes', Compose's and Grafana's own readers judge deploy/
 	@$(PY) -m pytest tests/foreign/test_judges.py $(ARGS)
 
+outage: $(VENV)/.dev  ## PostgreSQL stopped for a minute under a live feed, then killed; history must be whole
+	@PERPMESH_OUTAGE_S=60 $(PY) -m pytest tests/e2e/test_history.py -k postgres_away -s --timeout 300 $(ARGS)
+
+timescale: $(VENV)/.dev  ## history on a TimescaleDB, compiled to WebAssembly; needs Node
+	@PERPMESH_TIMESCALE=1 $(PY) -m pytest tests/integration/market_data/test_timescale.py -s $(ARGS)
+
 lock: $(VENV)/.dev  ## choose versions anew and write requirements/
 	@tools/lock.sh $(VENV)/bin/uv
 

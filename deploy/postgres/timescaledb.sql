@@ -3,7 +3,7 @@
 --
 --     psql -v room=market_data -f deploy/postgres/timescaledb.sql postgresql://admin@host/database
 --
--- NOT TRIED: no server with TimescaleDB was at hand. See docs/paths/history.md.
+-- Tried on TimescaleDB 2.23 compiled to WebAssembly (`make timescale`), not on a server: see docs/paths/history.md.
 \set ON_ERROR_STOP on
 CREATE SCHEMA IF NOT EXISTS timescale;
 CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA timescale;

@@ -61,6 +61,8 @@ class Edge:
     """The room that answers health and reflection for the whole mesh."""
     web: tuple[Upstream, ...]
     """The room that serves the page and the WebSocket door, over HTTP/1.1."""
+    alone: frozenset[str] = frozenset()
+    """Those of the services whose room runs once: calls wait for it while it is restarted."""
     keys: tuple[Upstream, ...] = ()
     """Auth's page of public keys; without one the edge lets the rooms alone decide who calls."""
     tls: EdgeTls | None = None
@@ -260,7 +262,10 @@ def _routes(fragments: Mapping[str, Json], calls: Iterable[Call], edge: Edge) ->
         kind = "stream_route" if call.streams else "read_route" if call.reads else "write_route"
         if (call.service, call.method) in _ORDERS:
             kind = "order_route"
-        yield _fill(fragments[kind], {"path": call.path, "cluster": call.service})
+        route = cast("dict[str, dict[str, Json]]", _fill(fragments[kind], {"path": call.path, "cluster": call.service}))
+        if call.service in edge.alone:
+            route["route"]["retry_policy"] = fragments["patient_reads" if kind == "read_route" else "patient_writes"]
+        yield cast("Json", route)
     for service in unserved:
         yield _fill(fragments["unserved_route"], {"path": f"/{service}/"})
     for service in _MESH_SERVICES:

@@ -9,7 +9,7 @@ from services.chassis.tls import EDGE
 from services.launcher import certificates
 from services.launcher.config import Config
 from services.launcher.edge import Edge, EdgeTls, Upstream
-from services.launcher.plan import AUTH_PAGE, LOOPBACK, ROOMS, Ground, instances, upstreams
+from services.launcher.plan import AUTH_PAGE, LOOPBACK, ROOMS, Ground, Room, instances, upstreams
 from services.launcher.reference import is_there
 
 
@@ -65,6 +65,11 @@ def _address(text: str) -> Upstream:
     return Upstream(host=host, port=int(port))
 
 
+def _runs_once(room: Room, there: tuple[Upstream, ...]) -> bool:
+    """Say whether nobody stands in for a room: it cannot have replicas, or has one here. A name may be of several."""
+    return not room.scales or (len(there) == 1 and there[0].host == LOOPBACK)
+
+
 def edge_for(
     config: Config,
     upstreams: Mapping[str, tuple[Upstream, ...]],
@@ -88,6 +93,9 @@ def edge_for(
         services={service: upstreams[room.name] for room in rooms for service in room.services},
         answers_for_all=next((upstreams[room.name] for room in rooms if room.answers_for_all), ()),
         web=next((upstreams[room.name] for room in rooms if room.web), ()),
+        alone=frozenset(
+            service for room in rooms if _runs_once(room, upstreams[room.name]) for service in room.services
+        ),
         keys=upstreams.get(AUTH_PAGE, ()),
         tls=tls,
         parts={

@@ -1,6 +1,7 @@
 """Restarts every room of a running mesh, one replica after another, so that callers need not notice.
 
-Where a room has one replica, its calls fail for the second that its restart takes; with SCALE=2 none should.
+Where a room has one replica the edge holds its calls for the seconds that its restart takes, its streams open again
+after, and rooms that call it are told that it is away; with SCALE=2 another replica takes them.
 """
 
 from __future__ import annotations

@@ -20,8 +20,6 @@ from services.simulator.listener import Listener, make_app
 from services.simulator.paper.source import Paper, addresses_of
 from services.simulator.runtime import Runtime
 
-CONTROL_HOST = "127.0.0.1"
-
 
 def where(runtime: Runtime, control: Listener) -> dict[str, object]:
     """Return what the run file says: where each face listens, and that all of it is simulated."""
@@ -63,7 +61,7 @@ async def serve(config: Config) -> None:
     runtime = Runtime(config, clock, catalog, paper)
     app = make_app(None)
     Control(runtime).routes(app)
-    control = Listener(app, CONTROL_HOST, config.control_port)
+    control = Listener(app, config.control_host, config.control_port)
     pump: asyncio.Task[None] | None = None
     try:
         await runtime.open()

@@ -30,9 +30,14 @@ class Config:
         minimum=0,
         maximum=65535,
     )
+    control_host: str = setting(
+        "PERPMESH_SIMULATOR_CONTROL_HOST",
+        "The control listener's address, apart from the faces': whoever reaches it decides what the venues do.",
+        default="127.0.0.1",
+    )
     control_port: int = setting(
         "PERPMESH_SIMULATOR_CONTROL_PORT",
-        "The control listener; it always listens on 127.0.0.1.",
+        "The control listener, which gives test funds and makes faults.",
         default=0,
         minimum=0,
         maximum=65535,

@@ -10,6 +10,7 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +20,7 @@ from perpmesh.marketdata.v1.market_data_service_pb2_grpc import MarketDataServic
 from perpmesh.type.v1 import order_type_pb2, refusal_pb2, side_pb2
 
 from tests.support import witness
+from tests.support.mesh import Mesh
 
 if TYPE_CHECKING:
     from tests.e2e.test_trading import Trader
@@ -94,11 +96,26 @@ async def test_an_order_at_rest_is_canceled_at_once_however_long_it_rested(
     placed = [await trader.place(**resting(price, venue)) for venue in VENUES]
     for one in placed:
         await trader.until(one.order_id, State.STATE_RUNNING)
-    await asyncio.sleep(2.5)  # until a worker has looked and sees no need to look again soon
+    await calm(trader.mesh, [one.order_id for one in placed])
     for one in placed:
         await trader.cancel(one.order_id)
     for one in placed:
         assert (await trader.ended(one.order_id)).state == State.STATE_CANCELED
+
+
+async def calm(mesh: Mesh, order_ids: list[str]) -> None:
+    """Wait until a worker has looked at every leg and sees no need to look again soon."""
+    database = await asyncpg.connect(mesh.about["postgres_url"])
+    try:
+        async with asyncio.timeout(60):
+            while await database.fetchval(
+                "SELECT count(*) FROM execution.legs WHERE order_id = ANY($1::uuid[]) "
+                "AND NOT coalesce(due_time > now() + interval '20 s', false)",
+                order_ids,
+            ):
+                await asyncio.sleep(0.05)
+    finally:
+        await database.close()
 
 
 async def test_an_immediate_order_has_no_time(trader: Trader) -> None:

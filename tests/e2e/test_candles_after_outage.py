@@ -16,7 +16,7 @@ from tests.support.mesh import Mesh, running_mesh
 
 BTC = "BTC-PERP"
 MINUTE_NS = 60 * 10**9
-CUT_S = 12.0
+CUT_S = 6.0
 
 
 async def fault(mesh: Mesh, body: dict[str, object] | None) -> None:
@@ -49,14 +49,14 @@ async def test_after_cut_lines_every_minute_is_the_venues_own_with_no_hole_and_n
         Perpmesh(mesh.edge) as client,
     ):
         started_ns = time.time_ns()
-        await asyncio.sleep(8)
+        await asyncio.sleep(3)
         await fault(mesh, {"kind": "refuse", "venue": "*", "duration_s": CUT_S})
         await fault(mesh, {"kind": "close", "venue": "*", "duration_s": 2.0})
-        await asyncio.sleep(CUT_S + 3)
+        await asyncio.sleep(CUT_S + 1)
         await fault(mesh, None)
         for channel in ("trades", "trade"):  # and some trades of both venues are dropped without a cut
             await fault(mesh, {"kind": "drop", "channel": channel, "probability": 1.0, "duration_s": 3.0})
-        await asyncio.sleep(5)
+        await asyncio.sleep(3)
         await fault(mesh, {"kind": "close", "venue": "*", "count": 4})
         over_ns = time.time_ns() // MINUTE_NS * MINUTE_NS + MINUTE_NS
         start_ns = started_ns // MINUTE_NS * MINUTE_NS - 3 * MINUTE_NS

@@ -33,27 +33,32 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _folder() -> Path:
+def _folder(manifest: Path) -> Path:
     names = ("package.json", "package-lock.json", ".npmrc")
-    return CACHE / hashlib.sha256(b"\0".join((MANIFEST / name).read_bytes() for name in names)).hexdigest()[:16]
+    return CACHE / hashlib.sha256(b"\0".join((manifest / name).read_bytes() for name in names)).hexdigest()[:16]
 
 
 async def installed() -> Path:
     """Return the folder that has the packages in `node_modules`; skip the test where there is no Node."""
+    return await installed_from(MANIFEST)
+
+
+async def installed_from(manifest: Path) -> Path:
+    """Return the folder that has the packages of another manifest."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        pytest.skip("Node with npm is not installed, so grpc-js was not tried")
-    return await asyncio.to_thread(_install, npm)
+        pytest.skip("Node with npm is not installed, so its packages were not tried")
+    return await asyncio.to_thread(_install, npm, manifest)
 
 
-def _install(npm: str) -> Path:
+def _install(npm: str, manifest: Path) -> Path:
     with _alone(CACHE):
-        folder = _folder()
+        folder = _folder(manifest)
         if (folder / "node_modules").is_dir():
             return folder
         part = Path(tempfile.mkdtemp(dir=CACHE, prefix=".part-"))
         for name in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(MANIFEST / name, part / name)
+            shutil.copy(manifest / name, part / name)
         done = subprocess.run(
             [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
             cwd=part,

@@ -8,20 +8,16 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
 import grpc
 import websockets
-from perpmesh.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
-from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
-from perpmesh.marketdata.v1 import market_data_service_pb2_grpc as stubs
 from perpmesh_client import Gap, Perpmesh, Trade
 
-MARKETS = ("BTC-PERP", "ETH-PERP", "SOL-PERP", "HYPE-PERP", "XRP-PERP", "DOGE-PERP")
-WALLET = "0x52908400098527886E0F7030069857D2E4169EE7"
+from tests.support.mixed_calls import MARKETS, Mix
 
 
 @dataclass(slots=True)
@@ -29,6 +25,8 @@ class Books:
     """What was seen."""
 
     calls: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    """How many calls of each name were made."""
     failed: Counter[str] = field(default_factory=Counter)
     late: int = 0
     """Calls that took longer than two seconds."""
@@ -46,13 +44,16 @@ class Books:
 
 
 @contextlib.asynccontextmanager
-async def load(edge: str, *, calls_per_s: float, streams: int) -> AsyncIterator[Books]:
-    """Keep a load up for the time of a block; half of the writes go to auth, where it is served."""
+async def load(edge: str, *, calls_per_s: float, streams: int, trading: bool = False) -> AsyncIterator[Books]:
+    """Keep a load up for the time of a block; with `trading` a fifth of the calls is somebody's who trades."""
     books = Books()
     async with contextlib.AsyncExitStack() as held:
         channels = [grpc.aio.insecure_channel(edge, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(2)]
         clients = [await held.enter_async_context(Perpmesh(edge)) for _ in range(max(1, streams // 50))]
-        tasks = [asyncio.create_task(_calls(channels, calls_per_s, books))]
+        mix = Mix(channels)
+        if trading:
+            await mix.sign_in()
+        tasks = [asyncio.create_task(_calls(mix, calls_per_s, books))]
         for number in range(streams):
             market, client = MARKETS[number % len(MARKETS)], clients[number % len(clients)]
             if number % 10 == 0:
@@ -75,41 +76,33 @@ async def load(edge: str, *, calls_per_s: float, streams: int) -> AsyncIterator[
                 await channel.close()
 
 
-async def _calls(channels: list[grpc.aio.Channel], per_s: float, books: Books) -> None:
+async def _calls(mix: Mix, per_s: float, books: Books) -> None:
     """Make calls at a steady rate whatever the answers; none is made twice by this client."""
-    prices = [stubs.MarketDataServiceStub(channel) for channel in channels]  # type: ignore[no-untyped-call]
-    auths = [auth_service_pb2_grpc.AuthServiceStub(channel) for channel in channels]  # type: ignore[no-untyped-call]
     running: set[asyncio.Task[None]] = set()
     began = time.monotonic()
     try:
         for number in itertools.count():
             await asyncio.sleep(max(0.0, began + number / per_s - time.monotonic()))
-            market = MARKETS[number % len(MARKETS)]
-            stub, auth = prices[number % 2], auths[number % 2]
-            call: Any
-            if number % 20 == 7:
-                wanted = auth_service_pb2.CreateChallengeRequest(address=WALLET, chain_id=1)
-                call = auth.CreateChallenge(wanted, timeout=10)
-            elif number % 20 == 13:
-                call = auth.GetJwks(auth_service_pb2.GetJwksRequest(), timeout=10)
-            elif number % 5 == 0:
-                call = stub.GetOrderBook(pb.GetOrderBookRequest(market=market, depth=5), timeout=10)
-            else:
-                call = stub.GetPrice(pb.GetPriceRequest(market=market), timeout=10)
-            task = asyncio.create_task(_one(call, number, books))
+            name, call = mix.call(number)
+            task = asyncio.create_task(_one(name, call, books))
             running.add(task)
             task.add_done_callback(running.discard)
     finally:
-        await asyncio.gather(*running, return_exceptions=True)
+        for done in await asyncio.gather(*running, return_exceptions=True):
+            if isinstance(done, Exception):
+                books.errors[repr(done)[:200]] += 1
 
 
-async def _one(call: Any, number: int, books: Books) -> None:
+async def _one(name: str, call: Awaitable[Any], books: Books) -> None:
     began = time.monotonic()
     books.calls += 1
+    books.kinds[name] += 1
     try:
         await call
     except grpc.aio.AioRpcError as error:
-        books.failed[f"{number % 20}: {error.code().name}: {error.details()}"[:200]] += 1
+        books.failed[f"{name}: {error.code().name}: {error.details()}"[:200]] += 1
+    except Exception as error:
+        books.errors[f"{name}: {error!r}"[:200]] += 1
     if time.monotonic() - began > 2:
         books.late += 1
 

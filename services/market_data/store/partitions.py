@@ -1,7 +1,7 @@
 """Partitions by day or month: made before they are needed, dropped whole when they are too old.
 
 Native range partitions are ours to make. Where the database has TimescaleDB the tables are hypertables, whose chunks
-make themselves; dropping then goes through `drop_chunks`. (No real TimescaleDB was at hand to try that on.)
+make themselves; dropping then goes through `drop_chunks` (`make timescale`).
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ class Partitions:
                 "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
                 "WHERE e.extname = 'timescaledb'"
             )
-            rows = await connection.fetch(f'SELECT "{home}".drop_chunks($1::regclass, $2)', table.name, oldest)
+            rows = await connection.fetch(
+                f'SELECT "{home}".drop_chunks($1::regclass, $2::timestamptz)', table.name, oldest
+            )
             return [str(row[0]) for row in rows]
         keep = name_of(table, oldest)
         rows = await connection.fetch(

@@ -73,6 +73,14 @@ def test_every_room_of_the_plan_runs_here_with_what_the_plan_would_give_it(room:
         assert given["PERPMESH_DESCRIBED_SERVICES"].split(",") == served
 
 
+def test_what_rooms_are_told_of_the_simulator_is_where_it_listens_for_them() -> None:
+    there = OURS["simulator"]["environment"]
+    told = {value for about in OURS.values() for value in re.findall(r"simulator:(\d+)", str(about.get("environment")))}
+    faces = ("HYPERLIQUID", "LIGHTER", "CONTROL")
+    assert told == {there[f"PERPMESH_SIMULATOR_{face}_PORT"] for face in faces}
+    assert {there["PERPMESH_SIMULATOR_HOST"], there["PERPMESH_SIMULATOR_CONTROL_HOST"]} == {"0.0.0.0"}
+
+
 def test_networks_and_volumes_are_declared_and_only_the_edge_has_a_port() -> None:
     for name, about in COMPOSE["services"].items():
         assert set(about["networks"]) <= set(COMPOSE["networks"]), name
