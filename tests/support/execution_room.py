@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 import uuid
 from collections import defaultdict
@@ -36,7 +37,7 @@ ENDED = frozenset(
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 MODULE = "services.execution.__main__"
 CALL_S = 20.0
-PATIENCE_S = 150.0
+PATIENCE_S = float(os.environ.get("PERPMESH_TEST_PATIENCE_S", "150"))
 """Lighter's 60 requests a minute may hold work up for a whole minute, and twice where a death spent them."""
 SIZE_STEP = Decimal("0.00001")
 """What the venues' journals count BTC in."""
@@ -146,6 +147,14 @@ class Trader:
             await self.brittle.revive()
             await asyncio.sleep(0.02)
         return order
+
+    async def until_taken(self, **fields: Any) -> order_pb2.Order:
+        """Place an order until it is not denied, and wait until its venue holds it."""
+        give_up = time.monotonic() + PATIENCE_S
+        while (order := await self.place(**fields)).state == order_pb2.Order.STATE_DENIED:
+            assert time.monotonic() < give_up, order
+            await asyncio.sleep(0.1)
+        return await self.until(order.order_id, lambda one: bool(one.legs[0].venue_order_id))
 
     async def ended(self, order_id: str) -> order_pb2.Order:
         """Wait for an order's end."""

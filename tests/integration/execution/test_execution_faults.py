@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from perpmesh.execution.v1 import leg_pb2, order_pb2
 from perpmesh.type.v1 import order_type_pb2, refusal_pb2, side_pb2, time_in_force_pb2
 
 from tests.support.execution_room import Brittle, Trader, brittle
+from tests.support.simulator import ROOT
 from tests.support.valkey import PASSWORD
 from tests.support.vault import MARKET, middle
 from tests.support.vault_room import Client
@@ -39,7 +42,8 @@ WAIT_S = 120.0
 ASKED_BY = {"hyperliquid": ("/info",), "lighter": ("/api/v1/tx", "/api/v1/accountActiveOrders")}
 """Where a venue is asked what became of an order."""
 PLACES = {"hyperliquid": "order", "lighter": "14"}
-"""What a venue calls the placing of an order."""
+CANCELS = {"hyperliquid": "cancelByCloid", "lighter": "15"}
+"""What a venue calls the placing of an order, and its canceling."""
 
 
 @dataclass
@@ -350,6 +354,63 @@ async def test_an_answer_that_is_not_true_is_unknown_and_never_a_refusal(house: 
     await trader.compare()
 
 
+@pytest.mark.parametrize("venue", BOTH)
+async def test_a_cancel_whose_answer_is_lost_is_followed_and_the_account_goes_on(house: House, venue: str) -> None:
+    """The order is canceled, once; what was signed for it holds up no order after it."""
+    trader = await house.trader(venue)
+    placed = await trader.place(**resting(trader))
+    await trader.until(placed.order_id, is_open)
+    await house.fault("private", venue=venue)
+    await house.fault("ack_lost", venue=venue, market=CANCELS[venue], count=1)
+    await trader.cancel(placed.order_id)
+    assert (await trader.ended(placed.order_id)).state == State.STATE_CANCELED
+    await house.heal()
+    after = await trader.place(**resting(trader))
+    await trader.until(after.order_id, is_open)
+    await trader.cancel(after.order_id)
+    assert (await trader.ended(after.order_id)).state == State.STATE_CANCELED
+    await trader.compare()
+
+
+async def test_a_halt_stops_what_was_taken_in_and_not_sent(house: House) -> None:
+    """An order that waits for a nonce is never sent once its venue is halted, and says why; afterwards others go."""
+    trader = await house.trader("lighter")
+    await house.fault("private", venue="lighter")
+    for path in ASKED_BY["lighter"]:
+        await house.fault("http_status", venue="lighter", channel=path, params={"status": 503})
+    await house.fault("ack_lost", venue="lighter", market=PLACES["lighter"], count=1)
+    first = await trader.place(**resting(trader))
+    await trader.until(first.order_id, lambda one: one.state == State.STATE_SUBMIT_UNKNOWN)
+    waiting = await trader.place(**{**resting(trader), "size": "0.02"})
+    assert waiting.state == State.STATE_PLANNED
+    await operator(house, "halt", "venue:lighter", "A drill.")
+    try:
+        await house.heal()
+        denied = await trader.ended(waiting.order_id)
+        (leg,) = denied.legs
+        assert (denied.state, leg.evidence) == (State.STATE_DENIED, Leg.EVIDENCE_NOT_SENT), denied
+        assert leg.refusal.reason == refusal_pb2.REFUSAL_REASON_HALTED
+        await trader.cancel(first.order_id)
+        assert (await trader.ended(first.order_id)).state == State.STATE_CANCELED, "cancels go on"
+    finally:
+        await operator(house, "resume", "venue:lighter")
+    after = await trader.until_taken(**resting(trader))
+    await trader.cancel(after.order_id)
+    assert (await trader.ended(after.order_id)).state == State.STATE_CANCELED
+    await trader.compare()
+
+
+async def operator(house: House, *words: str) -> None:
+    """Run a command of execution's operator."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PERPMESH_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.execution", *words, env={**outside, **house.room.settings}, cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+
+
 async def test_an_order_that_never_reached_a_venue_in_maintenance_is_proven_dead(house: House) -> None:
     """Hyperliquid's bytes live for ten seconds: after them, and a look-up that knows nothing, the order has failed."""
     trader = await house.trader("hyperliquid")
@@ -360,6 +421,7 @@ async def test_an_order_that_never_reached_a_venue_in_maintenance_is_proven_dead
     assert (failed.state, leg.state, leg.evidence) == (State.STATE_FAILED, Leg.STATE_FAILED, Leg.EVIDENCE_EXPIRY)
     assert leg.refusal.reason == refusal_pb2.REFUSAL_REASON_NEVER_LANDED, leg
     assert failed.finish_time.seconds >= leg.create_time.seconds + 9, "not before its bytes had expired"
+    assert leg.send_count <= 3, "the identical bytes, and not without end"
     await trader.compare()
 
 
