@@ -200,10 +200,20 @@ class Trader:
                 assert filled[number] == told, f"{self.venue} traded {filled[number]}, we say {told}: {order}"
                 if leg.venue_order_id:
                     assert orders[number], f"invented: {order}"
+            await self._reported(order)
             assert (
                 await self.fills(order_id) == sum(Decimal(leg.filled_size) for leg in order.legs) <= Decimal(order.size)
             )
         assert set(orders) <= ours, "an order at the venue that nobody placed"
+
+    async def _reported(self, order: order_pb2.Order) -> None:
+        """Hold an ended order's report against the order, and against what the log was told of it."""
+        request = pb.GetExecutionReportRequest(order_id=order.order_id)
+        report = (await self.brittle.ask("GetExecutionReport", request, self.owner.metadata)).report
+        assert report.complete, f"no report of an order that has ended: {order}"
+        assert report.filled_size == order.filled_size, f"{report}\n{order}"
+        parts = sum((Decimal(one.amount) for one in report.attributions), Decimal(0))
+        assert parts == Decimal(report.difference or "0"), report
 
 
 def _number(client: Any) -> int:

@@ -22,7 +22,7 @@ from services.chassis.postgres import Database, PostgresConfig, connect
 from services.domain.errors import DomainError, Reason
 from services.execution.model.evidence import fill_id
 from services.execution.model.leg import Evidence, Leg, LegState, Told, Trade, tell
-from services.execution.model.order import NewOrder, Order, OrderState, venue_client_id
+from services.execution.model.order import Exit, NewOrder, Order, OrderState, venue_client_id
 from services.execution.model.wanted import Wanted
 from services.execution.peers.books import FollowedBooks
 from services.execution.ports import TradingAccount, Work
@@ -74,7 +74,7 @@ class Record:
 
     async def placed(self, **changes: Any) -> Order:
         """Return an order of one leg that is durable."""
-        return await self.orders.add(order_of(**changes))
+        return await self.orders.add(replace(order_of(), **changes))
 
     async def claimed(self, order: Order) -> Work:
         """Claim an order's leg; whatever else is due stays held."""
@@ -94,7 +94,7 @@ async def record() -> AsyncIterator[Record]:
         scribe = ProtoScribe("SIMULATED")
         reporter = FaultyReporter(FollowedBooks(None, SYSTEM), scribe, SYSTEM)
         relay = Relay(database, NO_BUS, scribe, SYSTEM, metrics=Metrics())
-        orders = PostgresOrders(database, scribe, SYSTEM, wake=relay.wake, reporter=reporter)
+        orders = PostgresOrders(database, scribe, SYSTEM, wake=relay.wake, reporter=reporter, front=database.part(4))
         yield Record(database, orders, PostgresLists(database), reporter, LogReader(database), relay)
         await database.close()
 
@@ -219,7 +219,7 @@ async def test_a_trade_counts_once_also_before_the_orders_own_id_is_known_and_af
 
 
 async def test_what_is_said_is_what_was_kept_in_order_and_by_dense_numbers(record: Record) -> None:
-    order = await record.placed()
+    order = await record.placed(take_profit=Exit(trigger_price=D(200)))
     work = await record.claimed(order)
     before = len(await record.said())
     record.reporter.fails = True
