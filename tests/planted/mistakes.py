@@ -258,7 +258,7 @@ MISTAKES: Final = (
     _mistake(
         "work that fails is tried again at once", "A20, B1", "services/execution/model/retry.py",
         "self.backoff_multiplier ** min(max(0, attempts - 1), 64)", "0",
-        f"{_UNIT}test_retry.py",
+        f"{_UNIT}test_rules.py",
     ),
     _mistake(
         "work is given up as stuck one try too late", "A20", "services/execution/model/trouble.py",
