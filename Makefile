@@ -61,6 +61,9 @@ crash: $(VENV)/.dev  ## kill -9 of execution at steps of every story of an order
 planted: $(VENV)/.dev  ## plant known mistakes one at a time; the standing tests must find each (ARGS: part of a name)
 	@$(PY) -m tests.planted $(ARGS)
 
+mutation: $(VENV)/.dev  ## make every small change of the order table and the retry rules; unit tests must kill 90 in 100
+	@$(PY) -m tools.mutation $(ARGS)
+
 stale: $(VENV)/.dev  ## stop a room at 100 steps of an order at each venue, let another take over, and wake it
 	@PERPMESH_STALE_STEPS=100 $(PY) -m pytest tests/integration/execution/test_stale_worker.py -s $(ARGS)
 

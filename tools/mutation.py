@@ -13,16 +13,19 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -125,23 +128,20 @@ def _run(mutant: Mutant, tests: list[str]) -> None:
     os._exit(code)
 
 
-class _Finder:
+class _Finder(MetaPathFinder, Loader):
     """Finds the mutant where its module is asked for."""
 
     def __init__(self, name: str, mutant: Mutant) -> None:
         self._name = name
         self._mutant = mutant
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None, /
+    ) -> ModuleSpec | None:
         """Return how the mutant is loaded; None for any other module."""
-        if name != self._name:
-            return None
-        return importlib.util.spec_from_loader(name, self, origin=str(ROOT / self._mutant.path))
+        return spec_from_loader(fullname, self) if fullname == self._name else None
 
-    def create_module(self, spec: object) -> None:
-        """Have the module made as usual."""
-
-    def exec_module(self, module: object) -> None:
+    def exec_module(self, module: ModuleType) -> None:
         """Run the mutant in its module."""
         exec(compile(self._mutant.source, self._mutant.path, "exec"), vars(module))  # noqa: S102 - that is the point
 
