@@ -55,8 +55,17 @@ signatures: $(VENV)/.dev  ## compare 100,000 random Hyperliquid signatures with 
 vault-crashes: $(VENV)/.dev  ## kill -9 at every step of Sign and ReportOutcome
 	@PERPMESH_CRASH_STEPS=all $(PY) -m pytest tests/integration/vault/test_vault_crash.py -s $(ARGS)
 
-crash: $(VENV)/.dev  ## kill -9 of execution at every step of every story of an order; takes hours
-	@PERPMESH_CRASH_STEPS=all $(PY) -m pytest tests/integration/execution/test_execution_crash.py -s $(ARGS)
+crash: $(VENV)/.dev  ## kill -9 of execution at steps of every story of an order: PERPMESH_CRASH_STEPS=2000 spread ones, or all, which takes hours
+	@PERPMESH_CRASH_STEPS=$${PERPMESH_CRASH_STEPS:-all} $(PY) -m pytest tests/integration/execution/test_execution_crash.py -s $(ARGS)
+
+planted: $(VENV)/.dev  ## plant known mistakes one at a time; the standing tests must find each (ARGS: part of a name)
+	@$(PY) -m tests.planted $(ARGS)
+
+mutation: $(VENV)/.dev  ## make every small change of the order table and the retry rules; unit tests must kill 90 in 100
+	@$(PY) -m tools.mutation $(ARGS)
+
+stale: $(VENV)/.dev  ## stop a room at 100 steps of an order at each venue, let another take over, and wake it
+	@PERPMESH_STALE_STEPS=100 $(PY) -m pytest tests/integration/execution/test_stale_worker.py -s $(ARGS)
 
 vault-nonces: $(VENV)/.dev  ## 10,000 signatures at once per venue, and with rate limits; a vault stopped past its lease 1,000 times
 	@PERPMESH_VAULT_SIGNS=10000 PERPMESH_VAULT_STOPS=1000 PERPMESH_VAULT_LIMITED=hyperliquid=10000,lighter=80,lighter.premium=10000 \

@@ -91,6 +91,12 @@ class CrashingRoom:
         state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
         return state == "T"
 
+    def places(self) -> tuple[set[str], set[str]]:
+        """Return the places in our code that it was seen to go on from while it was counted, and those it died at."""
+        lines = Path(f"{self._log}.places").read_text().splitlines()
+        seen, died = ({line[5:] for line in lines if line.startswith(what)} for what in ("seen ", "died "))
+        return seen, died
+
     async def gone(self, timeout_s: float = STOP_S) -> bool:
         """Wait for its end; say whether it ended."""
         assert self._process is not None
@@ -130,12 +136,18 @@ def _run(
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     step = asyncio.events.Handle._run
+    places = os.open(f"{log}.places", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    seen: set[str] = set()
 
     def counted(self: asyncio.Handle) -> None:
         if armed.value:
             steps.value += 1
             if steps.value == kill_at.value:
+                os.write(places, f"died {_place(self)}\n".encode())
                 os.kill(os.getpid(), number.value)
+            elif not kill_at.value and (place := _place(self)) not in seen:
+                seen.add(place)
+                os.write(places, f"seen {place}\n".encode())
         step(self)  # type: ignore[arg-type]
 
     asyncio.events.Handle._run = counted  # type: ignore[method-assign, assignment]
@@ -143,3 +155,22 @@ def _run(
     from services.chassis.room import run_room
 
     raise SystemExit(run_room(name, found.Config, found.main, environ=environ))
+
+
+def _place(handle: asyncio.Handle) -> str:  # pragma: no cover - in another process
+    """Return where in our code a step goes on: the innermost line of ours that waits, or what is called."""
+    callback = handle._callback  # type: ignore[attr-defined]
+    owner = getattr(callback, "__self__", None)
+    if not isinstance(owner, asyncio.Task):
+        return str(getattr(callback, "__qualname__", type(callback).__name__))
+    waits: Any = owner.get_coro()
+    found = str(getattr(waits, "__qualname__", waits))
+    while waits is not None:
+        frame = getattr(waits, "cr_frame", None) or getattr(waits, "gi_frame", None) or getattr(waits, "ag_frame", None)
+        if frame is not None and "/services/" in frame.f_code.co_filename:
+            found = f"{frame.f_code.co_qualname}:{frame.f_lineno}"
+        waits = next((one for name in _AWAITS if (one := getattr(waits, name, None)) is not None), None)
+    return found
+
+
+_AWAITS = ("cr_await", "gi_yieldfrom", "ag_await")

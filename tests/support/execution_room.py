@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 import uuid
 from collections import defaultdict
@@ -36,7 +37,7 @@ ENDED = frozenset(
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 MODULE = "services.execution.__main__"
 CALL_S = 20.0
-PATIENCE_S = 150.0
+PATIENCE_S = float(os.environ.get("PERPMESH_TEST_PATIENCE_S", "150"))
 """Lighter's 60 requests a minute may hold work up for a whole minute, and twice where a death spent them."""
 SIZE_STEP = Decimal("0.00001")
 """What the venues' journals count BTC in."""
@@ -147,6 +148,14 @@ class Trader:
             await asyncio.sleep(0.02)
         return order
 
+    async def until_taken(self, **fields: Any) -> order_pb2.Order:
+        """Place an order until it is not denied, and wait until its venue holds it."""
+        give_up = time.monotonic() + PATIENCE_S
+        while (order := await self.place(**fields)).state == order_pb2.Order.STATE_DENIED:
+            assert time.monotonic() < give_up, order
+            await asyncio.sleep(0.1)
+        return await self.until(order.order_id, lambda one: bool(one.legs[0].venue_order_id))
+
     async def ended(self, order_id: str) -> order_pb2.Order:
         """Wait for an order's end."""
         return await self.until(order_id, lambda order: order.state in ENDED)
@@ -191,10 +200,20 @@ class Trader:
                 assert filled[number] == told, f"{self.venue} traded {filled[number]}, we say {told}: {order}"
                 if leg.venue_order_id:
                     assert orders[number], f"invented: {order}"
+            await self._reported(order)
             assert (
                 await self.fills(order_id) == sum(Decimal(leg.filled_size) for leg in order.legs) <= Decimal(order.size)
             )
         assert set(orders) <= ours, "an order at the venue that nobody placed"
+
+    async def _reported(self, order: order_pb2.Order) -> None:
+        """Hold an ended order's report against the order, and against what the log was told of it."""
+        request = pb.GetExecutionReportRequest(order_id=order.order_id)
+        report = (await self.brittle.ask("GetExecutionReport", request, self.owner.metadata)).report
+        assert report.complete, f"no report of an order that has ended: {order}"
+        assert report.filled_size == order.filled_size, f"{report}\n{order}"
+        parts = sum((Decimal(one.amount) for one in report.attributions), Decimal(0))
+        assert parts == Decimal(report.difference or "0"), report
 
 
 def _number(client: Any) -> int:

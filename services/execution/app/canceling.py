@@ -27,7 +27,7 @@ GRACE_MS: Final = 10_000
 
 
 class Canceler:
-    """Cancels legs, under the account's line, which the caller holds."""
+    """Cancels legs; a cancel that is signed anew, under the account's line, which the caller holds."""
 
     def __init__(
         self, *, orders: Orders, signer: Signer, clock: Clock, key_index: Callable[[SignedBytes], int], standing: Retry

@@ -175,8 +175,11 @@ class Deeds:
             if account is None:
                 raise DomainError(Reason.RESOURCE_UNKNOWN, f"The account {deed.account_id} is gone.")
             venue = self._venues.at(account.venue, account.environment)
-            async with self._lines.of(deed.account_id, venue):
-                await (self._send if deed.state is DeedState.PREPARED else self._follow)(deed, account, venue)
+            if deed.state is DeedState.PREPARED:
+                async with self._lines.of(deed.account_id, venue):
+                    await self._send(deed, account, venue)
+            else:  # not in the line: who signs there may be waiting for what is found out here
+                await self._follow(deed, account, venue)
             if failed:
                 await self._attempts.went_well(deed.deed_id, seen=failed)
         except Exception as error:  # the venue's, the vault's or a fault of ours: told, and tried again later

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -293,31 +294,33 @@ class Worker:
         await self._orders.change(sent, lambda leg: note(apply_outcome(leg, outcome, now)), due_s=due_s)
 
     async def _resolve(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
-        """Find out what became of bytes that may have been acted on."""
+        """Find out what became of bytes that may have been acted on.
+
+        Not in the account's line: who signs there may be waiting for what is found out here.
+        """
         leg = work.leg
-        async with self._lines.of(leg.account_id, venue):
-            ref = replace(account.ref, api_key_index=leg.key_index)
-            (outcome, *_) = await venue.trace(ref, bytes_of(leg))
-            now = self._clock.now()
-            if isinstance(outcome, Unknown):
-                alive = leg.expire_ms > self._clock.time_ns() // 1_000_000 and not leg.is_over(now)
-                may_resend = leg.acknowledge_time is None and leg.send_count < RESEND_MAX
-                if alive and may_resend and self._halted(work) is None:
-                    signed = await self._signer.sign(work, account, place_of(leg), 0)
-                    if not isinstance(signed, Refusal) and signed.body:  # none where it was settled before a crash
-                        await self._post(work, account, venue, signed)
-                        return
-                lose = _same if leg.acknowledge_time else self._teller(Told.LOSE, Evidence.UNSPECIFIED)
-                pause_s = await self._attempts.failed(work, Trouble.UNDECIDED, outcome.message)
-                await self._orders.change(work, lose, due_s=pause_s)
-                return
-            found = apply_outcome(leg, outcome, now, evidence=Evidence.LOOKUP)
-            note = settled(0)
-            if not leg.is_settled:
-                await settle(self._signer, work, 0, fate_of_placing(found))
-            kept = await self._orders.change(
-                work, lambda one: note(apply_outcome(one, outcome, now, evidence=Evidence.LOOKUP)), due_s=STREAM_S
-            )
+        ref = replace(account.ref, api_key_index=leg.key_index)
+        (outcome, *_) = await venue.trace(ref, bytes_of(leg))
+        now = self._clock.now()
+        if isinstance(outcome, Unknown):
+            alive = leg.expire_ms > self._clock.time_ns() // 1_000_000 and not leg.is_over(now)
+            may_resend = leg.acknowledge_time is None and leg.send_count < RESEND_MAX
+            if alive and may_resend and self._halted(work) is None:
+                signed = await self._signer.sign(work, account, place_of(leg), 0)
+                if not isinstance(signed, Refusal) and signed.body:  # none where it was settled before a crash
+                    await self._post(work, account, venue, signed)
+                    return
+            lose = _same if leg.acknowledge_time else self._teller(Told.LOSE, Evidence.UNSPECIFIED)
+            pause_s = await self._attempts.failed(work, Trouble.UNDECIDED, outcome.message)
+            await self._orders.change(work, lose, due_s=pause_s)
+            return
+        found = apply_outcome(leg, outcome, now, evidence=Evidence.LOOKUP)
+        note = settled(0)
+        if not leg.is_settled:
+            await settle(self._signer, work, 0, fate_of_placing(found))
+        kept = await self._orders.change(
+            work, lambda one: note(apply_outcome(one, outcome, now, evidence=Evidence.LOOKUP)), due_s=STREAM_S
+        )
         if kept is not None and not kept.leg.is_final:
             await self._look(kept, account, venue)
 
@@ -338,12 +341,16 @@ class Worker:
             if work.leg.action_number and work.leg.is_settled:
                 words = f"The venue took {work.leg.action_number} cancels, and the order still stands."
                 await self._attempts.failed(work, Trouble.STANDING, words)
-            async with self._lines.of(work.leg.account_id, venue):
+            async with self._line(work.leg, venue):
                 kept = await self._canceler.cancel(work, account, venue)
             if kept is None:
                 return
             work = kept
         await self._look(work, account, venue)
+
+    def _line(self, leg: Leg, venue: TradingVenue) -> AbstractAsyncContextManager[None]:
+        """Return the turn to sign something new for a leg; what is out already is followed outside of the line."""
+        return self._lines.of(leg.account_id, venue) if leg.is_settled else nullcontext()
 
     async def _finish(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Tell the vault what became of what was signed for a leg that has ended; then it is never looked at again."""
@@ -354,8 +361,7 @@ class Worker:
                 return
             work = kept
         if not work.leg.is_settled:
-            async with self._lines.of(work.leg.account_id, venue):
-                kept = await self._canceler.cancel(work, account, venue)
+            kept = await self._canceler.cancel(work, account, venue)
             if kept is None:
                 return
             work = kept

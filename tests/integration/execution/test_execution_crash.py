@@ -11,6 +11,7 @@ import asyncio
 import os
 import random
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -24,7 +25,8 @@ from tests.support.vault import MARKET, middle
 from tests.support.vault_room import Client
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(14_400)]
-ALL = os.environ.get("PERPMESH_CRASH_STEPS") == "all"
+BOUND = os.environ.get("PERPMESH_CRASH_STEPS", "")
+"""`all`, or how many steps are tried in all, as many of each story and spread over it; else a sample of each."""
 SAMPLE = int(os.environ.get("PERPMESH_CRASH_SAMPLE", "2"))
 SEED = int(os.environ.get("PERPMESH_TEST_SEED", "20261127"))
 State = order_pb2.Order
@@ -183,10 +185,7 @@ async def test_no_death_loses_doubles_or_invents(
         await story(trader)
         counts.append(room.room.steps)
     assert min(counts) > 20
-    steps = list(range(1, max(counts[1:]) + 1))
-    if not ALL:  # of those that surely come: how often a story waits and looks is chance
-        sure = min(counts) * 2 // 3
-        steps = sorted(random.Random(f"{SEED} {venue} {story.__name__}").sample(steps[:sure], SAMPLE))
+    steps = chosen(counts, f"{SEED} {venue} {story.__name__}")
     deaths = room.deaths
     for step in steps:
         await room.revive()
@@ -200,5 +199,28 @@ async def test_no_death_loses_doubles_or_invents(
     room.room.disarm()
     await trader.compare()
     died = room.deaths - deaths
-    print(f"\n{venue}, {story.__name__}: {max(counts)} steps, {len(steps)} tried, {died} deaths, seed {SEED}")
+    seen, died_at = room.room.places()
+    TOTALS.update(steps=max(counts[1:]), tried=len(steps), deaths=died)
+    print(
+        f"\n{venue}, {story.__name__}: {max(counts[1:])} steps, {len(steps)} tried, {died} deaths, seed {SEED}; so far "
+        f"{TOTALS['steps']} steps, {TOTALS['tried']} tried, {TOTALS['deaths']} deaths, at {len(died_at & seen)} of the "
+        f"{len(seen)} places in the code that were counted, {len(died_at)} in all"
+    )
     assert died
+
+
+TOTALS: Counter[str] = Counter()
+
+
+def chosen(counts: list[int], seed: str) -> list[int]:
+    """Return the steps before which the room dies, of a story of so many steps each time it was counted."""
+    steps = list(range(1, max(counts[1:]) + 1))
+    if BOUND == "all":
+        return steps
+    # Of those that surely come: how often a story waits and looks is chance.
+    sure, chance = steps[: min(counts) * 2 // 3], random.Random(seed)
+    if not BOUND:
+        return sorted(chance.sample(sure, SAMPLE))
+    count = min(len(steps), max(1, int(BOUND) // (2 * len(STORIES))))
+    begin = chance.random()
+    return sorted({steps[int((at + begin) * len(steps) / count)] for at in range(count)})

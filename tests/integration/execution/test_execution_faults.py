@@ -9,10 +9,8 @@ journal. `docs/faults.md` lists them by the catalogue's names.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -25,10 +23,10 @@ from perpmesh.execution.v1 import leg_pb2, order_pb2
 from perpmesh.type.v1 import order_type_pb2, refusal_pb2, side_pb2, time_in_force_pb2
 
 from services.execution.app.intake import REMEMBERED_NS
-from tests.support.execution_room import Brittle, Trader, brittle
+from tests.support.execution_room import Trader, brittle
+from tests.support.faulty_house import WAIT_S, House, at_rest, operator, watching
 from tests.support.valkey import PASSWORD
-from tests.support.vault import MARKET, middle
-from tests.support.vault_room import Client
+from tests.support.vault import MARKET
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 BOTH = ("hyperliquid", "lighter")
@@ -36,43 +34,11 @@ State = order_pb2.Order
 Leg = leg_pb2.Leg
 LIMIT, MARKET_ORDER = order_type_pb2.ORDER_TYPE_LIMIT, order_type_pb2.ORDER_TYPE_MARKET
 BUY, SELL = side_pb2.SIDE_BUY, side_pb2.SIDE_SELL
-WAIT_S = 120.0
 ASKED_BY = {"hyperliquid": ("/info",), "lighter": ("/api/v1/tx", "/api/v1/accountActiveOrders")}
 """Where a venue is asked what became of an order."""
 PLACES = {"hyperliquid": "order", "lighter": "14"}
-"""What a venue calls the placing of an order."""
-
-
-@dataclass
-class House:
-    """A room whose surroundings fail, and who trades in it."""
-
-    room: Brittle
-    vault: Client
-    traders: dict[str, Trader] = field(default_factory=dict)
-
-    async def trader(self, venue: str) -> Trader:
-        """Return who trades at a venue."""
-        if venue not in self.traders:
-            owner = await self.vault.owner(venue, default=True)
-            await owner.ready()
-            owner.account = (await owner.get()).account
-            self.traders[venue] = Trader(self.room, owner, venue)
-        found = self.traders[venue]
-        found.price = int(await middle(self.room.ground.http, self.room.ground.face(venue), venue))
-        return found
-
-    async def fault(self, kind: str, **rule: Any) -> None:
-        """Have the simulator do something wrong."""
-        await self.room.ground.simulator.fault(kind, **rule)
-
-    async def heal(self) -> None:
-        """Have the simulator do right again."""
-        await self.room.ground.simulator.clear_faults()
-
-    async def script(self, *steps: dict[str, Any]) -> None:
-        """Move the venues' crowd by hand."""
-        await self.room.ground.simulator.source("script", steps=[{"market": "BTC", **step} for step in steps])
+CANCELS = {"hyperliquid": "cancelByCloid", "lighter": "15"}
+"""What a venue calls the placing of an order, and its canceling."""
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -86,43 +52,6 @@ async def healed(house: House) -> AsyncIterator[None]:
     """Leave nothing broken to the test after."""
     yield
     await house.heal()
-
-
-@dataclass
-class Told:
-    """What WatchOrders told its caller, order by order."""
-
-    states: dict[str, list[int]] = field(default_factory=dict)
-    versions: dict[str, list[int]] = field(default_factory=dict)
-
-    def of(self, order_id: str) -> list[int]:
-        """Return the states that an order went through."""
-        return self.states.get(order_id, [])
-
-
-@contextlib.asynccontextmanager
-async def watching(trader: Trader) -> AsyncIterator[Told]:
-    """Watch a user's orders, from the present on."""
-    told, live = Told(), asyncio.Event()
-
-    async def read() -> None:
-        async for said in trader.brittle.stub.WatchOrders(pb.WatchOrdersRequest(), metadata=trader.owner.metadata):
-            if said.HasField("order"):
-                told.states.setdefault(said.order.order_id, []).append(said.order.state)
-                told.versions.setdefault(said.order.order_id, []).append(said.order.version)
-            elif said.HasField("live"):
-                live.set()
-
-    task = asyncio.create_task(read())
-    try:
-        async with asyncio.timeout(WAIT_S):
-            await live.wait()
-        yield told
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
-    for versions in told.versions.values():
-        assert versions == sorted(set(versions)), "every change once, in order"
 
 
 def resting(trader: Trader, share: int = 90) -> dict[str, Any]:
@@ -150,20 +79,6 @@ async def refused(call: Any) -> tuple[grpc.StatusCode, str]:
 def sale(venue: str, size: str) -> dict[str, Any]:
     """Return the step in which the crowd sells to whoever bids most."""
     return {"do": "trade", "venue": venue, "side": "sell", "size": size}
-
-
-async def at_rest(house: House, order_id: str) -> None:
-    """Wait until an order is left alone because the stream would tell of it: nobody is to look for a while."""
-    connection = await asyncpg.connect(house.room.ground.postgres.url())
-    try:
-        async with asyncio.timeout(WAIT_S):
-            while not await connection.fetchval(
-                "SELECT due_time > now() + interval '1 minute' FROM execution.legs WHERE order_id = $1",
-                uuid.UUID(order_id),
-            ):
-                await asyncio.sleep(0.1)
-    finally:
-        await connection.close()
 
 
 async def test_without_routing_what_must_be_routed_is_refused_and_what_waits_at_one_venue_is_not(house: House) -> None:
@@ -352,6 +267,52 @@ async def test_an_answer_that_is_not_true_is_unknown_and_never_a_refusal(house: 
     await trader.compare()
 
 
+@pytest.mark.parametrize("venue", BOTH)
+async def test_a_cancel_whose_answer_is_lost_is_followed_and_the_account_goes_on(house: House, venue: str) -> None:
+    """The order is canceled, once; what was signed for it holds up no order after it."""
+    trader = await house.trader(venue)
+    placed = await trader.place(**resting(trader))
+    await trader.until(placed.order_id, is_open)
+    await house.fault("private", venue=venue)
+    await house.fault("ack_lost", venue=venue, market=CANCELS[venue], count=1)
+    await trader.cancel(placed.order_id)
+    assert (await trader.ended(placed.order_id)).state == State.STATE_CANCELED
+    await house.heal()
+    after = await trader.place(**resting(trader))
+    await trader.until(after.order_id, is_open)
+    await trader.cancel(after.order_id)
+    assert (await trader.ended(after.order_id)).state == State.STATE_CANCELED
+    await trader.compare()
+
+
+async def test_a_halt_stops_what_was_taken_in_and_not_sent(house: House) -> None:
+    """An order that waits for a nonce is never sent once its venue is halted, and says why; afterwards others go."""
+    trader = await house.trader("lighter")
+    await house.fault("private", venue="lighter")
+    for path in ASKED_BY["lighter"]:
+        await house.fault("http_status", venue="lighter", channel=path, params={"status": 503})
+    await house.fault("ack_lost", venue="lighter", market=PLACES["lighter"], count=1)
+    first = await trader.place(**resting(trader))
+    await trader.until(first.order_id, lambda one: one.state == State.STATE_SUBMIT_UNKNOWN)
+    waiting = await trader.place(**{**resting(trader), "size": "0.02"})
+    assert waiting.state == State.STATE_PLANNED
+    await operator(house, "halt", "venue:lighter", "A drill.")
+    try:
+        await house.heal()
+        denied = await trader.ended(waiting.order_id)
+        (leg,) = denied.legs
+        assert (denied.state, leg.evidence) == (State.STATE_DENIED, Leg.EVIDENCE_NOT_SENT), denied
+        assert leg.refusal.reason == refusal_pb2.REFUSAL_REASON_HALTED
+        await trader.cancel(first.order_id)
+        assert (await trader.ended(first.order_id)).state == State.STATE_CANCELED, "cancels go on"
+    finally:
+        await operator(house, "resume", "venue:lighter")
+    after = await trader.until_taken(**resting(trader))
+    await trader.cancel(after.order_id)
+    assert (await trader.ended(after.order_id)).state == State.STATE_CANCELED
+    await trader.compare()
+
+
 async def test_an_order_that_never_reached_a_venue_in_maintenance_is_proven_dead(house: House) -> None:
     """Hyperliquid's bytes live for ten seconds: after them, and a look-up that knows nothing, the order has failed."""
     trader = await house.trader("hyperliquid")
@@ -362,6 +323,7 @@ async def test_an_order_that_never_reached_a_venue_in_maintenance_is_proven_dead
     assert (failed.state, leg.state, leg.evidence) == (State.STATE_FAILED, Leg.STATE_FAILED, Leg.EVIDENCE_EXPIRY)
     assert leg.refusal.reason == refusal_pb2.REFUSAL_REASON_NEVER_LANDED, leg
     assert failed.finish_time.seconds >= leg.create_time.seconds + 9, "not before its bytes had expired"
+    assert leg.send_count <= 3, "the identical bytes, and not without end"
     await trader.compare()
 
 
