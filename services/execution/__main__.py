@@ -35,6 +35,7 @@ from services.execution.app.halting import Halts
 from services.execution.app.intake import Intake
 from services.execution.app.leverage import Leverages
 from services.execution.app.pacing import Pacer
+from services.execution.app.preparing import Preparer
 from services.execution.app.previewing import Previewer
 from services.execution.app.replacing import Replacer
 from services.execution.app.standing import LastSeen
@@ -141,6 +142,7 @@ async def _serve(
     steering = _steering(care, gate, orders, keys, venues)
     service = ExecutionRpc(  # type: ignore[abstract]  # what is not defined is not served
         steering=steering,
+        preparer=Preparer(intake=intake, orders=orders, accounts=keys, signer=keys, clock=clock, wake=care.worker.wake),
         intake=intake,
         closer=Closer(intake=intake, orders=orders, accounts=keys, venues=venues),
         pacer=pacer,

@@ -16,7 +16,7 @@ from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app import bracketing, slicing
 from services.execution.app.gate import Gate
 from services.execution.app.quoting import with_quoted
-from services.execution.model import expiry, twap
+from services.execution.model import expiry, preparing, twap
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
 from services.execution.ports import Accounts, Chance, Clock, Orders, Planner, Route, TradingAccount, Venues, Wake
@@ -70,8 +70,10 @@ class Intake:
         accounts = await self.admitted(user_id, wanted)
         if isinstance(accounts, Refusal):
             order = denied(empty, accounts)
+        elif (refusal := preparing.judge(wanted, accounts, empty.create_time)) is not None:
+            order = denied(empty, refusal)
         else:
-            order = await self.planned(empty, wanted, accounts)
+            order = preparing.for_callers(await self.planned(empty, wanted, accounts), wanted)
         return await self.keep(order, wanted)
 
     async def keep(self, order: Order, wanted: NewOrder) -> Order:
@@ -127,6 +129,7 @@ class Intake:
             trigger_price=wanted.trigger_price,
             take_profit=wanted.take_profit,
             stop_loss=wanted.stop_loss,
+            caller_signed=bool(wanted.signers),
             twap=None if wanted.twap is None else _schedule(wanted.twap, order_id, now),
             legs=(),
             create_time=now,

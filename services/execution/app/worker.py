@@ -1,6 +1,7 @@
 """Sending orders: one leg at a time under a lease, by its state alone, so that a crash and a start are one path.
 
-    PREPARED, SIGNED     sign (the vault repeats itself for the same leg), note that it is sent, post
+    PREPARED, SIGNED     sign (the vault repeats itself for the same leg), note that it is sent, post; one that its
+                         caller signs waits for that, or for its time to run out
     SUBMITTED, UNKNOWN   trace; while the bytes can still land, post the identical ones again
     OPEN, PARTIALLY...   look it up now and then: what the stream missed; cancel where that is wanted
 
@@ -26,12 +27,14 @@ from services.execution.app.attempts import Attempts
 from services.execution.app.canceling import Canceler, reference_of
 from services.execution.app.replacing import Succession
 from services.execution.app.settling import fate_of_placing, settle, settled
+from services.execution.app.signing import placing_bytes
 from services.execution.model.evidence import apply_outcome, apply_record, trades_of
 from services.execution.model.fate import Fate, fate_of
 from services.execution.model.leg import Evidence, Leg, LegState, Told, tell
 from services.execution.model.order import mesh_says_no
+from services.execution.model.preparing import sign_left_s
 from services.execution.model.retry import Trouble, trouble_of
-from services.execution.ports import Accounts, Clock, Orders, Signer, TradingAccount, Venues, Work
+from services.execution.ports import Accounts, CallerSigner, Clock, Orders, TradingAccount, Venues, Work
 from services.venues.account import OrderRecord
 from services.venues.actions import OrderTerms, Place
 from services.venues.port import VenueError
@@ -62,7 +65,7 @@ class Worker:
         *,
         orders: Orders,
         accounts: Accounts,
-        signer: Signer,
+        signer: CallerSigner,
         venues: Venues,
         clock: Clock,
         tell_fault: Callable[[Work, Exception], None],
@@ -165,7 +168,11 @@ class Worker:
     async def _send(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Sign and post a leg for the first time."""
         now = self._clock.now()
-        if work.leg.cancel_wanted or work.leg.is_over(now):
+        unsigned = work.leg.awaits_signature
+        if unsigned and not work.leg.cancel_wanted and (left_s := sign_left_s(work.leg, now)) > 0:
+            await self._orders.change(work, _same, due_s=left_s)
+            return
+        if work.leg.cancel_wanted or work.leg.is_over(now) or unsigned:
             told = Told.CANCEL if work.leg.cancel_wanted else Told.EXPIRE
             await settle(self._signer, work, 0, Fate.NOT_SENT)  # it may have been signed; it was surely not sent
             await self._orders.change(work, self._teller(told, Evidence.NOT_SENT), due_s=CALM_S)
@@ -173,7 +180,7 @@ class Worker:
         async with self._lines[work.leg.account_id]:
             if await self._withheld(work):
                 return
-            signed = await self._signer.sign(work, account, place_of(work.leg), 0)
+            signed = await placing_bytes(self._signer, work, account, place_of(work.leg))
             if isinstance(signed, Refusal):
                 deny = self._teller(Told.DENY, Evidence.NOT_SENT, refusal=signed)
                 await self._orders.change(work, deny, due_s=CALM_S)
@@ -193,7 +200,7 @@ class Worker:
         waited_s = (self._clock.now() - leg.create_time).total_seconds()
         if halted is not None:
             end = self._teller(Told.DENY, Evidence.NOT_SENT, refusal=halted)
-        elif not leg.may_rest and waited_s > SENT_WITHIN_S:
+        elif not leg.may_rest and leg.caller is None and waited_s > SENT_WITHIN_S:  # a caller's bytes expire by then
             late = mesh_says_no(
                 RefusalReason.EXPIRED,
                 f"It could not be sent within {SENT_WITHIN_S:.0f} s, and the price it was meant for is too old.",
@@ -258,7 +265,7 @@ class Worker:
                 alive = leg.expire_ms > self._clock.time_ns() // 1_000_000 and not leg.is_over(now)
                 may_resend = leg.acknowledge_time is None and leg.send_count < RESEND_MAX
                 if alive and may_resend and self._halted(work) is None:
-                    signed = await self._signer.sign(work, account, place_of(leg), 0)
+                    signed = await placing_bytes(self._signer, work, account, place_of(leg))
                     if not isinstance(signed, Refusal) and signed.body:  # none where it was settled before a crash
                         await self._post(work, account, venue, signed)
                         return
@@ -289,7 +296,7 @@ class Worker:
             if kept is None:
                 return
             work = kept
-        if work.leg.wants_cancel and self._canceler.wait_s(work.leg) == 0.0:
+        if work.leg.wants_cancel and self._canceler.wait_s(work, account) == 0.0:
             if work.leg.action_number and work.leg.is_settled:
                 words = f"The venue took {work.leg.action_number} cancels, and the order still stands."
                 await self._attempts.failed(work, Trouble.STANDING, words)
@@ -338,7 +345,7 @@ class Worker:
             return apply_record(current, record, now, Evidence.LOOKUP, all_trades=all_trades)
 
         calm_s = STREAM_S if not leg.may_rest else CALM_S if self._hears(leg.account_id) else BLIND_S
-        due_s = min(calm_s, max(SOON_S, self._canceler.wait_s(leg))) if leg.wants_cancel else calm_s
+        due_s = min(calm_s, max(SOON_S, self._canceler.wait_s(work, account))) if leg.wants_cancel else calm_s
         kept = await self._orders.change(work, learned, due_s=due_s)
         if kept is not None and kept.leg.is_final and kept.order.is_replacing(kept.leg):
             await self._finish(kept, account, venue)

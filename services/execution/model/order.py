@@ -13,6 +13,7 @@ from uuid import UUID
 from services.domain.decimals import plain_text
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Origin, Refusal, RefusalReason
+from services.execution.model.caller_key import CallerKey
 from services.execution.model.leg import ZERO, Leg, LegState
 from services.execution.model.quoted import Quoted
 from services.execution.model.twap import Terms, Twap
@@ -78,6 +79,8 @@ class NewOrder:
     take_profit: Exit | None = None
     stop_loss: Exit | None = None
     twap: Terms | None = None
+    signers: tuple[tuple[UUID, CallerKey], ...] = ()
+    """Whose key signs for each account; empty where keys of ours do."""
 
     @property
     def digest(self) -> bytes:
@@ -94,6 +97,7 @@ class NewOrder:
             parts += (f"trigger {plain_text(self.trigger_price)}",)
         if self.twap is not None:
             parts += (str(self.twap),)
+        parts += tuple(f"signed by {account_id} {key}" for account_id, key in sorted(self.signers, key=str))
         parts += tuple(f"exit {one}" for one in (self.take_profit, self.stop_loss) if one is not None)
         return hashlib.sha256("\0".join(parts).encode()).digest()
 
@@ -142,6 +146,8 @@ class Order:
     """What it is expected to cost; there while the order is taken in, and kept beside it afterwards."""
     replacement: Replacement | None = None
     """What it is to become, while its present leg is being canceled."""
+    caller_signed: bool = False
+    """Whether its caller signs it."""
     version: int = 1
     create_time: datetime
     update_time: datetime

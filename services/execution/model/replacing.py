@@ -50,6 +50,8 @@ def to_replace(order: Order, asked: ReplaceAsked, terms: Replacement) -> Order:
                 "version": str(order.version),
             },
         )
+    if order.caller_signed:
+        raise _forbids(order, "new terms would need a signature of its caller: cancel it, prepare another")
     live = [leg for leg in order.legs if not leg.is_final]
     if order.state.is_final:
         raise _forbids(order, "it has ended; place a new one")

@@ -15,6 +15,7 @@ from services.execution.model.fate import Fate
 from services.execution.model.halt import Halt, Scope
 from services.execution.model.leg import Leg, Trade
 from services.execution.model.order import NewOrder, Order
+from services.execution.model.preparing import Prepared
 from services.execution.model.quoted import Quoted
 from services.execution.model.replacing import ReplaceAsked
 from services.execution.model.reported import Report
@@ -37,6 +38,8 @@ class TradingAccount:
     can_trade: bool
     why_not: str
     ref: AccountRef
+    has_our_key: bool = True
+    """Whether a key of ours works there; where none does, its owner signs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +115,18 @@ class Signer(Protocol):
         ...
 
 
+class CallerSigner(Signer, Protocol):
+    """The vault's signer, for what callers sign with keys of their own."""
+
+    async def prepare(self, work: Work, action: Action, number: int) -> Prepared | Refusal:
+        """Return what a leg's caller has to sign, with a leased nonce; the same again for the same leg and number."""
+        ...
+
+    async def accept(self, work: Work, action: Action, number: int, signature: str) -> SignedBytes | Refusal:
+        """Return the bytes with a caller's signature in them, once it holds; the same again whatever is brought."""
+        ...
+
+
 class DeedSigner(Protocol):
     """The vault's signer, for what is done to an account."""
 
@@ -183,6 +198,10 @@ class Orders(Protocol):
 
     async def claim(self, count: int, lease_s: float) -> Sequence[Work]:
         """Take legs that are due under a lease with a new fencing number."""
+        ...
+
+    async def fence(self, leg_id: UUID) -> int:
+        """Return the newest fencing number of a leg, at least 1: for what repeats itself, and needs no lease."""
         ...
 
     async def release(self) -> None:

@@ -63,6 +63,7 @@ def order(value: Order) -> order_pb2.Order:
         max_slippage_bps=value.max_slippage_bps,
         trigger_price=None if value.trigger_price is None else plain_text(value.trigger_price),
         leg_policy=order_pb2.LEG_POLICY_KEEP,
+        caller_signed=value.caller_signed,
         version=value.version,
     )
     if value.twap is not None:
@@ -107,6 +108,11 @@ def _exit(field: order_pb2.Exit, one: Exit | None) -> None:
 
 
 def _sentence(value: Order, state: OrderState) -> str:
+    unsigned = [leg for leg in value.legs if leg.awaits_signature and leg.sign_by is not None]
+    if unsigned:
+        until = min(leg.sign_by for leg in unsigned if leg.sign_by is not None).isoformat(timespec="seconds")
+        what = "Its cancel" if unsigned[0].action_number else "It"
+        return f"{what} waits for your signature until {until.replace('+00:00', 'Z')}: SubmitOrder takes it."
     if (
         state is OrderState.RUNNING
         and value.trigger_price is not None

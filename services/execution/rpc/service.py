@@ -19,11 +19,13 @@ from services.domain.pages import Pager, page_size, split_position
 from services.execution.app.closing import Closer
 from services.execution.app.intake import Intake
 from services.execution.app.pacing import Pacer
+from services.execution.app.preparing import Preparer
 from services.execution.app.previewing import Previewer
 from services.execution.model.wanted import Wanted
 from services.execution.ports.looking import Bell, Lists, Log, Reports
 from services.execution.rpc import decode, encode
 from services.execution.rpc.caller import user as _user
+from services.execution.rpc.preparing import PreparingRpc
 from services.execution.rpc.reporting import ReportingRpc
 from services.execution.rpc.steering import Steering, SteeringRpc
 
@@ -34,13 +36,14 @@ STREAMS_MAX: Final = 2_000
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
-class ExecutionRpc(ReportingRpc, SteeringRpc):
-    """Serves the contract, as far as its methods are defined here, in `reporting` and in `steering`."""
+class ExecutionRpc(PreparingRpc, ReportingRpc, SteeringRpc):
+    """Serves the contract, as far as its methods are defined here, in `preparing`, `reporting` and `steering`."""
 
     def __init__(
         self,
         *,
         steering: Steering,
+        preparer: Preparer,
         intake: Intake,
         closer: Closer,
         pacer: Pacer,
@@ -52,6 +55,7 @@ class ExecutionRpc(ReportingRpc, SteeringRpc):
         pager: Pager,
         clock: Clock,
     ) -> None:
+        PreparingRpc.__init__(self, preparer)
         ReportingRpc.__init__(self, reports, previewer)
         SteeringRpc.__init__(self, steering)
         self._intake = intake
@@ -89,10 +93,6 @@ class ExecutionRpc(ReportingRpc, SteeringRpc):
     async def GetOrder(self, request: pb.GetOrderRequest, context: Any) -> pb.GetOrderResponse:
         """Return one order."""
         return pb.GetOrderResponse(order=encode.order(await self._intake.get(_user(), UUID(request.order_id))))
-
-    async def CancelOrder(self, request: pb.CancelOrderRequest, context: Any) -> pb.CancelOrderResponse:
-        """Ask for what is open of an order to be canceled."""
-        return pb.CancelOrderResponse(order=encode.order(await self._intake.cancel(_user(), UUID(request.order_id))))
 
     async def BatchCancelOrders(
         self, request: pb.BatchCancelOrdersRequest, context: Any

@@ -23,7 +23,12 @@ _RIPEN: Final = """
 
 
 def due_of(leg: Leg, now: datetime) -> datetime | None:
-    """Return when a worker is to look at a leg that was just made: at once, or where it waits, never yet."""
+    """Return when a worker is to look at a leg that was just made.
+
+    At once; never yet where it waits for another; when the time to sign it has run out where its caller does.
+    """
+    if leg.awaits_signature:
+        return leg.sign_by
     return None if leg.state is LegState.HELD else now
 
 

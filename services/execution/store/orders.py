@@ -123,6 +123,12 @@ class PostgresOrders:
                 works.append(Work(order=order, leg=leg, fence=row["fence"]))
         return works
 
+    async def fence(self, leg_id: UUID) -> int:
+        """Return the newest fencing number of a leg, at least 1."""
+        async with self._database.acquire() as connection:
+            newest = await connection.fetchval("SELECT fence FROM legs WHERE leg_id = $1", leg_id)
+        return max(1, newest or 0)
+
     async def release(self) -> None:
         """Have every leg that is held looked at now: its holder is gone, or is fenced off by the next claim."""
         async with self._database.acquire() as connection:

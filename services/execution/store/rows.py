@@ -11,14 +11,23 @@ from uuid import UUID
 
 from services.execution.model.leg import Evidence, Leg, LegState, Role
 from services.execution.model.order import Order, Replacement
-from services.execution.store.plans import exit_json, exit_of, refusal_json, refusal_of, twap_json, twap_of
+from services.execution.store.plans import (
+    caller_json,
+    caller_of,
+    exit_json,
+    exit_of,
+    refusal_json,
+    refusal_of,
+    twap_json,
+    twap_of,
+)
 from services.venues.actions import OrderType, Side, TimeInForce
 
 ORDER: Final = (
     "order_id", "user_id", "request_id", "digest", "market", "side", "size", "type", "limit_price", "time_in_force",
     "reduce_only", "client_order_id", "quote_id", "max_slippage_bps", "refusal", "state", "version", "create_time",
     "update_time", "cancel_time", "finish_time", "replacement", "expire_time", "trigger_price", "take_profit",
-    "stop_loss", "twap", "slice_time",
+    "stop_loss", "twap", "slice_time", "caller_signed",
 )  # fmt: skip
 LEG: Final = (
     "leg_id", "order_id", "number", "venue", "account_id", "market", "venue_market_id", "side", "size", "limit_price",
@@ -26,7 +35,7 @@ LEG: Final = (
     "interface_fees", "venue_order_id", "transaction_hash", "nonce", "key_index", "expire_ms", "send_count",
     "action_number", "cancel_wanted", "create_time", "submit_time", "acknowledge_time", "execute_time", "update_time",
     "resolve_time", "settled", "cancel_send_time", "expire_time", "expiring",
-    "trigger_price", "trigger_time", "role", "entry", "part",
+    "trigger_price", "trigger_time", "role", "entry", "part", "caller", "sign_by", "signature",
 )  # fmt: skip
 LEG_CHANGES: Final = ("size", *LEG[14:29], *LEG[30:])
 """What a leg's life changes."""
@@ -68,6 +77,7 @@ def leg_row(leg: Leg, order: Order, names: Sequence[str] = LEG) -> list[object]:
         "evidence": leg.evidence.value,
         "refusal": refusal_json(leg.refusal),
         "role": leg.role.value,
+        "caller": caller_json(leg.caller),
     }
     return [values[name] for name in names]
 
@@ -100,6 +110,7 @@ def leg_of(row: Any) -> Leg:
         "refusal": refusal_of(row["refusal"]),
         "role": Role(row["role"]),
         "nonce": int(row["nonce"]),
+        "caller": caller_of(row["caller"]),
     }
     return Leg(**values)
 

@@ -837,7 +837,7 @@ class PrepareOrderRequest(_message.Message):
 
     @_builtins.property
     def signers(self) -> _containers.RepeatedCompositeFieldContainer[_signable_pb2.CallerSigner]:
-        """Whose key will sign, one for each account of the order."""
+        """Whose key will sign, one for each account of the order. Without account_ids in the order, these are its accounts."""
 
     def __init__(
         self,
@@ -867,7 +867,7 @@ class PrepareOrderResponse(_message.Message):
 
     @_builtins.property
     def signables(self) -> _containers.RepeatedCompositeFieldContainer[_signable_pb2.Signable]:
-        """What to sign, one for each leg."""
+        """What to sign, one for each leg that waits for its signature."""
 
     def __init__(
         self,
@@ -895,7 +895,7 @@ class SubmitOrderRequest(_message.Message):
     """The id of the order."""
     @_builtins.property
     def signatures(self) -> _containers.RepeatedCompositeFieldContainer[_signable_pb2.LegSignature]:
-        """The signatures, one for each leg."""
+        """The signatures, one for each leg that waits for one."""
 
     def __init__(
         self,
@@ -1043,18 +1043,27 @@ class CancelOrderResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ORDER_FIELD_NUMBER: _builtins.int
+    SIGNABLES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def order(self) -> _order_pb2.Order:
         """The order as it now stands."""
+
+    @_builtins.property
+    def signables(self) -> _containers.RepeatedCompositeFieldContainer[_signable_pb2.Signable]:
+        """What the caller must sign so that it is canceled, one for each leg that rests and that no key of ours can cancel.
+        SubmitOrder takes the signatures within a minute; after that, call again for new ones. A leg whose placing is not
+        decided yet has none until it is: call again.
+        """
 
     def __init__(
         self,
         *,
         order: _order_pb2.Order | None = ...,
+        signables: _abc.Iterable[_signable_pb2.Signable] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "signables", b"signables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
