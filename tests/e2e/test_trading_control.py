@@ -17,6 +17,7 @@ from perpmesh.execution.v1 import cancel_all_switch_pb2, halt_pb2, leverage_sett
 from perpmesh.execution.v1 import execution_service_pb2 as pb
 from perpmesh.execution.v1.operator_service_pb2_grpc import OperatorServiceStub
 from perpmesh.type.v1 import margin_mode_pb2, order_type_pb2, refusal_pb2, side_pb2
+from perpmesh.vault.v1 import account_pb2, vault_service_pb2
 
 from tests.e2e.test_trading import BTC, Trader, mid, new_trader
 from tests.support.mesh import Mesh, running_mesh
@@ -328,6 +329,31 @@ async def test_a_cancel_ends_a_replacement_and_a_smaller_size_than_is_filled_end
     ended = await trader.ended(order.order_id)
     assert ended.state == State.STATE_CANCELED
     assert not live(ended)
+
+
+async def test_terms_that_the_vault_would_not_sign_leave_the_order_as_it_is(
+    trader: Trader, edge: grpc.aio.Channel
+) -> None:
+    order = await rests(trader, edge, "hyperliquid")
+    owner = trader.owners["hyperliquid"]
+    asked = vault_service_pb2.SetTradingLimitsRequest(
+        account_id=owner.account_id, limits=account_pb2.TradingLimits(max_order_notional="2000")
+    )
+    await owner.vault.SetTradingLimits(asked, metadata=trader.metadata)
+    wish = new_terms(order, size="0.05")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await replaced_surely(trader, wish)
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert "the order stands as it is" in (caught.value.details() or "")
+    stands = await trader.get(order.order_id)
+    assert (len(live(stands)), len(stands.legs), stands.size) == (1, 1, "0.01")
+    asked.limits.Clear()
+    await owner.vault.SetTradingLimits(asked, metadata=trader.metadata)
+    await replaced_surely(trader, wish)  # the same wish passes where it is allowed by now
+    moved = await until(trader, order.order_id, lambda one: len(one.legs) == 2 and len(live(one)) == 1)
+    assert moved.size == "0.05"
+    await trader.execution.CancelOrder(pb.CancelOrderRequest(order_id=order.order_id), metadata=trader.metadata)
+    await trader.ended(order.order_id)
 
 
 def arm(trader: Trader, venue: str, seconds: int | None = None, **fields: Any) -> pb.ArmCancelAllRequest:
