@@ -105,6 +105,9 @@ venue-check: $(VENV)/.server  ## compare the venues' live payloads with the shap
 record: $(VENV)/.server  ## write the venues' raw frames with their times (ARGS)
 	@$(VENV)/bin/perpmesh record $(ARGS)
 
+judges: $(VENV)/judges/.made  ## let Kubernetes', Compose's and Grafana's own readers judge deploy/
+	@$(PY) -m pytest tests/foreign/test_judges.py $(ARGS)
+
 lock: $(VENV)/.dev  ## choose versions anew and write requirements/
 	@tools/lock.sh $(VENV)/bin/uv
 
@@ -115,3 +118,8 @@ $(VENV)/.server: requirements/server.txt pyproject.toml tools/setup.py $(MOVED)
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml tools/setup.py $(MOVED)
 	@tools/setup.sh dev
+
+$(VENV)/judges/.made: requirements/judges.txt | $(VENV)/.dev
+	@$(VENV)/bin/uv venv --quiet --clear $(VENV)/judges
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/judges/bin/python --require-hashes --no-deps -r requirements/judges.txt
+	@touch $@
