@@ -17,6 +17,7 @@ from services.execution.app import bracketing, slicing
 from services.execution.app.gate import Gate
 from services.execution.app.quoting import with_quoted
 from services.execution.model import expiry, preparing, twap
+from services.execution.model.canceling import EVERYWHERE, CancelScope
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
 from services.execution.ports import Accounts, Chance, Clock, Orders, Planner, Route, TradingAccount, Venues, Wake
@@ -88,9 +89,9 @@ class Intake:
         """Have the books of a market followed that is about to be traded in, so that reports know them."""
         await self._books.ready(market)
 
-    async def cancel(self, user_id: UUID, order_id: UUID) -> Order:
-        """Ask for what is open of an order to be canceled; one that has ended is answered as it is."""
-        order = await self._orders.want_cancel(user_id, order_id)
+    async def cancel(self, user_id: UUID, order_id: UUID, scope: CancelScope = EVERYWHERE) -> Order:
+        """Ask for what is open of an order in a scope to be canceled; one that has ended is answered as it is."""
+        order = await self._orders.want_cancel(user_id, order_id, scope)
         if order is None:
             raise unknown_order(order_id)
         self._wake()

@@ -17,7 +17,7 @@ from services.domain.errors import DomainError, Reason, field_invalid
 from services.domain.refusal import Refusal
 from services.execution.app.canceling import cancel_of
 from services.execution.app.intake import Intake, unknown_order
-from services.execution.app.worker import place_of
+from services.execution.app.placing import place_of
 from services.execution.model import preparing
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order

@@ -15,11 +15,12 @@ from services.domain.errors import DomainError, FieldViolation, Reason, field_in
 from services.domain.refusal import Refusal
 from services.execution.app.canceling import reference_of
 from services.execution.app.intake import unknown_order
+from services.execution.app.placing import place_of
 from services.execution.model.evidence import trades_of
 from services.execution.model.leg import ZERO, Leg, LegState
 from services.execution.model.order import Order, Replacement
 from services.execution.model.replacing import ReplaceAsked, to_replace, wished
-from services.execution.ports import Accounts, Chance, Clock, Orders, TradingAccount, Venues, Wake, Work
+from services.execution.ports import Accounts, Chance, Clock, Orders, Signer, TradingAccount, Venues, Wake, Work
 from services.venues.account import OrderRecord
 from services.venues.actions import ActionError, OrderTerms
 from services.venues.trading import TradingVenue
@@ -42,8 +43,10 @@ class Replacer:
         chance: Chance,
         wake: Wake,
         stops: Callable[[UUID, str], Refusal | None],
+        signer: Signer,
     ) -> None:
         """Prepare; `stops` says why no new order may leave."""
+        self._signer = signer
         self._orders = orders
         self._accounts = accounts
         self._venues = venues
@@ -57,9 +60,36 @@ class Replacer:
         if order is None:
             raise unknown_order(asked.order_id)
         decide = partial(self._decide, user_id, asked, await self._grid(user_id, order))
+        if not await self._orders.was_replaced(order, asked):
+            await self._review(decide(order))
         replaced = await self._orders.replace(order, asked, decide)
         self._wake()
         return replaced
+
+    async def _review(self, after: Order) -> None:
+        """Have the vault look at the new terms while the old ones stand. Raises STATE_FORBIDS where it would not sign.
+
+        What changes between this look and the signing can still end in a leg that is denied; the order says so then.
+        """
+        if after.replacement is None:
+            return
+        terms = after.replacement
+        old = next(leg for leg in after.legs if leg.leg_id == terms.leg_id)
+        rest = terms.size - sum((leg.filled for leg in after.legs), ZERO)
+        if rest <= ZERO:
+            return
+        fresh = replace(old, size=rest, limit_price=terms.limit_price)
+        refusal = await self._signer.review(old.account_id, place_of(fresh))
+        if refusal is not None:
+            field = refusal.field.removeprefix("action.place.orders[0].")
+            raise DomainError(
+                Reason.STATE_FORBIDS,
+                f"The new terms would not be signed, so the order stands as it is: {refusal.message} {refusal.advice}",
+                metadata={
+                    "order_id": str(after.order_id), "refusal": refusal.reason.value, "field": field,
+                    "passing_value": refusal.passing_value,
+                },
+            )  # fmt: skip
 
     def _decide(
         self, user_id: UUID, asked: ReplaceAsked, grid: Callable[[OrderTerms], OrderTerms], order: Order

@@ -16,15 +16,15 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from services.domain.decimals import Price, Size
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app.attempts import Attempts
 from services.execution.app.canceling import Canceler, reference_of
+from services.execution.app.placing import EPOCH, bytes_of, place_of
 from services.execution.app.replacing import Succession
 from services.execution.app.settling import fate_of_placing, settle, settled
 from services.execution.app.signing import placing_bytes
@@ -36,12 +36,10 @@ from services.execution.model.preparing import sign_left_s
 from services.execution.model.retry import Trouble, trouble_of
 from services.execution.ports import Accounts, CallerSigner, Clock, Orders, TradingAccount, Venues, Work
 from services.venues.account import OrderRecord
-from services.venues.actions import OrderTerms, Place
 from services.venues.port import VenueError
 from services.venues.trading import NonceFate, Outcome, Refused, SignedBytes, TradingVenue, Unknown
 
 _KEY_INDEX: Final = re.compile(rb'"ApiKeyIndex":([0-9]{1,3})')
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LEASE_S: Final = 30.0
 CLAIM_MAX: Final = 16
 RESEND_MAX: Final = 3
@@ -229,7 +227,7 @@ class Worker:
                 nonce=signed.nonce,
                 key_index=key_index,
                 expire_ms=signed.expire_time_ms,
-                resolve_time=_EPOCH + timedelta(milliseconds=signed.expire_time_ms),
+                resolve_time=EPOCH + timedelta(milliseconds=signed.expire_time_ms),
             )
             return tell(tell(known, Told.SIGN, Evidence.NOT_SENT, now), Told.SEND, Evidence.UNSPECIFIED, now)
 
@@ -380,42 +378,6 @@ def _unsent(leg: Leg) -> Leg:
     if leg.state is not LegState.SUBMITTED or leg.send_count != 1:
         return leg
     return replace(leg, state=LegState.SIGNED, send_count=0, submit_time=None, resolve_time=None)
-
-
-def place_of(leg: Leg) -> Place:
-    """Return what is signed to place a leg: a function of the leg, so that it is the same after any crash."""
-    return Place(
-        orders=(
-            OrderTerms(
-                market=leg.market,
-                venue_market_id=leg.venue_market_id,
-                side=leg.side,
-                size=Size(leg.size),
-                limit_price=Price(leg.limit_price),
-                type=leg.type,
-                time_in_force=leg.time_in_force,
-                client_id=leg.client_id,
-                reduce_only=leg.reduce_only,
-                trigger_price=None if leg.trigger_price is None else Price(leg.trigger_price),
-                expire_time_ms=_milliseconds(leg.expire_time) if leg.venue_ends_it else None,
-            ),
-        )
-    )
-
-
-def _milliseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - _EPOCH) // timedelta(milliseconds=1)
-
-
-def bytes_of(leg: Leg) -> SignedBytes:
-    """Return what tracing needs of a leg's bytes, which are the vault's to keep."""
-    return SignedBytes(
-        body=b"",
-        action=place_of(leg),
-        nonce=leg.nonce,
-        expire_time_ms=leg.expire_ms,
-        transaction_hash=leg.transaction_hash,
-    )
 
 
 def key_index_of(signed: SignedBytes) -> int:

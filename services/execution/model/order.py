@@ -260,6 +260,15 @@ def denied(order: Order, refusal: Refusal) -> Order:
     return replace(order, refusal=refusal, legs=(), finish_time=order.create_time)
 
 
+def name_taken(client_order_id: str, order_id: UUID) -> DomainError:
+    """Return the refusal of an order whose client_order_id is that of an open one."""
+    return DomainError(
+        Reason.REQUEST_ID_REUSED,
+        f"client_order_id {client_order_id} is that of the open order {order_id}: take another.",
+        metadata={"field": "client_order_id", "order_id": str(order_id)},
+    )
+
+
 def mesh_says_no(
     reason: RefusalReason, message: str, advice: str = "", *, field: str = "", given: str = "", venue: str = "",
     passing: str = "",

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from services.domain.decimals import plain_text
 from services.domain.errors import DomainError, Reason
-from services.execution.model.leg import ZERO, Leg, LegState
+from services.execution.model.leg import ZERO, Leg, LegState, Role
 from services.execution.model.order import Order, Replacement, venue_client_id
 from services.venues.actions import OrderType
 
@@ -110,6 +110,16 @@ def succeed(order: Order, consumed: Decimal, now: datetime) -> tuple[Order, Leg 
         update_time=now,
     )
     return replace(order, legs=(*order.legs, fresh)), fresh
+
+
+def was_replaced_by_none(order: Order) -> bool:
+    """Whether an order ended since its new terms were refused, when its old ones had been taken down for them."""
+    entries = [leg for leg in order.legs if leg.role is Role.ENTRY]
+    if order.cancel_time is not None or len(entries) < 2:
+        return False
+    old, last = entries[-2:]
+    refused = last.state in (LegState.DENIED, LegState.REJECTED, LegState.FAILED)
+    return refused and old.cancel_wanted and old.account_id == last.account_id
 
 
 def _forbids(order: Order, why: str) -> DomainError:

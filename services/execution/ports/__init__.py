@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from services.domain.refusal import Refusal
+from services.execution.model.canceling import EVERYWHERE, CancelScope
 from services.execution.model.deed import Deed, DeedKind
 from services.execution.model.fate import Fate
 from services.execution.model.halt import Halt, Scope
@@ -189,7 +190,10 @@ class Orders(Protocol):
         ...
 
     async def add(self, order: Order) -> Order:
-        """Make an order durable with its legs and events; of two twins the loser reads the winner's."""
+        """Make an order durable with its legs and events; of two twins the loser reads the winner's.
+
+        Raises REQUEST_ID_REUSED where another open order has its client_order_id by now.
+        """
         ...
 
     async def get(self, user_id: UUID, order_id: UUID) -> Order | None:
@@ -242,8 +246,8 @@ class Orders(Protocol):
         """Write to the log what a venue said of an account."""
         ...
 
-    async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
-        """Note that what is open of an order is to be canceled, and have a worker look at once."""
+    async def want_cancel(self, user_id: UUID, order_id: UUID, scope: CancelScope = EVERYWHERE) -> Order | None:
+        """Note that what is open of an order in a scope is to be canceled, and have a worker look at once."""
         ...
 
     async def slicing(self, count: int) -> Sequence[Order]:
@@ -262,6 +266,10 @@ class Orders(Protocol):
 
         Raises REQUEST_ID_REUSED.
         """
+        ...
+
+    async def was_replaced(self, order: Order, asked: ReplaceAsked) -> bool:
+        """Whether this request has changed the order before. Raises REQUEST_ID_REUSED for other terms under its id."""
         ...
 
     async def succeed(self, work: Work, consumed: Decimal) -> None:

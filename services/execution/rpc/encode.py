@@ -16,6 +16,7 @@ from services.domain.market import HYPERLIQUID
 from services.domain.refusal import Refusal
 from services.execution.model.leg import Leg, Role
 from services.execution.model.order import Exit, Order, OrderState
+from services.execution.model.replacing import was_replaced_by_none
 from services.execution.model.twap import Twap
 
 PRICE_DECIMALS: Final = 12
@@ -113,6 +114,11 @@ def _sentence(value: Order, state: OrderState) -> str:
         until = min(leg.sign_by for leg in unsigned if leg.sign_by is not None).isoformat(timespec="seconds")
         what = "Its cancel" if unsigned[0].action_number else "It"
         return f"{what} waits for your signature until {until.replace('+00:00', 'Z')}: SubmitOrder takes it."
+    if state.is_final and was_replaced_by_none(value):
+        return (
+            f"Its old terms were taken down for new ones, and these were not taken: {plain_text(value.filled)} of "
+            f"{plain_text(value.size)} is filled, and nothing of it is open."
+        )
     if (
         state is OrderState.RUNNING
         and value.trigger_price is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -21,6 +22,7 @@ from services.execution.app.intake import Intake
 from services.execution.app.pacing import Pacer
 from services.execution.app.preparing import Preparer
 from services.execution.app.previewing import Previewer
+from services.execution.model.canceling import CancelScope, is_canceling
 from services.execution.model.wanted import Wanted
 from services.execution.ports.looking import Bell, Lists, Log, Reports
 from services.execution.rpc import decode, encode
@@ -108,7 +110,7 @@ class ExecutionRpc(PreparingRpc, ReportingRpc, SteeringRpc):
         return answer
 
     async def CancelAllOrders(self, request: pb.CancelAllOrdersRequest, context: Any) -> pb.CancelAllOrdersResponse:
-        """Ask for every open order that the filters take in to be canceled."""
+        """Ask for every open order that the filters take in to be canceled, page by page."""
         user, answer = _user(), pb.CancelAllOrdersResponse()
         wanted = Wanted(
             market=request.market,
@@ -118,10 +120,15 @@ class ExecutionRpc(PreparingRpc, ReportingRpc, SteeringRpc):
             active_only=True,
             count=PAGE_MAX,
         )
-        for order in await self._lists.orders(user, wanted):
-            only_reduces = all(leg.reduce_only for leg in order.legs if not leg.is_final)
-            if not (request.keep_reduce_only and only_reduces):
-                answer.order_ids.append(str((await self._intake.cancel(user, order.order_id)).order_id))
+        scope = CancelScope(
+            venue=wanted.venue, account_ids=wanted.account_ids, keep_reduce_only=request.keep_reduce_only
+        )
+        while page := await self._lists.orders(user, wanted):
+            for one in page:
+                order = await self._intake.cancel(user, one.order_id, scope)
+                if is_canceling(order, scope):
+                    answer.order_ids.append(str(order.order_id))
+            wanted = replace(wanted, before=(page[-1].create_time, page[-1].order_id))
         return answer
 
     async def PauseOrder(self, request: pb.PauseOrderRequest, context: Any) -> pb.PauseOrderResponse:

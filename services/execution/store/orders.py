@@ -17,8 +17,9 @@ import asyncpg
 
 from services.chassis.postgres import Connection, Database
 from services.domain.errors import DomainError, Reason
+from services.execution.model.canceling import EVERYWHERE, CancelScope, to_cancel
 from services.execution.model.leg import Leg, LegState, Trade, fill
-from services.execution.model.order import Order, with_leg
+from services.execution.model.order import Order, name_taken, with_leg
 from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
 from services.execution.store.following import ADD_LEG, due_of, followed
@@ -31,8 +32,10 @@ _ORDER_COLUMNS: Final = ", ".join(ORDER)
 _LEG_COLUMNS: Final = ", ".join(LEG)
 _ADD_ORDER: Final = (
     f"INSERT INTO orders ({_ORDER_COLUMNS}) VALUES ({marks(len(ORDER))}) "  # noqa: S608
-    "ON CONFLICT (user_id, request_id) DO NOTHING RETURNING order_id"
+    "ON CONFLICT DO NOTHING RETURNING order_id"
 )
+_TWIN: Final = """
+    SELECT order_id FROM orders WHERE user_id = $1 AND client_order_id = $2 AND finish_time IS NULL AND is_named"""
 _CLAIM: Final = """
     UPDATE legs SET fence = fence + 1, lease_time = $1
     WHERE leg_id IN (
@@ -93,22 +96,31 @@ class PostgresOrders:
             return await _order(connection, "user_id = $1 AND order_id = $2", user_id, order_id)
 
     async def add(self, order: Order) -> Order:
-        """Make an order durable with its legs and its event; of two twins the loser reads the winner's."""
-        async with self._database.transaction() as connection:
-            added = await connection.fetchval(_ADD_ORDER, *order_row(order))
+        """Make an order durable with its legs and its event; of two twins the loser reads the winner's.
+
+        Raises REQUEST_ID_REUSED where another open order has its client_order_id by now.
+        """
+        while True:
+            async with self._database.transaction() as connection:
+                added = await connection.fetchval(_ADD_ORDER, *order_row(order))
+                if added is not None:
+                    for leg in order.legs:
+                        await connection.execute(ADD_LEG, *leg_row(leg, order), due_of(leg, order.create_time))
+                    await self._reporter.begin(connection, order)
+                    await self._say(connection, order.user_id, "order", self._scribe.order(order))
+                    if order.state.is_final:
+                        await self._reporter.end(connection, order)
             if added is not None:
-                for leg in order.legs:
-                    await connection.execute(ADD_LEG, *leg_row(leg, order), due_of(leg, order.create_time))
-                await self._reporter.begin(connection, order)
-                await self._say(connection, order.user_id, "order", self._scribe.order(order))
-                if order.state.is_final:
-                    await self._reporter.end(connection, order)
-        if added is None:
+                self._wake()
+                return order
             twin = await self.by_request(order.user_id, order.request_id)
-            assert twin is not None, "the twin that won is durable"
-            return twin
-        self._wake()
-        return order
+            if twin is not None:
+                return twin
+            async with self._database.acquire() as connection:
+                named = await connection.fetchval(_TWIN, order.user_id, order.client_order_id)
+            if named is not None:
+                raise name_taken(order.client_order_id, named)
+            # The order that had its name has ended since: the name is free.
 
     async def claim(self, count: int, lease_s: float) -> Sequence[Work]:
         """Take legs that are due under a lease with a new fencing number."""
@@ -227,25 +239,10 @@ class PostgresOrders:
             await self._say(connection, observed.account.user_id, "account", self._scribe.observed(observed))
         self._wake()
 
-    async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
-        """Note that what is open of an order is to be canceled, and have a worker look at once."""
+    async def want_cancel(self, user_id: UUID, order_id: UUID, scope: CancelScope = EVERYWHERE) -> Order | None:
+        """Note that what is open of an order in a scope is to be canceled, and have a worker look at once."""
         now = self._clock.now()
-        async with self._database.transaction() as connection:
-            order = await _order(connection, "user_id = $1 AND order_id = $2 FOR UPDATE", user_id, order_id)
-            if order is None or order.state.is_final or order.cancel_time is not None:
-                return order
-            open_ids = [leg.leg_id for leg in order.legs if not leg.is_final]
-            await connection.execute(
-                "UPDATE legs SET cancel_wanted = true, due_time = $2 WHERE leg_id = ANY($1)", open_ids, now
-            )
-            legs = tuple(replace(leg, cancel_wanted=True) if leg.leg_id in open_ids else leg for leg in order.legs)
-            wanted = replace(
-                order, legs=legs, cancel_time=now, version=order.version + 1, update_time=now, replacement=None
-            )
-            order = await followed(connection, order, wanted, now)
-            await self._keep_order(connection, order)
-        self._wake()
-        return order
+        return await self.schedule(user_id, order_id, lambda order: to_cancel(order, scope, now))
 
     async def slicing(self, count: int) -> Sequence[Order]:
         """Return orders whose next slice is due."""
@@ -268,23 +265,17 @@ class PostgresOrders:
         self._wake()
         return order
 
+    async def was_replaced(self, order: Order, asked: ReplaceAsked) -> bool:
+        """Whether this request has changed the order before."""
+        async with self._database.acquire() as connection:
+            return await _was_replaced(connection, order, asked)
+
     async def replace(self, order: Order, asked: ReplaceAsked, decide: Callable[[Order], Order]) -> Order:
         """Have the live leg of an order canceled, and the order get new terms when it has ended."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
             order = await _locked(connection, order.order_id)
-            known = await connection.fetchval(
-                "SELECT digest FROM replacements WHERE order_id = $1 AND request_id = $2",
-                order.order_id,
-                asked.request_id,
-            )
-            if known is not None:
-                if known != asked.digest:
-                    raise DomainError(
-                        Reason.REQUEST_ID_REUSED,
-                        f"request_id {asked.request_id} was used for other terms: choose a new UUID for each wish.",
-                        metadata={"field": "request_id", "order_id": str(order.order_id)},
-                    )
+            if await _was_replaced(connection, order, asked):
                 return order
             after = decide(order)
             await connection.execute(
@@ -388,6 +379,19 @@ async def _order(connection: Connection, where: str, *arguments: object) -> Orde
     if row is None:
         return None
     return order_of(row, await _legs(connection, row["order_id"]))
+
+
+async def _was_replaced(connection: Connection, order: Order, asked: ReplaceAsked) -> bool:
+    known = await connection.fetchval(
+        "SELECT digest FROM replacements WHERE order_id = $1 AND request_id = $2", order.order_id, asked.request_id
+    )
+    if known is not None and known != asked.digest:
+        raise DomainError(
+            Reason.REQUEST_ID_REUSED,
+            f"request_id {asked.request_id} was used for other terms: choose a new UUID for each wish.",
+            metadata={"field": "request_id", "order_id": str(order.order_id)},
+        )
+    return known is not None
 
 
 async def _locked(connection: Connection, order_id: UUID) -> Order:
