@@ -424,7 +424,9 @@ class DeskWorker:
         if not lapsed and (lane.nonce is not None or lane.out):
             return lane
         slot = self._caller.api_key_index if self._caller is not None else desk.key.api_key_index if desk.key else None
-        found = await self._maker.venue(desk).next_nonce(desk.account, slot or 0)
+        nonces = self._maker.venue(desk).nonces
+        assert nonces is not None, "a venue whose lanes are ordered tells which nonce is next"
+        found = await nonces.next_nonce(desk.account, slot or 0)
         lane = lane.observed(found)
         if lane.is_shared and desk.key is not None and self._caller is None:
             await self._key_died(
