@@ -9,7 +9,7 @@ again where it stood.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
