@@ -16,20 +16,17 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from perpmesh.execution.v1 import execution_service_pb2 as pb
 from perpmesh.execution.v1 import fill_pb2, order_pb2, report_pb2
-from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
-from perpmesh.type.v1 import order_type_pb2, side_pb2, time_in_force_pb2
+from perpmesh.type.v1 import order_type_pb2, side_pb2, size_unit_pb2, time_in_force_pb2
 
 from perpmesh_client.errors import PerpmeshError
-from perpmesh_client.part import REPEAT_S, Part
+from perpmesh_client.part import REPEAT_S
+from perpmesh_client.steering import Steering, text
 from perpmesh_client.transport import Token
-
-if TYPE_CHECKING:
-    from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceAsyncStub
 
 REPEAT_TIMEOUT_S = 60.0
 """How long a call is repeated while the mesh does not answer."""
@@ -73,38 +70,81 @@ def wish(
     max_slippage_bps: int | None = None,
     client_order_id: str = "",
     request_id: str = "",
+    account_ids: Sequence[str] = (),
+    in_usd: bool = False,
+    stop_price: Decimal | str | None = None,
+    target_price: Decimal | str | None = None,
+    take_profit: Decimal | str | None = None,
+    stop_loss: Decimal | str | None = None,
+    expire_time: datetime | None = None,
+    twap: timedelta | None = None,
+    slice_interval: timedelta | None = None,
+    randomize: bool = False,
 ) -> pb.PlaceOrderRequest:
     """Return an order to place: a limit order where `limit_price` is given, else a market order.
 
-    `size` is in units of the base asset, prices in USD. Without `venue` it is routed. `time_in_force` is `gtc`, `ioc`
-    or `post-only`. Without `request_id` it gets a new one; the same one again is the same order.
+    `size` is in units of the base asset, or in USD where `in_usd`; prices are in USD. Without `venue` it is routed.
+    `time_in_force` is `gtc`, `ioc` or `post-only`. With `stop_price` or `target_price` it is a stop or a take-profit,
+    which waits for the mark price and only reduces. `take_profit` and `stop_loss` protect what it fills. `twap` is how
+    long it is sliced over. Without `request_id` it gets a new one; the same one again is the same order.
     """
     if side not in SIDES:
         raise ValueError(f"side must be buy or sell, not {side!r}")
     if time_in_force not in LIFETIMES:
         raise ValueError(f"time_in_force must be gtc, ioc or post-only, not {time_in_force!r}")
-    limited = limit_price is not None
+    if sum(one is not None for one in (stop_price, target_price, twap)) > 1:
+        raise ValueError("an order is one of stop_price, target_price and twap")
     request = pb.PlaceOrderRequest(
         request_id=request_id or str(uuid.uuid4()),
         market=market,
         side=SIDES[side],
-        size=_text(size),
-        type=order_type_pb2.ORDER_TYPE_LIMIT if limited else order_type_pb2.ORDER_TYPE_MARKET,
+        size=text(size),
+        size_unit=size_unit_pb2.SIZE_UNIT_USD if in_usd else size_unit_pb2.SIZE_UNIT_UNSPECIFIED,
+        type=_type(limit_price is not None, stop_price is not None, target_price is not None, twap is not None),
         time_in_force=LIFETIMES[time_in_force],
-        reduce_only=reduce_only,
+        reduce_only=reduce_only or stop_price is not None or target_price is not None,
         venue=venue,
         client_order_id=client_order_id,
+        account_ids=account_ids,
     )
     if limit_price is not None:
-        request.limit_price = _text(limit_price)
+        request.limit_price = text(limit_price)
+    trigger = target_price if stop_price is None else stop_price
+    if trigger is not None:
+        request.trigger_price = text(trigger)
     if quote_id:
         request.quote_id = quote_id
     if max_slippage_bps is not None:
         request.max_slippage_bps = max_slippage_bps
+    if expire_time is not None:
+        request.expire_time.FromDatetime(expire_time)
+    if take_profit is not None:
+        request.take_profit.trigger_price = text(take_profit)
+    if stop_loss is not None:
+        request.stop_loss.trigger_price = text(stop_loss)
+    if twap is not None:
+        _slice(request.twap, twap, slice_interval, randomize=randomize)
     return request
 
 
-class Orders(Part):
+def _type(limited: bool, stops: bool, takes: bool, slices: bool) -> order_type_pb2.OrderType.ValueType:
+    if slices:
+        return order_type_pb2.ORDER_TYPE_TWAP
+    if stops:
+        return order_type_pb2.ORDER_TYPE_STOP_LIMIT if limited else order_type_pb2.ORDER_TYPE_STOP_MARKET
+    if takes:
+        return order_type_pb2.ORDER_TYPE_TAKE_PROFIT_LIMIT if limited else order_type_pb2.ORDER_TYPE_TAKE_PROFIT_MARKET
+    return order_type_pb2.ORDER_TYPE_LIMIT if limited else order_type_pb2.ORDER_TYPE_MARKET
+
+
+def _slice(terms: order_pb2.Twap, duration: timedelta, interval: timedelta | None, *, randomize: bool) -> None:
+    terms.duration.FromTimedelta(duration)
+    terms.randomize = randomize
+    if interval is not None:
+        terms.slice_interval.FromTimedelta(interval)
+
+
+class Orders(Steering):
     """Asks execution, for the user of a token.
 
     A call that the mesh leaves unanswered is sent again, the same bytes with the same request id, for up to
@@ -227,9 +267,9 @@ class Orders(Part):
         """
         request = pb.ClosePositionRequest(request_id=request_id or str(uuid.uuid4()), market=market, venue=venue)
         if size is not None:
-            request.size = _text(size)
+            request.size = text(size)
         if limit_price is not None:
-            request.limit_price = _text(limit_price)
+            request.limit_price = text(limit_price)
         if max_slippage_bps is not None:
             request.max_slippage_bps = max_slippage_bps
         answer = await self._ask(self._stub().ClosePosition, request)
@@ -237,9 +277,7 @@ class Orders(Part):
 
     async def cancel(self, order_id: str) -> order_pb2.Order:
         """Ask for an order to be canceled; one that has ended is returned as it is."""
-        request = pb.CancelOrderRequest(order_id=order_id)
-        answer = await self._ask(self._stub().CancelOrder, request)
-        return answer.order
+        return (await self.ask_cancel(order_id)).order
 
     async def cancel_all(self, *, market: str = "", venue: str = "") -> Sequence[str]:
         """Ask for every open order to be canceled, and return their ids."""
@@ -288,11 +326,3 @@ class Orders(Part):
             async for message in told:
                 if message.HasField("fill"):
                     yield message.fill
-
-    def _stub(self) -> ExecutionServiceAsyncStub:
-        stub: ExecutionServiceAsyncStub = ExecutionServiceStub(self._open())  # type: ignore[assignment, unused-ignore]
-        return stub
-
-
-def _text(number: Decimal | str) -> str:
-    return format(number, "f") if isinstance(number, Decimal) else number
