@@ -19,7 +19,8 @@ from services.execution.model.fate import Fate, fate_of
 from services.execution.model.leg import Leg
 from services.execution.model.preparing import caller_wait_s
 from services.execution.model.retry import Retry
-from services.execution.ports import CallerSigner, Clock, Orders, TradingAccount, Work
+from services.execution.ports import Clock, Orders, TradingAccount, Work
+from services.execution.ports.callers import CallerSigner
 from services.venues.actions import Cancel, OrderReference
 from services.venues.trading import Accepted, AccountRef, SignedBytes, TradingVenue, Unknown
 

@@ -22,7 +22,8 @@ from services.execution.model import preparing
 from services.execution.model.leg import Leg
 from services.execution.model.order import NewOrder, Order
 from services.execution.model.preparing import Signable
-from services.execution.ports import Accounts, CallerSigner, Clock, Orders, Wake, Work
+from services.execution.ports import Accounts, Clock, Wake, Work
+from services.execution.ports.callers import CallerOrders, CallerSigner
 from services.venues.actions import Action
 
 T = TypeVar("T")
@@ -34,7 +35,14 @@ class Preparer:
     """The use cases of callers who sign."""
 
     def __init__(
-        self, *, intake: Intake, orders: Orders, accounts: Accounts, signer: CallerSigner, clock: Clock, wake: Wake
+        self,
+        *,
+        intake: Intake,
+        orders: CallerOrders,
+        accounts: Accounts,
+        signer: CallerSigner,
+        clock: Clock,
+        wake: Wake,
     ) -> None:
         self._intake = intake
         self._orders = orders

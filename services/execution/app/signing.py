@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from services.domain.refusal import Refusal
-from services.execution.ports import CallerSigner, TradingAccount, Work
+from services.execution.ports import TradingAccount, Work
+from services.execution.ports.callers import CallerSigner
 from services.venues.actions import Action
 from services.venues.trading import SignedBytes
 

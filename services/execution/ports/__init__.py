@@ -16,7 +16,6 @@ from services.execution.model.fate import Fate
 from services.execution.model.halt import Halt, Scope
 from services.execution.model.leg import Leg, Trade
 from services.execution.model.order import NewOrder, Order
-from services.execution.model.preparing import Prepared
 from services.execution.model.quoted import Quoted
 from services.execution.model.replacing import ReplaceAsked
 from services.execution.model.reported import Report
@@ -116,18 +115,6 @@ class Signer(Protocol):
         ...
 
 
-class CallerSigner(Signer, Protocol):
-    """The vault's signer, for what callers sign with keys of their own."""
-
-    async def prepare(self, work: Work, action: Action, number: int) -> Prepared | Refusal:
-        """Return what a leg's caller has to sign, with a leased nonce; the same again for the same leg and number."""
-        ...
-
-    async def accept(self, work: Work, action: Action, number: int, signature: str) -> SignedBytes | Refusal:
-        """Return the bytes with a caller's signature in them, once it holds; the same again whatever is brought."""
-        ...
-
-
 class DeedSigner(Protocol):
     """The vault's signer, for what is done to an account."""
 
@@ -189,9 +176,10 @@ class Orders(Protocol):
         """Return the order a request made."""
         ...
 
-    async def add(self, order: Order) -> Order:
+    async def add(self, order: Order, *, lease_s: float | None = None) -> Order:
         """Make an order durable with its legs and events; of two twins the loser reads the winner's.
 
+        With `lease_s` its legs that are due are held from the start, with the first fencing number.
         Raises REQUEST_ID_REUSED where another open order has its client_order_id by now.
         """
         ...
@@ -200,12 +188,15 @@ class Orders(Protocol):
         """Return an order of a user."""
         ...
 
-    async def claim(self, count: int, lease_s: float) -> Sequence[Work]:
-        """Take legs that are due under a lease with a new fencing number."""
+    async def claim(self, count: int, lease_s: float, *, urgent: bool = False) -> Sequence[Work]:
+        """Take legs that are due under a lease with a new fencing number, those that are urgent first, or alone.
+
+        Urgent are cancels, and bytes whose outcome is not known.
+        """
         ...
 
-    async def fence(self, leg_id: UUID) -> int:
-        """Return the newest fencing number of a leg, at least 1: for what repeats itself, and needs no lease."""
+    async def waiting(self, most: int) -> tuple[int, int]:
+        """Return how many new legs are due that nobody holds, at most `most`, and since when in Unix ns or 0."""
         ...
 
     async def release(self) -> None:
@@ -236,6 +227,10 @@ class Orders(Protocol):
 
     async def doubt(self, account: TradingAccount, open_ids: Sequence[str], before: datetime) -> int:
         """Have the open legs of an account looked up that stood before a time and are not among its open orders."""
+        ...
+
+    async def hasten(self, account: TradingAccount, within_s: float) -> None:
+        """Have the open legs of an account looked up within some seconds: its stream tells nothing of them now."""
         ...
 
     async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
@@ -423,6 +418,22 @@ class Chance(Protocol):
 
     def uuid(self) -> UUID:
         """Return a new id."""
+        ...
+
+
+class Workers(Protocol):
+    """Those who send."""
+
+    def reserve(self, count: int) -> bool:
+        """Keep places for new legs; False where there are not so many."""
+        ...
+
+    def give_back(self, count: int) -> None:
+        """Give places back that were kept."""
+        ...
+
+    def take(self, works: Sequence[Work]) -> None:
+        """Do works for which places were kept."""
         ...
 
 

@@ -11,25 +11,14 @@ from typing import Final
 
 from services.chassis.postgres import Connection
 from services.execution.model import exits
-from services.execution.model.leg import Leg, LegState
 from services.execution.model.order import Order, concluded
-from services.execution.store.rows import LEG, LEG_CHANGES, leg_row, marks
+from services.execution.store.rows import LEG, LEG_CHANGES, due_of, leg_row, marks
 
 ADD_LEG: Final = f"INSERT INTO legs ({', '.join(LEG)}, due_time) VALUES ({marks(len(LEG) + 1)})"  # noqa: S608
 CHANGE_LEG: Final = f"UPDATE legs SET ({', '.join(LEG_CHANGES)}) = ROW({marks(len(LEG_CHANGES), 2)}) WHERE leg_id = $1"  # noqa: S608
 _HURRY: Final = "UPDATE legs SET due_time = $2 WHERE leg_id = $1"
 _RIPEN: Final = """
     UPDATE legs SET due_time = coalesce(due_time, $2) WHERE order_id = $1 AND state = 'HELD' AND lease_time IS NULL"""
-
-
-def due_of(leg: Leg, now: datetime) -> datetime | None:
-    """Return when a worker is to look at a leg that was just made.
-
-    At once; never yet where it waits for another; when the time to sign it has run out where its caller does.
-    """
-    if leg.awaits_signature:
-        return leg.sign_by
-    return None if leg.state is LegState.HELD else now
 
 
 async def followed(

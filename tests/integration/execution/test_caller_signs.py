@@ -144,6 +144,10 @@ async def _let_pass(room: Brittle, order_id: str) -> None:
     await connection.execute(
         "UPDATE execution.legs SET sign_by = now(), due_time = now() WHERE order_id = $1", uuid.UUID(order_id)
     )
+    # Another version is what the room reads an order anew for that it knows.
+    await connection.execute(
+        "UPDATE execution.orders SET version = version + 1 WHERE order_id = $1", uuid.UUID(order_id)
+    )
     await connection.close()
 
 
