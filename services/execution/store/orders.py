@@ -24,6 +24,7 @@ from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
 from services.execution.store.following import ADD_LEG, due_of, followed
 from services.execution.store.plans import twap_json
+from services.execution.store.remedies import hedge_json, remedy_json
 from services.execution.store.reports import Reporter
 from services.execution.store.rows import LEG, ORDER, leg_row, marks, order_of, order_row, replacement_json
 from services.venues.actions import Side
@@ -53,6 +54,7 @@ _DOUBT: Final = """
         AND update_time < $3 AND client_id <> ALL ($2)"""
 _LOOK: Final = "UPDATE legs SET due_time = least(due_time, $2) WHERE leg_id = $1 AND lease_time IS NULL"
 _SLICING: Final = "SELECT order_id FROM orders WHERE slice_time <= $1 ORDER BY slice_time LIMIT $2"
+_REMEDYING: Final = "SELECT order_id FROM orders WHERE remedy_time <= $1 ORDER BY remedy_time LIMIT $2"
 _ADOPT: Final = """
     UPDATE fills SET order_id = $3, leg_id = $4 WHERE account_id = $1 AND venue_order_id = $2 AND leg_id IS NULL
     RETURNING fill_id, trade_id, venue, account_id, market, side, price, size, liquidity, cause, fee, interface_fee,
@@ -240,8 +242,15 @@ class PostgresOrders:
 
     async def slicing(self, count: int) -> Sequence[Order]:
         """Return orders whose next slice is due."""
+        return await self._due(_SLICING, count)
+
+    async def remedying(self, count: int) -> Sequence[Order]:
+        """Return orders on which something is due by their policy, or by the rule of their hedge."""
+        return await self._due(_REMEDYING, count)
+
+    async def _due(self, question: str, count: int) -> Sequence[Order]:
         async with self._database.acquire() as connection:
-            ids = await connection.fetch(_SLICING, self._clock.now(), count)
+            ids = await connection.fetch(question, self._clock.now(), count)
             found = [await _order(connection, "order_id = $1", row["order_id"]) for row in ids]
         return [order for order in found if order is not None]
 
@@ -347,7 +356,8 @@ class PostgresOrders:
     async def _keep_order(self, connection: Connection, order: Order) -> None:
         await connection.execute(
             "UPDATE orders SET state = $2, version = $3, update_time = $4, cancel_time = $5, finish_time = $6, "
-            "twap = $7, slice_time = $8, size = $9, limit_price = $10, replacement = $11 WHERE order_id = $1",
+            "twap = $7, slice_time = $8, size = $9, limit_price = $10, replacement = $11, hedge = $12, remedy = $13, "
+            "remedy_time = $14 WHERE order_id = $1",
             order.order_id,
             order.state.value,
             order.version,
@@ -359,6 +369,9 @@ class PostgresOrders:
             order.size,
             order.limit_price,
             replacement_json(order.replacement),
+            hedge_json(order.hedge),
+            remedy_json(order.remedy),
+            order.remedy_time,
         )
         await self._say(connection, order.user_id, "order", self._scribe.order(order))
         if order.state.is_final:

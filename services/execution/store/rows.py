@@ -11,14 +11,16 @@ from uuid import UUID
 
 from services.execution.model.leg import Evidence, Leg, LegState, Role
 from services.execution.model.order import Order, Replacement
+from services.execution.model.policy import LegPolicy
 from services.execution.store.plans import exit_json, exit_of, refusal_json, refusal_of, twap_json, twap_of
+from services.execution.store.remedies import hedge_json, hedge_of, remedy_json, remedy_of
 from services.venues.actions import OrderType, Side, TimeInForce
 
 ORDER: Final = (
     "order_id", "user_id", "request_id", "digest", "market", "side", "size", "type", "limit_price", "time_in_force",
     "reduce_only", "client_order_id", "quote_id", "max_slippage_bps", "refusal", "state", "version", "create_time",
     "update_time", "cancel_time", "finish_time", "replacement", "expire_time", "trigger_price", "take_profit",
-    "stop_loss", "twap", "slice_time",
+    "stop_loss", "twap", "slice_time", "leg_policy", "account_ids", "hedge", "remedy", "remedy_time",
 )  # fmt: skip
 LEG: Final = (
     "leg_id", "order_id", "number", "venue", "account_id", "market", "venue_market_id", "side", "size", "limit_price",
@@ -40,7 +42,7 @@ def marks(count: int, start: int = 1) -> str:
 def order_row(order: Order) -> list[object]:
     """Return an order's values in the order of `ORDER`."""
     values: dict[str, object] = {
-        name: getattr(order, name) for name in ORDER if name not in ("refusal", "state", "twap")
+        name: getattr(order, name) for name in ORDER if name not in ("refusal", "state", "twap", "hedge", "remedy")
     }
     values |= {
         "side": order.side.value,
@@ -52,6 +54,10 @@ def order_row(order: Order) -> list[object]:
         "stop_loss": exit_json(order.stop_loss),
         "twap": twap_json(order.twap),
         "replacement": replacement_json(order.replacement),
+        "leg_policy": order.leg_policy.value,
+        "account_ids": list(order.account_ids),
+        "hedge": hedge_json(order.hedge),
+        "remedy": remedy_json(order.remedy),
     }
     return [values[name] for name in ORDER]
 
@@ -74,7 +80,7 @@ def leg_row(leg: Leg, order: Order, names: Sequence[str] = LEG) -> list[object]:
 
 def order_of(row: Any, legs: Sequence[Any]) -> Order:
     """Return an order."""
-    values = {name: row[name] for name in ORDER if name not in ("state", "slice_time")}
+    values = {name: row[name] for name in ORDER if name not in ("state", "slice_time", "remedy_time")}
     values |= {
         "side": Side(row["side"]),
         "type": OrderType(row["type"]),
@@ -84,6 +90,10 @@ def order_of(row: Any, legs: Sequence[Any]) -> Order:
         "stop_loss": exit_of(row["stop_loss"]),
         "twap": twap_of(row["twap"]),
         "replacement": replacement_of(row["replacement"]),
+        "leg_policy": LegPolicy(row["leg_policy"]),
+        "account_ids": tuple(row["account_ids"]),
+        "hedge": hedge_of(row["hedge"]),
+        "remedy": remedy_of(row["remedy"]),
     }
     return Order(**values, legs=tuple(leg_of(one) for one in legs))
 
