@@ -72,6 +72,10 @@ oracles: $(VENV)/.dev  ## the router against brute force, HiGHS and dynamic prog
 cancels: $(VENV)/.dev  ## cancel a million operations of two users; no byte of one may reach the other
 	@PERPMESH_CANCELS=1000000 $(PY) -m pytest tests/integration/chassis/test_canceled_operations.py -s $(ARGS)
 
+soak: $(VENV)/.dev  ## 1,000 price streams and 200 orders/s for ten minutes, then three times as many orders
+	@SOAK_ORDERS_PER_S=200 SOAK_STREAMS=1000 SOAK_SECONDS=600 SOAK_OVER_SECONDS=60 SOAK_TRADERS=10 \
+		$(PY) -m pytest tests/e2e/test_soak.py -s --timeout 1800 $(ARGS)
+
 bench: $(VENV)/.dev  ## measure every speed claim beside its peer
 	@$(PY) -m bench $(ARGS)
 

@@ -50,7 +50,14 @@ class Hedger:
         self._clock = clock
 
     async def place(self, user_id: UUID, asked: HedgeAsked) -> Order:
-        """Accept a hedged order, make it durable, then have it sent. The same request gets it again."""
+        """Accept a hedged order, make it durable, then have it sent. The same request gets it again.
+
+        Raises LIMIT_REACHED where too many come.
+        """
+        with self._intake.entered(reduces=all(one.reduce_only for one in asked.legs)):
+            return await self._place(user_id, asked)
+
+    async def _place(self, user_id: UUID, asked: HedgeAsked) -> Order:
         known = await self._orders.by_request(user_id, asked.request_id)
         if known is not None:
             return known.answer_to(asked)

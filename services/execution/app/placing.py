@@ -1,7 +1,8 @@
-"""What is signed to place a leg, and what is asked of its bytes afterwards: functions of the leg alone."""
+"""What is signed to place a leg, and what is read of its bytes."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -10,7 +11,8 @@ from services.execution.model.leg import Leg
 from services.venues.actions import OrderTerms, Place
 from services.venues.trading import SignedBytes
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_KEY_INDEX: Final = re.compile(rb'"ApiKeyIndex":([0-9]{1,3})')
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def place_of(leg: Leg) -> Place:
@@ -35,7 +37,7 @@ def place_of(leg: Leg) -> Place:
 
 
 def _milliseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - EPOCH) // timedelta(milliseconds=1)
+    return None if moment is None else (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def bytes_of(leg: Leg) -> SignedBytes:
@@ -47,3 +49,9 @@ def bytes_of(leg: Leg) -> SignedBytes:
         expire_time_ms=leg.expire_ms,
         transaction_hash=leg.transaction_hash,
     )
+
+
+def key_index_of(signed: SignedBytes) -> int:
+    """Return the number of the API key in a transaction of Lighter's; 0 where there are no numbered keys."""
+    found = _KEY_INDEX.search(signed.body)
+    return int(found.group(1)) if found is not None else 0

@@ -49,7 +49,12 @@ async def opened(server: Postgres) -> tuple[Database, PostgresOrders]:
     database = await Database.open("execution", PostgresConfig(url=server.url()))
     scribe = ProtoScribe("SIMULATED")
     orders = PostgresOrders(
-        database, scribe, SYSTEM, wake=lambda: None, reporter=Reporter(FollowedBooks(None, SYSTEM), scribe, SYSTEM)
+        database,
+        scribe,
+        SYSTEM,
+        wake=lambda: None,
+        front=database,
+        reporter=Reporter(FollowedBooks(None, SYSTEM), scribe, SYSTEM),
     )
     return database, orders
 

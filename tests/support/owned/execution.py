@@ -64,7 +64,12 @@ async def own(owner: Owner) -> list[Step]:
         request_id=owner.new_id(),
         legs=[
             pb.PlaceHedgedOrderRequest.HedgeLeg(
-                market=market, side=side, size="0.01", venue="hyperliquid", account_id=mine.account_id, limit_price=price
+                market=market,
+                side=side,
+                size="0.01",
+                venue="hyperliquid",
+                account_id=mine.account_id,
+                limit_price=price,
             )
             for market, side, price in (
                 (vault.MARKET, side_pb2.SIDE_BUY, "50000"),
