@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Final
@@ -13,21 +12,16 @@ from uuid import UUID
 from services.domain.decimals import Price, Size, plain_text
 from services.domain.errors import DomainError, FieldViolation, Reason, field_invalid
 from services.domain.refusal import Refusal
-from services.execution.app.canceling import reference_of
+from services.execution.app.counting import traded
 from services.execution.app.intake import unknown_order
 from services.execution.app.placing import place_of
-from services.execution.model.evidence import trades_of
-from services.execution.model.leg import ZERO, Leg, LegState
+from services.execution.model.leg import ZERO, Leg
 from services.execution.model.order import Order, Replacement
 from services.execution.model.replacing import ReplaceAsked, to_replace, wished
 from services.execution.ports import Accounts, Chance, Clock, Orders, Signer, TradingAccount, Venues, Wake, Work
-from services.venues.account import OrderRecord
 from services.venues.actions import ActionError, OrderTerms
 from services.venues.trading import TradingVenue
 
-SETTLE_S: Final = 5.0
-"""How long the venue's trades of an order that has ended may lag behind its own word of how much was traded; after that
-its word counts."""
 AGAIN_S: Final = 0.3
 
 
@@ -179,26 +173,8 @@ class Succession:
 
     async def follow(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Make the next leg once all trades of this one are counted; until then, have it looked at again soon."""
-        leg = work.leg
-        consumed = leg.filled
-        if leg.send_count and leg.state is not LegState.FILLED:
-            record = await venue.order(account.ref, reference_of(leg))
-            consumed = max(consumed, _traded(record, leg))
-            ended_s = (self._clock.now() - leg.update_time).total_seconds()
-            if (consumed > leg.filled or record is None) and ended_s < SETTLE_S:
-                since = (leg.submit_time or leg.create_time) - timedelta(seconds=5)
-                fills = await venue.fills(account.ref, since_ms=int(since.timestamp() * 1_000))
-                trades = trades_of(account.account_id, account.venue, fills, self._clock.now())
-                if not await self._orders.record(account, trades):
-                    await self._orders.change(work, lambda one: one, due_s=AGAIN_S)
-                    return
-        await self._orders.succeed(work, consumed)
-
-
-def _traded(record: OrderRecord | None, leg: Leg) -> Decimal:
-    """Return how much of an order that has ended was traded by its venue's own word."""
-    if record is None:
-        return ZERO
-    if record.filled is not None:
-        return Decimal(record.filled)
-    return min(leg.size, max(ZERO, Decimal(record.size) - Decimal(record.remaining)))
+        consumed = await traded(work.leg, account, venue, self._orders, self._clock)
+        if consumed is None:
+            await self._orders.change(work, lambda one: one, due_s=AGAIN_S)
+        else:
+            await self._orders.succeed(work, consumed)

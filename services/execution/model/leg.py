@@ -55,12 +55,15 @@ class Role(StrEnum):
     ENTRY = "ENTRY"
     TAKE_PROFIT = "TAKE_PROFIT"
     STOP_LOSS = "STOP_LOSS"
+    REROUTE = "REROUTE"
+    UNWIND = "UNWIND"
     SLICE = "SLICE"
+    HEDGE = "HEDGE"
 
     @property
     def trades_the_order(self) -> bool:
-        """Whether its trades are what the order is to trade; those of its exits are not."""
-        return self in (Role.ENTRY, Role.SLICE)
+        """Whether its trades are what the order is to trade; those of its exits and of trades back are not."""
+        return self in (Role.ENTRY, Role.REROUTE, Role.SLICE, Role.HEDGE)
 
 
 class Told(StrEnum):
@@ -198,9 +201,9 @@ class Leg:
     """When the venue told that its trigger was reached."""
     role: Role = Role.ENTRY
     entry: int = 0
-    """The number of the leg whose exit it is; 0 for none."""
+    """The number of the leg whose exit it is, or which it trades back; 0 for none."""
     part: int = 0
-    """Which slice it is of, or which pair of its entry's exits it belongs to, from 1."""
+    """Which slice it is of, which pair of its entry's exits it belongs to, or which side of a hedge, from 1."""
     expiring: bool = False
     """Whether it is being taken down because its time ran out; its owner asked for no cancel before."""
     caller: CallerKey | None = None

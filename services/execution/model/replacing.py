@@ -15,8 +15,9 @@ from uuid import UUID
 
 from services.domain.decimals import plain_text
 from services.domain.errors import DomainError, Reason
+from services.execution.model.clients import venue_client_id
 from services.execution.model.leg import ZERO, Leg, LegState, Role
-from services.execution.model.order import Order, Replacement, venue_client_id
+from services.execution.model.order import Order, Replacement
 from services.venues.actions import OrderType
 
 
@@ -57,6 +58,8 @@ def to_replace(order: Order, asked: ReplaceAsked, terms: Replacement) -> Order:
         raise _forbids(order, "it has ended; place a new one")
     if order.cancel_time is not None:
         raise _forbids(order, "it is being canceled; place a new one")
+    if order.hedge is not None:
+        raise _forbids(order, "its two sides belong together; cancel it, and place anew")
     if order.take_profit is not None or order.stop_loss is not None:
         raise _forbids(order, "its exits belong to its legs as they are; cancel it, and place anew")
     if order.type is not OrderType.LIMIT or not all(leg.may_rest for leg in order.legs) or len(live) > 1:

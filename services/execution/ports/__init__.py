@@ -249,6 +249,10 @@ class Orders(Protocol):
         """Return orders whose next slice is due."""
         ...
 
+    async def remedying(self, count: int) -> Sequence[Order]:
+        """Return orders on which something is due by their policy, or by the rule of their hedge."""
+        ...
+
     async def schedule(self, user_id: UUID, order_id: UUID, change: Callable[[Order], Order]) -> Order | None:
         """Change the schedule of a user's order, with the legs of a slice and cancels of others; None for no order.
 

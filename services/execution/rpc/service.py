@@ -18,6 +18,7 @@ from services.chassis.errors import to_status
 from services.domain.errors import DomainError, FieldViolation, Reason
 from services.domain.pages import Pager, page_size, split_position
 from services.execution.app.closing import Closer
+from services.execution.app.hedging import Hedger
 from services.execution.app.intake import Intake
 from services.execution.app.pacing import Pacer
 from services.execution.app.preparing import Preparer
@@ -27,6 +28,7 @@ from services.execution.model.wanted import Wanted
 from services.execution.ports.looking import Bell, Lists, Log, Reports
 from services.execution.rpc import decode, encode
 from services.execution.rpc.caller import user as _user
+from services.execution.rpc.hedged import hedged
 from services.execution.rpc.preparing import PreparingRpc
 from services.execution.rpc.reporting import ReportingRpc
 from services.execution.rpc.steering import Steering, SteeringRpc
@@ -47,6 +49,7 @@ class ExecutionRpc(PreparingRpc, ReportingRpc, SteeringRpc):
         steering: Steering,
         preparer: Preparer,
         intake: Intake,
+        hedger: Hedger,
         closer: Closer,
         pacer: Pacer,
         lists: Lists,
@@ -61,6 +64,7 @@ class ExecutionRpc(PreparingRpc, ReportingRpc, SteeringRpc):
         ReportingRpc.__init__(self, reports, previewer)
         SteeringRpc.__init__(self, steering)
         self._intake = intake
+        self._hedger = hedger
         self._closer = closer
         self._pacer = pacer
         self._lists = lists
@@ -91,6 +95,11 @@ class ExecutionRpc(PreparingRpc, ReportingRpc, SteeringRpc):
             except DomainError as error:
                 result.error.CopyFrom(to_status(error, call.request_id()))
         return answer
+
+    async def PlaceHedgedOrder(self, request: pb.PlaceHedgedOrderRequest, context: Any) -> pb.PlaceHedgedOrderResponse:
+        """Accept two orders that belong together."""
+        placed = await self._hedger.place(_user(), hedged(request))
+        return pb.PlaceHedgedOrderResponse(order=encode.order(placed))
 
     async def GetOrder(self, request: pb.GetOrderRequest, context: Any) -> pb.GetOrderResponse:
         """Return one order."""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.chassis.postgres import Connection
-from services.execution.model import exits
+from services.execution.model import exits, remedy
 from services.execution.model.order import Order, concluded
 from services.execution.store.rows import LEG, LEG_CHANGES, due_of, leg_row, marks
 
@@ -28,7 +28,7 @@ async def followed(
 
     `hurry` has every leg that changed looked at now, not only those that changed by what followed.
     """
-    made = exits.follow(after, now, ripe=ripe)
+    made = remedy.follow(exits.follow(after, now, ripe=ripe), now)
     if made is before:
         return before
     known = {leg.leg_id: leg for leg in before.legs}

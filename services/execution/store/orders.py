@@ -26,6 +26,7 @@ from services.execution.store import statements as sql
 from services.execution.store.following import followed
 from services.execution.store.plans import twap_json
 from services.execution.store.quick import LATE, SLOWLY, Quick, times_of
+from services.execution.store.remedies import hedge_json, remedy_json
 from services.execution.store.reports import Reporter, quoted_json
 from services.execution.store.rows import due_of, legs_json, order_json, order_of, replacement_json
 from services.execution.store.shelf import Shelf
@@ -254,8 +255,15 @@ class PostgresOrders:
 
     async def slicing(self, count: int) -> Sequence[Order]:
         """Return orders whose next slice is due."""
+        return await self._due(sql.SLICING, count)
+
+    async def remedying(self, count: int) -> Sequence[Order]:
+        """Return orders on which something is due by their policy, or by the rule of their hedge."""
+        return await self._due(sql.REMEDYING, count)
+
+    async def _due(self, question: str, count: int) -> Sequence[Order]:
         async with self._database.acquire() as connection:
-            ids = await connection.fetch(sql.SLICING, self._clock.now(), count)
+            ids = await connection.fetch(question, self._clock.now(), count)
             found = [await _order(connection, "order_id = $1", row["order_id"]) for row in ids]
         return [order for order in found if order is not None]
 
@@ -362,7 +370,8 @@ class PostgresOrders:
     async def _keep_order(self, connection: Connection, order: Order) -> None:
         await connection.execute(
             "UPDATE orders SET state = $2, version = $3, update_time = $4, cancel_time = $5, finish_time = $6, "
-            "twap = $7, slice_time = $8, size = $9, limit_price = $10, replacement = $11 WHERE order_id = $1",
+            "twap = $7, slice_time = $8, size = $9, limit_price = $10, replacement = $11, hedge = $12, remedy = $13, "
+            "remedy_time = $14 WHERE order_id = $1",
             order.order_id,
             order.state.value,
             order.version,
@@ -374,6 +383,9 @@ class PostgresOrders:
             order.size,
             order.limit_price,
             replacement_json(order.replacement),
+            hedge_json(order.hedge),
+            remedy_json(order.remedy),
+            order.remedy_time,
         )
         await self._say(connection, order.user_id, "order", self._scribe.order(order))
         if order.state.is_final:

@@ -14,6 +14,7 @@ import msgspec
 
 from services.execution.model.leg import Evidence, Leg, LegState, Role
 from services.execution.model.order import Order, Replacement
+from services.execution.model.policy import LegPolicy
 from services.execution.store.plans import (
     caller_json,
     caller_of,
@@ -24,13 +25,14 @@ from services.execution.store.plans import (
     twap_json,
     twap_of,
 )
+from services.execution.store.remedies import hedge_json, hedge_of, remedy_json, remedy_of
 from services.venues.actions import OrderType, Side, TimeInForce
 
 ORDER: Final = (
     "order_id", "user_id", "request_id", "digest", "market", "side", "size", "type", "limit_price", "time_in_force",
     "reduce_only", "client_order_id", "quote_id", "max_slippage_bps", "refusal", "state", "version", "create_time",
     "update_time", "cancel_time", "finish_time", "replacement", "expire_time", "trigger_price", "take_profit",
-    "stop_loss", "twap", "slice_time", "caller_signed",
+    "stop_loss", "twap", "slice_time", "caller_signed", "leg_policy", "account_ids", "hedge", "remedy", "remedy_time",
 )  # fmt: skip
 LEG: Final = (
     "leg_id", "order_id", "number", "venue", "account_id", "market", "venue_market_id", "side", "size", "limit_price",
@@ -59,6 +61,8 @@ def order_json(order: Order) -> str:
         ("stop_loss", exit_json(order.stop_loss)),
         ("twap", twap_json(order.twap)),
         ("replacement", replacement_json(order.replacement)),
+        ("hedge", hedge_json(order.hedge)),
+        ("remedy", remedy_json(order.remedy)),
     ):
         row[name] = raw_json(text)
     return msgspec.json.encode(row).decode()
@@ -119,7 +123,7 @@ def leg_row(leg: Leg, order: Order, names: Sequence[str] = LEG) -> list[object]:
 
 def order_of(row: Any, legs: Sequence[Any]) -> Order:
     """Return an order."""
-    values = {name: row[name] for name in ORDER if name not in ("state", "slice_time")}
+    values = {name: row[name] for name in ORDER if name not in ("state", "slice_time", "remedy_time")}
     values |= {
         "side": Side(row["side"]),
         "type": OrderType(row["type"]),
@@ -129,6 +133,10 @@ def order_of(row: Any, legs: Sequence[Any]) -> Order:
         "stop_loss": exit_of(row["stop_loss"]),
         "twap": twap_of(row["twap"]),
         "replacement": replacement_of(row["replacement"]),
+        "leg_policy": LegPolicy(row["leg_policy"]),
+        "account_ids": tuple(row["account_ids"]),
+        "hedge": hedge_of(row["hedge"]),
+        "remedy": remedy_of(row["remedy"]),
     }
     return Order(**values, legs=tuple(leg_of(one) for one in legs))
 

@@ -12,6 +12,7 @@ import os
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
 
 import pytest
 import pytest_asyncio
@@ -171,9 +172,29 @@ async def is_signed_by_its_caller(trader: Trader) -> None:
     assert (await trader.ended(rest.order.order_id)).state == State.STATE_CANCELED
 
 
+async def stands_alone(trader: Trader) -> None:
+    """Of two sides one fills and the other finds nobody at its price: what stands alone is traded back, once."""
+    wish = pb.PlaceHedgedOrderRequest(
+        request_id=str(uuid.uuid4()), rollback=order_pb2.Rollback(action=order_pb2.Rollback.ACTION_UNWIND),
+        legs=[
+            pb.PlaceHedgedOrderRequest.HedgeLeg(
+                market=market, side=side, size="0.01", venue=trader.venue, limit_price=limit,
+                account_id=trader.owner.account_id,
+            )
+            for market, side, limit in ((MARKET, BUY, str(trader.price * 102 // 100)), ("ETH-PERP", SELL, "9000"))
+        ],
+    )  # fmt: skip
+    told = [(await trader.brittle.ask("PlaceHedgedOrder", wish, trader.owner.metadata)).order for _ in range(2)]
+    assert told[0].order_id == told[1].order_id, "the same request, two orders"
+    trader.placed.append(told[0].order_id)
+    order = await trader.ended(told[0].order_id)
+    assert (order.state, order.filled_size) == (State.STATE_ABORTED, "0"), order
+    assert sum(Decimal(leg.filled_size) for leg in order.legs if leg.role == Leg.ROLE_UNWIND) == Decimal("0.01"), order
+
+
 STORIES: tuple[Callable[[Trader], Awaitable[None]], ...] = (
     rests, crosses, is_refused, is_canceled_at_once, is_canceled_too_late, come_together, is_replaced, sets_leverage,
-    waits_for_its_trigger, has_exits, is_signed_by_its_caller,
+    waits_for_its_trigger, has_exits, is_signed_by_its_caller, stands_alone,
 )  # fmt: skip
 
 

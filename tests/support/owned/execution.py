@@ -17,8 +17,6 @@ from tests.support.callers import by_sdk
 from tests.support.owned import Owner, Step
 
 FILLED_S = 60.0
-NOT_SERVED = "of the contract and not served yet: 501 with CALL_NOT_SERVED"
-LEFT_OUT = dict.fromkeys(("PlaceHedgedOrder",), NOT_SERVED)
 
 
 async def own(owner: Owner) -> list[Step]:
@@ -74,6 +72,25 @@ async def own(owner: Owner) -> list[Step]:
     ]
     submit = pb.SubmitOrderRequest(order_id=own_order, signatures=signatures)
     await stub.SubmitOrder(submit, metadata=owner.metadata)
+    hedge = pb.PlaceHedgedOrderRequest(
+        request_id=owner.new_id(),
+        legs=[
+            pb.PlaceHedgedOrderRequest.HedgeLeg(
+                market=market,
+                side=side,
+                size="0.01",
+                venue="hyperliquid",
+                account_id=mine.account_id,
+                limit_price=price,
+            )
+            for market, side, price in (
+                (vault.MARKET, side_pb2.SIDE_BUY, "50000"),
+                ("ETH-PERP", side_pb2.SIDE_SELL, "9000"),
+            )
+        ],
+        rollback=order_pb2.Rollback(action=order_pb2.Rollback.ACTION_UNWIND),
+    )
+    both = (await stub.PlaceHedgedOrder(hedge, metadata=owner.metadata)).order.order_id
     new_terms = pb.ReplaceOrderRequest(order_id=other, request_id=owner.new_id(), limit_price="49000")
     rests.request_id = owner.new_id()
     batch = pb.BatchPlaceOrdersRequest(requests=[rests])
@@ -81,6 +98,7 @@ async def own(owner: Owner) -> list[Step]:
         Step("PreviewOrder", pb.PreviewOrderRequest(order=rests), hides=(mine.account_id,)),
         Step("PlaceOrder", request, shows=(one,), hides=(mine.account_id,)),
         Step("BatchPlaceOrders", batch),
+        Step("PlaceHedgedOrder", hedge, shows=(both,), hides=(mine.account_id,)),
         Step("GetOrder", pb.GetOrderRequest(order_id=one), shows=(one,), hides=(one,)),
         Step("GetExecutionReport", pb.GetExecutionReportRequest(order_id=one), shows=(one,), hides=(one,)),
         Step("ListOrders", pb.ListOrdersRequest(), shows=(one,)),

@@ -721,11 +721,14 @@ class PlaceHedgedOrderRequest(_message.Message):
         limit_price: _builtins.str
         """The worst price allowed, a decimal in USD. Absent: a market order within max_slippage_bps."""
         time_in_force: _time_in_force_pb2.TimeInForce.ValueType
-        """How long the leg may wait for its price. Unspecified: immediate-or-cancel. A leg that may rest is sent first, and
-        the other follows its fills.
+        """How long the leg may wait for its price, which needs a limit_price. Unspecified: immediate-or-cancel. A leg that
+        may rest is sent first, and the other, held until then, follows its fills with a leg for each part; two that may
+        rest, and two that may not, are sent at once.
         """
         reduce_only: _builtins.bool
-        """Whether the leg may only reduce a position."""
+        """Whether the leg may only reduce a position. What such a leg traded cannot be traded back: only ACTION_KEEP goes
+        with it.
+        """
         def __init__(
             self,
             *,

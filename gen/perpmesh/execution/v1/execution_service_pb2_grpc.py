@@ -223,7 +223,8 @@ class ExecutionServiceServicer:
     def PlaceHedgedOrder(self, request, context):
         """Places two orders that belong together, each at its own venue, with a rule for when one stands alone.
 
-        The answer is one order with two legs of ROLE_HEDGE. Safe to retry with the same request_id.
+        The answer is one order with two legs of ROLE_HEDGE. Where a venue or the vault would refuse one of them, as far as
+        that can be known, the order is denied and neither is sent. Safe to retry with the same request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -69,7 +69,8 @@ class ExecutionServiceStub:
     PlaceHedgedOrder: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.PlaceHedgedOrderRequest, _execution_service_pb2.PlaceHedgedOrderResponse]
     """Places two orders that belong together, each at its own venue, with a rule for when one stands alone.
 
-    The answer is one order with two legs of ROLE_HEDGE. Safe to retry with the same request_id.
+    The answer is one order with two legs of ROLE_HEDGE. Where a venue or the vault would refuse one of them, as far as
+    that can be known, the order is denied and neither is sent. Safe to retry with the same request_id.
     """
     PrepareOrder: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.PrepareOrderRequest, _execution_service_pb2.PrepareOrderResponse]
     """Prepares an order for a caller who signs with a wallet or key of their own: the answer has the exact bytes.
@@ -185,7 +186,8 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     PlaceHedgedOrder: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.PlaceHedgedOrderRequest, _execution_service_pb2.PlaceHedgedOrderResponse]  # type: ignore[assignment]
     """Places two orders that belong together, each at its own venue, with a rule for when one stands alone.
 
-    The answer is one order with two legs of ROLE_HEDGE. Safe to retry with the same request_id.
+    The answer is one order with two legs of ROLE_HEDGE. Where a venue or the vault would refuse one of them, as far as
+    that can be known, the order is denied and neither is sent. Safe to retry with the same request_id.
     """
     PrepareOrder: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.PrepareOrderRequest, _execution_service_pb2.PrepareOrderResponse]  # type: ignore[assignment]
     """Prepares an order for a caller who signs with a wallet or key of their own: the answer has the exact bytes.
@@ -340,7 +342,8 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_execution_service_pb2.PlaceHedgedOrderResponse, _abc.Awaitable[_execution_service_pb2.PlaceHedgedOrderResponse]]:
         """Places two orders that belong together, each at its own venue, with a rule for when one stands alone.
 
-        The answer is one order with two legs of ROLE_HEDGE. Safe to retry with the same request_id.
+        The answer is one order with two legs of ROLE_HEDGE. Where a venue or the vault would refuse one of them, as far as
+        that can be known, the order is denied and neither is sent. Safe to retry with the same request_id.
         """
 
     @_abc_1.abstractmethod

@@ -911,15 +911,17 @@ export type PlaceHedgedOrderRequest_HedgeLeg = Message<"perpmesh.execution.v1.Pl
   limitPrice?: string | undefined;
 
   /**
-   * How long the leg may wait for its price. Unspecified: immediate-or-cancel. A leg that may rest is sent first, and
-   * the other follows its fills.
+   * How long the leg may wait for its price, which needs a limit_price. Unspecified: immediate-or-cancel. A leg that
+   * may rest is sent first, and the other, held until then, follows its fills with a leg for each part; two that may
+   * rest, and two that may not, are sent at once.
    *
    * @generated from field: perpmesh.type.v1.TimeInForce time_in_force = 7;
    */
   timeInForce: TimeInForce;
 
   /**
-   * Whether the leg may only reduce a position.
+   * Whether the leg may only reduce a position. What such a leg traded cannot be traded back: only ACTION_KEEP goes
+   * with it.
    *
    * @generated from field: bool reduce_only = 8;
    */
@@ -2098,7 +2100,8 @@ export const ExecutionService: GenService<{
   /**
    * Places two orders that belong together, each at its own venue, with a rule for when one stands alone.
    *
-   * The answer is one order with two legs of ROLE_HEDGE. Safe to retry with the same request_id.
+   * The answer is one order with two legs of ROLE_HEDGE. Where a venue or the vault would refuse one of them, as far as
+   * that can be known, the order is denied and neither is sent. Safe to retry with the same request_id.
    *
    * @generated from rpc perpmesh.execution.v1.ExecutionService.PlaceHedgedOrder
    */
