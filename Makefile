@@ -107,10 +107,11 @@ gen: $(VENV)/.dev  ## write gen/ from proto/, and services/settings.txt from the
 	@$(PY) -m tools.settings
 	@$(PY) -m tools.reference
 
-gen-check: $(VENV)/.dev  ## prove that what is generated is fresh
+gen-check: $(VENV)/.dev  ## prove that what is generated is fresh; gen/ts and the page where there is Node
 	@$(PY) -m tools.gen --check
 	@$(PY) -m tools.settings --check
 	@$(PY) -m tools.reference --check
+	@$(PY) -m tools.gen_ts --check --check-web || [ $$? -eq 77 ]  # 77: there is no Node, which it says
 
 venue-check: $(VENV)/.server  ## compare the venues' live payloads with the shapes we parse (PERPMESH_VENUES=testnet, ARGS)
 	@$(PY) -m tools.venue_check $(ARGS)

@@ -32,11 +32,14 @@ from services.execution.app.deeds import Deeds
 from services.execution.app.door import Door
 from services.execution.app.gate import Gate
 from services.execution.app.halting import Halts
+from services.execution.app.hedging import Hedger
 from services.execution.app.intake import Intake
 from services.execution.app.leverage import Leverages
 from services.execution.app.lines import Lines
 from services.execution.app.pacing import Pacer
+from services.execution.app.preparing import Preparer
 from services.execution.app.previewing import Previewer
+from services.execution.app.remedies import Remedies
 from services.execution.app.replacing import Replacer
 from services.execution.app.standing import LastSeen
 from services.execution.app.switching import Switching
@@ -138,23 +141,22 @@ async def _serve(
         intake=intake, orders=orders, accounts=keys, planner=planner, gate=gate, clock=clock, wake=care.worker.wake,
         tell_fault=_tell_pace,
     )  # fmt: skip
+    remedies = Remedies(
+        intake=intake, orders=orders, accounts=keys, venues=venues, gate=gate, books=books, clock=clock,
+        wake=care.worker.wake, tell_fault=_tell_remedy,
+    )  # fmt: skip
+    hedger = Hedger(intake=intake, orders=orders, signer=keys, venues=venues, books=books, standings=seen, clock=clock)
     reader = LogReader(database)
     pager = Pager((config.page_secret or ids.token()).encode())
     steering = _steering(care, gate, orders, keys, venues)
-    service = ExecutionRpc(  # type: ignore[abstract]  # what is not defined is not served
-        steering=steering,
-        intake=intake,
-        closer=Closer(intake=intake, orders=orders, accounts=keys, venues=venues),
-        pacer=pacer,
-        lists=PostgresLists(database),
-        reports=PostgresReports(database, reporter, scribe, orders.get),
-        previewer=Previewer(intake=intake, planner=planner, signer=keys, books=books, standings=seen, clock=clock),
-        log=reader,
-        bell=relay,
-        pager=pager,
-        clock=clock,
-    )
-
+    closer = Closer(intake=intake, orders=orders, accounts=keys, venues=venues)
+    previewer = Previewer(intake=intake, planner=planner, signer=keys, books=books, standings=seen, clock=clock)
+    preparer = Preparer(intake=intake, orders=orders, accounts=keys, signer=keys, clock=clock, wake=care.worker.wake)
+    service = ExecutionRpc(
+        steering=steering, preparer=preparer, intake=intake, hedger=hedger, closer=closer, pacer=pacer,
+        lists=PostgresLists(database), reports=PostgresReports(database, reporter, scribe, orders.get),
+        previewer=previewer, log=reader, bell=relay, pager=pager, clock=clock,
+    )  # fmt: skip
     feed = feed_of(config.auth, config.chassis.server.tls.callers)
     server = Server(ROOM, config.chassis.server, ready=lambda: venues.waiting, verifier=feed.verifier if feed else None)
     server.add(PUBLIC, service)
@@ -169,6 +171,7 @@ async def _serve(
             tasks.start("door", door.run)
             care.start(tasks)
             tasks.start("pacer", pacer.run)
+            tasks.start("remedies", remedies.run)
             await server.start()
             await tasks.wait(stop)
             service.drain()
@@ -190,6 +193,7 @@ def _steering(care: _Care, gate: Gate, orders: PostgresOrders, keys: VaultPeer, 
             chance=_Chance(),
             wake=care.worker.wake,
             stops=care.halts.stops,
+            signer=keys,
         ),
         switching=care.switching,
         budgets=VenueBudgets(accounts=keys, venues=venues),
@@ -314,6 +318,10 @@ def _tell_watch(account: TradingAccount, error: Exception) -> None:
 
 def _tell_pace(order: Order, error: Exception) -> None:
     log.warning("slice.again", order_id=str(order.order_id), error=str(error)[:300])
+
+
+def _tell_remedy(order: Order, error: Exception) -> None:
+    log.warning("remedy.again", order_id=str(order.order_id), error=str(error)[:300])
 
 
 def _tell(work: Work, error: Exception) -> None:

@@ -10,21 +10,29 @@ import sys
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 import pytest_asyncio
 from perpmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
-from perpmesh.execution.v1 import fill_pb2, leg_pb2, order_pb2
+from perpmesh.execution.v1 import fill_pb2, leg_pb2, order_pb2, signable_pb2
+from perpmesh.vault.v1 import account_pb2
 from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
 from perpmesh_client import Perpmesh
+from perpmesh_client.cli.account import ACCOUNT_COMMANDS
+from perpmesh_client.cli.arguments import parse
+from perpmesh_client.cli.output import Output
+from perpmesh_client.cli.trading import run_trading
 from perpmesh_client.errors import PerpmeshError
 from perpmesh_client.orders import Orders, wish
 
 from tests.integration.client.client_process import environment, perpmesh
 from tests.support.auth import sign_in
+from tests.support.callers import by_sdk
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.vault import own
+from tests.support.waiting import until
 from tests.support.wallet import Wallet
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -33,6 +41,7 @@ BTC = "BTC-PERP"
 VENUES = ("hyperliquid", "lighter")
 SIZE = Decimal("0.01")
 State = order_pb2.Order
+CALLER = account_pb2.Account.CUSTODY_CALLER
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -85,6 +94,75 @@ async def test_orders_are_placed_once_through_a_killed_room_and_shown_by_the_com
     assert await cli("close", "btc") == ["You hold no BTC-PERP: there is nothing to close."]
     (refused,) = await cli("order", "btc", "buy", "0.01", "--venue", "nowhere", code=1)
     assert refused == "perpmesh: It was not sent. You have no account at nowhere. Add an account and set up a key."
+
+
+async def test_orders_and_accounts_are_steered_by_the_commands(
+    mesh: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wallet = Wallet()
+    monkeypatch.setenv("PERPMESH_SESSION_FILE", str(tmp_path / "sessions.json"))
+    monkeypatch.setenv("PERPMESH_PRIVATE_KEY", wallet.secret.hex())
+
+    async def cli(*typed: str, run: Any = run_trading) -> list[Any]:
+        await run(parse([*typed, "--json", "--address", mesh.edge]), Output(as_json=True, screen=False))
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    async with grpc.aio.insecure_channel(mesh.edge) as edge:
+        token = (await sign_in(AuthServiceStub(edge), wallet)).access_token
+        owner = await own(VaultServiceStub(edge), wallet, token, "hyperliquid", default=True)
+        await owner.ready()
+    await cli("login", run=ACCOUNT_COMMANDS["login"])
+    async with Perpmesh(mesh.edge, token=token) as client:
+        await client.orders.ended((await _placed(client.orders, "hyperliquid")).order_id)
+    (rests,) = await cli("order", "btc", "buy", "0.01", "--limit", "20000", "--client-id", "mine")
+    (asked,) = await cli("replace", rests["order_id"], "--size", "0.02", "--limit", "21000")
+    assert asked["order_id"] == rests["order_id"]
+    async with Perpmesh(mesh.edge, token=token) as client:
+        now = await until(
+            lambda: client.orders.get(rests["order_id"]),
+            lambda one: one.limit_price == "21000",
+            timeout_s=60,
+            why="the leg with the new terms follows",
+        )
+    assert (now.size, len(now.legs)) == ("0.02", 2)
+    (seen,) = await cli("preview", "btc", "sell", "0.01", "--stop", "20000")
+    assert seen["passes"], seen
+    (sliced,) = await cli("order", "btc", "buy", "0.05", "--twap", "2h", "--every", "1h")
+    assert (sliced["type"], sliced["twap_progress"]["slice_count"]) == ("ORDER_TYPE_TWAP", 3)
+    (paused,) = await cli("pause", sliced["order_id"])
+    assert "next_slice_time" not in paused["twap_progress"]
+    (resumed,) = await cli("resume", sliced["order_id"])
+    assert resumed["twap_progress"]["next_slice_time"]
+    (set_,) = await cli("leverage", "btc", "7", "--account", owner.account_id)
+    assert (set_["leverage"], set_["state"]) == (7, "STATE_CONFIRMED")
+    (armed,) = await cli("arm", "1h", "--mesh-keeper")
+    assert (armed["state"], armed["keeper"]) == ("STATE_ARMED", "KEEPER_MESH"), "it has no million of volume"
+    (free,) = await cli("disarm", "--account", owner.account_id)
+    assert free["state"] == "STATE_DISARMED"
+    assert {one["venue"] for one in await cli("budget", "--venue", "hyperliquid")} == {"hyperliquid"}
+    assert [one["name"] for one in await cli("usage")] == ["open_orders", "orders"]
+    await run_trading(parse(["usage", "--address", mesh.edge]), Output(as_json=False, screen=False))
+    assert "open_orders" in capsys.readouterr().out
+    await cli("cancel", "--all")
+
+
+async def test_an_order_is_signed_by_its_owner_through_the_client(mesh: Mesh) -> None:
+    wallet = Wallet()
+    async with grpc.aio.insecure_channel(mesh.edge) as edge:
+        token = (await sign_in(AuthServiceStub(edge), wallet)).access_token
+        owner = await own(VaultServiceStub(edge), wallet, token, "hyperliquid", default=True, custody=CALLER)
+        await owner.fund()
+        owner.account = (await owner.get()).account
+    signer = signable_pb2.CallerSigner(account_id=owner.account_id, signer_address=wallet.address)
+    async with Perpmesh(mesh.edge, token=token) as client:
+        orders = client.orders
+        made = await orders.prepare(wish(BTC, "buy", SIZE, venue="hyperliquid"), [signer])
+        signed = {one.leg_id: by_sdk(one, wallet.secret) for one in made.signables}
+        assert signed, made.order.explanation
+        await orders.submit_signed(made.order.order_id, signed)
+        done = await orders.ended(made.order.order_id)
+        assert (done.state, done.caller_signed, done.filled_size) == (State.STATE_DONE, True, "0.01"), done
+        assert (await orders.report(done.order_id)).complete
 
 
 async def test_the_program_in_the_readme_trades_as_it_stands(mesh: Mesh) -> None:

@@ -19,6 +19,16 @@ from perpmesh.type.v1 import cost_pb2, order_type_pb2, refusal_pb2, side_pb2, ti
 from perpmesh_client.certificate import check_quote
 from perpmesh_client.quotes import route
 
+from tests.e2e.leg_policies import (
+    test_a_side_follows_the_fills_of_one_that_rests,
+    test_a_side_that_finds_nobody_has_the_other_rolled_back,
+    test_a_side_that_stands_alone_is_kept_where_the_rule_says_so,
+    test_a_side_that_would_be_refused_is_known_before_the_other_is_sent,
+    test_the_others_stand_where_nothing_else_is_wished,
+    test_two_sides_are_sent_at_once_and_both_fill,
+    test_what_one_venue_refused_is_routed_to_the_other,
+    test_what_the_other_venue_filled_is_traded_back,
+)
 from tests.support.mesh import running_mesh
 from tests.support.trading_desk import (
     ENDED,
@@ -39,6 +49,17 @@ from tests.support.trading_desk import (
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
+__all__ = [
+    "test_a_side_follows_the_fills_of_one_that_rests",
+    "test_a_side_that_finds_nobody_has_the_other_rolled_back",
+    "test_a_side_that_stands_alone_is_kept_where_the_rule_says_so",
+    "test_a_side_that_would_be_refused_is_known_before_the_other_is_sent",
+    "test_the_others_stand_where_nothing_else_is_wished",
+    "test_two_sides_are_sent_at_once_and_both_fill",
+    "test_what_one_venue_refused_is_routed_to_the_other",
+    "test_what_the_other_venue_filled_is_traded_back",
+]
+"""Tests of another module that share this one's mesh."""
 WHOLE_FEES: Book = {
     "hyperliquid": (
         [("83990", "0.2"), ("83980", "0.1"), ("83960", "1")], [("84000", "0.1"), ("84020", "0.2"), ("84040", "1")],

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -18,10 +18,24 @@ from perpmesh.execution.v1 import execution_service_pb2 as pb
 from perpmesh.execution.v1.operator_service_pb2_grpc import OperatorServiceStub
 from perpmesh.type.v1 import margin_mode_pb2, order_type_pb2, refusal_pb2, side_pb2
 
+from tests.e2e.replaced_orders import (
+    low,
+    rests,
+    test_a_cancel_ends_a_replacement_and_a_smaller_size_than_is_filled_ends_the_order,
+    test_an_order_is_replaced_by_a_leg_that_follows_and_never_fills_more_than_was_wished,
+    test_terms_that_the_vault_would_not_sign_leave_the_order_as_it_is,
+    until,
+)
 from tests.e2e.test_trading import BTC, Trader, mid, new_trader
 from tests.support.mesh import Mesh, running_mesh
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+__all__ = [
+    "test_a_cancel_ends_a_replacement_and_a_smaller_size_than_is_filled_ends_the_order",
+    "test_an_order_is_replaced_by_a_leg_that_follows_and_never_fills_more_than_was_wished",
+    "test_terms_that_the_vault_would_not_sign_leave_the_order_as_it_is",
+]
+"""Tests of another module that share this one's mesh."""
 State = order_pb2.Order
 VENUES = ("hyperliquid", "lighter")
 LIMIT = order_type_pb2.ORDER_TYPE_LIMIT
@@ -63,30 +77,6 @@ async def trader(mesh: Mesh, edge: grpc.aio.Channel) -> Trader:
 async def operator(mesh: Mesh) -> AsyncIterator[Any]:
     async with mesh.channel("execution", part="portfolio") as channel:
         yield OperatorServiceStub(channel)
-
-
-async def low(edge: grpc.aio.Channel, percent: int = 95) -> str:
-    """Return a price at which an order rests."""
-    return str(int(await mid(edge)) * percent // 100 // 10 * 10)
-
-
-async def rests(trader: Trader, edge: grpc.aio.Channel, venue: str) -> order_pb2.Order:
-    """Return an order that rests at a venue."""
-    price = await low(edge)
-    placed = await trader.place_surely(side=BUY, size="0.01", type=LIMIT, limit_price=price, venue=venue)
-    return await until(trader, placed.order_id, lambda one: one.legs[0].state == one.legs[0].STATE_OPEN)
-
-
-async def until(trader: Trader, order_id: str, good: Callable[[order_pb2.Order], bool]) -> order_pb2.Order:
-    """Wait until an order stands as wanted."""
-    order = await trader.get(order_id)
-    try:
-        async with asyncio.timeout(60):
-            while not good(order := await trader.get(order_id)):
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"it stands otherwise: {order}") from None
-    return order
 
 
 def scope(**what: Any) -> halt_pb2.HaltScope:
@@ -257,77 +247,6 @@ async def injected(http: aiohttp.ClientSession, control: str, venue: str) -> boo
     """Say whether an acknowledgement was lost at a venue."""
     async with http.get(control) as answer:
         return any((one["kind"], one["venue"]) == ("ack_lost", venue) for one in (await answer.json())["injected"])
-
-
-def new_terms(order: order_pb2.Order, **fields: Any) -> pb.ReplaceOrderRequest:
-    return pb.ReplaceOrderRequest(**{"order_id": order.order_id, "request_id": str(uuid.uuid4()), **fields})
-
-
-async def replaced_surely(trader: Trader, request: pb.ReplaceOrderRequest) -> order_pb2.Order:
-    """Replace an order as a client does on a busy machine: the same request again, until it is answered."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                return (await trader.execution.ReplaceOrder(request, metadata=trader.metadata)).order
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise
-                await asyncio.sleep(0.2)
-
-
-def live(order: order_pb2.Order) -> list[str]:
-    """Return the venue's ids of the legs that are open."""
-    return [leg.venue_order_id for leg in order.legs if leg.state in (leg.STATE_OPEN, leg.STATE_PARTIALLY_FILLED)]
-
-
-@pytest.mark.parametrize("venue", VENUES)
-async def test_an_order_is_replaced_by_a_leg_that_follows_and_never_fills_more_than_was_wished(
-    trader: Trader, edge: grpc.aio.Channel, mesh: Mesh, venue: str
-) -> None:
-    order = await rests(trader, edge, venue)
-    request = new_terms(order, limit_price=await low(edge, 94))
-    replaced = await replaced_surely(trader, request)
-    assert replaced.version > order.version
-    moved = await until(trader, order.order_id, lambda one: len(one.legs) == 2 and len(live(one)) == 1)
-    assert (moved.limit_price, moved.size, moved.state) == (request.limit_price, "0.01", State.STATE_RUNNING)
-    assert moved.legs[0].state == moved.legs[0].STATE_CANCELED
-    again = await replaced_surely(trader, request)
-    assert len(again.legs) == 2, "the same request changes it once"
-    late = new_terms(order, size="0.03", expected_version=1)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await trader.execution.ReplaceOrder(late, metadata=trader.metadata)
-    assert caught.value.code() is grpc.StatusCode.ABORTED
-    off = new_terms(order, limit_price=f"{request.limit_price}.123456")
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await trader.execution.ReplaceOrder(off, metadata=trader.metadata)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    crossing = str(int(await mid(edge)) * 102 // 100 // 10 * 10)
-    url = f"{mesh.url}/v1/orders/{order.order_id}:replace"
-    async with aiohttp.ClientSession() as http:
-        body = {"requestId": str(uuid.uuid4()), "size": "0.02", "limitPrice": crossing}
-        async with http.post(url, json=body, headers=dict(trader.metadata)) as answer:
-            assert answer.status == 200, await answer.text()
-    done = await trader.ended(order.order_id)
-    assert (done.state, done.filled_size, done.size) == (State.STATE_DONE, "0.02", "0.02"), done
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await trader.execution.ReplaceOrder(new_terms(order, size="0.03"), metadata=trader.metadata)
-    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-
-
-async def test_a_cancel_ends_a_replacement_and_a_smaller_size_than_is_filled_ends_the_order(
-    trader: Trader, edge: grpc.aio.Channel
-) -> None:
-    placed = await trader.place_surely(side=BUY, size="0.01", type=LIMIT, limit_price=await low(edge), venue="lighter")
-    at_once = new_terms(placed, limit_price=await low(edge, 93))
-    await replaced_surely(trader, at_once)  # it may not even be sent yet
-    order = await until(trader, placed.order_id, lambda one: len(one.legs) == 2 and len(live(one)) == 1)
-    assert order.limit_price == at_once.limit_price
-    request = new_terms(order, size="0.02", limit_price=await low(edge, 94))
-    await replaced_surely(trader, request)
-    await trader.execution.CancelOrder(pb.CancelOrderRequest(order_id=order.order_id), metadata=trader.metadata)
-    ended = await trader.ended(order.order_id)
-    assert ended.state == State.STATE_CANCELED
-    assert not live(ended)
 
 
 def arm(trader: Trader, venue: str, seconds: int | None = None, **fields: Any) -> pb.ArmCancelAllRequest:

@@ -19,7 +19,7 @@ from typing import Any
 
 import grpc
 from perpmesh.execution.v1 import execution_service_pb2 as pb
-from perpmesh.execution.v1 import order_pb2
+from perpmesh.execution.v1 import leg_pb2, order_pb2
 from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
 
 from services.chassis.migrate import folder_of, migrate, read_migrations
@@ -32,7 +32,7 @@ from tests.support.vault_room import Client, Grounds, client, facts, grounds
 
 ENDED = frozenset(
     order_pb2.Order.State.Value(f"STATE_{name}")
-    for name in ("DONE", "PARTIALLY_DONE", "CANCELED", "EXPIRED", "DENIED", "REJECTED", "FAILED")
+    for name in ("DONE", "PARTIALLY_DONE", "CANCELED", "EXPIRED", "DENIED", "REJECTED", "FAILED", "ABORTED")
 )
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 MODULE = "services.execution.__main__"
@@ -201,9 +201,9 @@ class Trader:
                 if leg.venue_order_id:
                     assert orders[number], f"invented: {order}"
             await self._reported(order)
-            assert (
-                await self.fills(order_id) == sum(Decimal(leg.filled_size) for leg in order.legs) <= Decimal(order.size)
-            )
+            assert await self.fills(order_id) == sum(Decimal(leg.filled_size) for leg in order.legs)
+            traded = [leg for leg in order.legs if leg.role != leg_pb2.Leg.ROLE_UNWIND and leg.market == order.market]
+            assert sum(Decimal(leg.filled_size) for leg in traded) <= Decimal(order.size)
         assert set(orders) <= ours, "an order at the venue that nobody placed"
 
     async def _reported(self, order: order_pb2.Order) -> None:

@@ -30,7 +30,7 @@ from tests.support.wallet import Wallet
 State = order_pb2.Order
 ENDED = (
     State.STATE_DONE, State.STATE_PARTIALLY_DONE, State.STATE_CANCELED, State.STATE_REJECTED, State.STATE_DENIED,
-    State.STATE_FAILED, State.STATE_EXPIRED,
+    State.STATE_FAILED, State.STATE_EXPIRED, State.STATE_ABORTED,
 )  # fmt: skip
 VENUES = ("hyperliquid", "lighter")
 WAIT_S = 90.0

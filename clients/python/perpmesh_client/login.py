@@ -20,28 +20,23 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from google.protobuf.duration_pb2 import Duration
-from grpc import aio
 from perpmesh.auth.v1 import api_token_pb2, session_pb2
 from perpmesh.auth.v1 import auth_service_pb2 as pb
 from perpmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
-from perpmesh_client.errors import PerpmeshError, from_rpc
-from perpmesh_client.transport import Endpoint, open_channel
+from perpmesh_client.errors import PerpmeshError
+from perpmesh_client.part import Part
 
 if TYPE_CHECKING:
     from perpmesh.auth.v1.auth_service_pb2_grpc import AuthServiceAsyncStub
 
 RENEW_BEFORE = timedelta(seconds=30)
 """How long before its end a token is renewed."""
-CALL_TIMEOUT_S = 10.0
 SCOPES = {"read": session_pb2.SCOPE_READ, "trade": session_pb2.SCOPE_TRADE}
 _FIRST_LINE_END = " wants you to sign in with your Ethereum account:"
-
-Answer = TypeVar("Answer")
 
 
 class Wallet(Protocol):
@@ -107,8 +102,11 @@ class CallbackWallet:
         return await self.signer(text)
 
 
-class Login:
-    """A token that counts, for as long as it is asked for. Call it, or give it to `Perpmesh(token=...)`."""
+class Login(Part):
+    """A token that counts, for as long as it is asked for. Call it, or give it to `Perpmesh(token=...)`.
+
+    Closing it closes the connection; the session lives on.
+    """
 
     def __init__(
         self,
@@ -128,33 +126,15 @@ class Login:
         """
         if wallet is None and not refresh_token and not api_token:
             raise ValueError("a Login needs a wallet, a refresh token or an API token")
-        self.address = address
+        super().__init__(address, token=self, root_certificates=root_certificates)
         self._wallet = wallet
         self._chain_id = chain_id
         self._refresh_token = refresh_token
         self._api_token = api_token
         self._on_refresh_token = on_refresh_token
-        self._root_certificates = root_certificates
         self._access_token = ""
         self._end = datetime.min.replace(tzinfo=UTC)
         self._turn = asyncio.Lock()
-        self._channel: aio.Channel | None = None
-
-    async def __aenter__(self) -> Login:
-        """Return itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connection; the session lives on."""
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connection; the session lives on."""
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = None
 
     async def __call__(self) -> str:
         """Return an access token that counts for the next half minute at least."""
@@ -169,27 +149,18 @@ class Login:
 
     async def sessions(self) -> list[session_pb2.Session]:
         """Return the user's sessions, the last used first."""
-        found: list[session_pb2.Session] = []
-        token = ""
-        while True:
-            answer = await self._sessions_page(pb.ListSessionsRequest(page_size=200, page_token=token))
-            found += answer.sessions
-            token = answer.next_page_token
-            if not token:
-                return found
-
-    async def _sessions_page(self, request: pb.ListSessionsRequest) -> pb.ListSessionsResponse:
-        return await self._signed_in(lambda stub, sent: stub.ListSessions(request, metadata=sent))
+        request = pb.ListSessionsRequest(page_size=200)
+        return await self._pages(self._stub().ListSessions, request, lambda page: page.sessions)
 
     async def revoke_session(self, session_id: str) -> None:
         """End one session of the user."""
         request = pb.RevokeSessionRequest(session_id=session_id)
-        await self._signed_in(lambda stub, sent: stub.RevokeSession(request, metadata=sent))
+        await self._ask(self._stub().RevokeSession, request)
 
     async def revoke_all_sessions(self, *, keep_current: bool = False) -> int:
         """End every session of the user; return how many there were."""
         request = pb.RevokeAllSessionsRequest(keep_current=keep_current)
-        answer = await self._signed_in(lambda stub, sent: stub.RevokeAllSessions(request, metadata=sent))
+        answer = await self._ask(self._stub().RevokeAllSessions, request)
         return int(answer.revoked_count)
 
     async def create_api_token(
@@ -203,35 +174,35 @@ class Login:
         request = pb.CreateApiTokenRequest(
             request_id=str(uuid.uuid4()), name=name, scopes=[SCOPES[scope] for scope in scopes], lifetime=span
         )
-        answer = await self._signed_in(lambda stub, sent: stub.CreateApiToken(request, metadata=sent))
+        answer = await self._ask(self._stub().CreateApiToken, request)
         return answer.api_token, answer.secret
 
     async def api_tokens(self) -> list[api_token_pb2.ApiToken]:
         """Return the user's living API tokens, the newest first."""
         request = pb.ListApiTokensRequest(page_size=200)
-        return list((await self._signed_in(lambda stub, sent: stub.ListApiTokens(request, metadata=sent))).api_tokens)
+        return list((await self._ask(self._stub().ListApiTokens, request)).api_tokens)
 
     async def revoke_api_token(self, api_token_id: str) -> None:
         """End an API token and what was exchanged from it."""
         request = pb.RevokeApiTokenRequest(api_token_id=api_token_id)
-        await self._signed_in(lambda stub, sent: stub.RevokeApiToken(request, metadata=sent))
+        await self._ask(self._stub().RevokeApiToken, request)
 
     async def user_id(self) -> str:
         """Return the user's id."""
-        answer = await self._signed_in(lambda stub, sent: stub.GetUser(pb.GetUserRequest(), metadata=sent))
+        answer = await self._ask(self._stub().GetUser, pb.GetUserRequest())
         return str(answer.user.user_id)
 
     async def _renew(self) -> None:
         """Get a token by the cheapest way there is; raise `PerpmeshError` when none is left."""
         if self._api_token:
             exchange = pb.ExchangeApiTokenRequest(secret=self._api_token)
-            exchanged = await self._ask(lambda stub: stub.ExchangeApiToken(exchange, timeout=CALL_TIMEOUT_S))
+            exchanged = await self._ask(self._stub().ExchangeApiToken, exchange, signed_in=False)
             self._take(exchanged.access_token, exchanged.expire_time.ToDatetime(UTC))
             return
         if self._refresh_token:
             refresh = pb.RefreshSessionRequest(refresh_token=self._refresh_token)
             try:
-                renewed = await self._ask(lambda stub: stub.RefreshSession(refresh, timeout=CALL_TIMEOUT_S))
+                renewed = await self._ask(self._stub().RefreshSession, refresh, signed_in=False)
             except PerpmeshError as error:
                 if error.reason != "TOKEN_INVALID":
                     raise
@@ -249,12 +220,12 @@ class Login:
         wallet, verifier = self._wallet, secrets.token_urlsafe(32)
         binding = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
         asked = pb.CreateChallengeRequest(address=wallet.address, chain_id=self._chain_id, binding_challenge=binding)
-        issued = await self._ask(lambda stub: stub.CreateChallenge(asked, timeout=CALL_TIMEOUT_S))
+        issued = await self._ask(self._stub().CreateChallenge, asked, signed_in=False)
         _check_text(issued.message, wallet.address)
         answer = pb.CreateSessionRequest(
             message=issued.message, signature=await wallet.sign(issued.message), binding_verifier=verifier
         )
-        done = await self._ask(lambda stub: stub.CreateSession(answer, timeout=CALL_TIMEOUT_S))
+        done = await self._ask(self._stub().CreateSession, answer, signed_in=False)
         self._keep(done.refresh_token)
         self._take(done.access_token, done.expire_time.ToDatetime(UTC))
 
@@ -266,27 +237,9 @@ class Login:
         if self._on_refresh_token is not None:
             self._on_refresh_token(refresh_token)
 
-    async def _signed_in(
-        self, call: Callable[[AuthServiceAsyncStub, tuple[tuple[str, str], ...]], Awaitable[Answer]]
-    ) -> Answer:
-        for attempt in (1, 2):
-            sent = (("authorization", f"Bearer {await self()}"),)
-            try:
-                return await self._ask(lambda stub, sent=sent: call(stub, sent))  # type: ignore[misc]
-            except PerpmeshError as error:
-                if error.reason != "TOKEN_INVALID" or attempt == 2:
-                    raise
-                self.refused()
-        raise AssertionError("the second attempt returns or raises")
-
-    async def _ask(self, call: Callable[[AuthServiceAsyncStub], Awaitable[Answer]]) -> Answer:
-        if self._channel is None:
-            self._channel = open_channel(Endpoint.parse(self.address), self._root_certificates)
-        stub: AuthServiceAsyncStub = AuthServiceStub(self._channel)
-        try:
-            return await call(stub)
-        except aio.AioRpcError as failure:
-            raise from_rpc(failure, self.address) from None
+    def _stub(self) -> AuthServiceAsyncStub:
+        stub: AuthServiceAsyncStub = AuthServiceStub(self._open())
+        return stub
 
 
 def _check_text(text: str, address: str) -> None:

@@ -14,27 +14,22 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
 from decimal import Decimal
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
 
-from grpc import aio
 from perpmesh.execution.v1 import execution_service_pb2 as pb
 from perpmesh.execution.v1 import fill_pb2, order_pb2, report_pb2
-from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
-from perpmesh.type.v1 import order_type_pb2, side_pb2, time_in_force_pb2
+from perpmesh.type.v1 import order_type_pb2, side_pb2, size_unit_pb2, time_in_force_pb2
 
-from perpmesh_client.errors import PerpmeshError, from_rpc
-from perpmesh_client.transport import Endpoint, Token, open_channel
+from perpmesh_client.errors import PerpmeshError
+from perpmesh_client.part import REPEAT_S
+from perpmesh_client.steering import Steering, text
+from perpmesh_client.transport import Token
 
-if TYPE_CHECKING:
-    from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceAsyncStub
-
-CALL_TIMEOUT_S = 10.0
 REPEAT_TIMEOUT_S = 60.0
 """How long a call is repeated while the mesh does not answer."""
-REPEAT_S = 0.2
 PAGE_MAX = 1_000
 FOLLOW_REPLAY, FOLLOW_MAX = 100, 100_000
 """How many fills that came just before are asked for when an order is followed, and the most that one may have."""
@@ -59,9 +54,6 @@ ENDED = frozenset(
 )
 """The states that nothing follows."""
 
-Answer = TypeVar("Answer")
-Metadata = Sequence[tuple[str, str]]
-
 __all__ = ["ENDED", "LIFETIMES", "SIDES", "Orders", "wish"]
 
 
@@ -78,38 +70,81 @@ def wish(
     max_slippage_bps: int | None = None,
     client_order_id: str = "",
     request_id: str = "",
+    account_ids: Sequence[str] = (),
+    in_usd: bool = False,
+    stop_price: Decimal | str | None = None,
+    target_price: Decimal | str | None = None,
+    take_profit: Decimal | str | None = None,
+    stop_loss: Decimal | str | None = None,
+    expire_time: datetime | None = None,
+    twap: timedelta | None = None,
+    slice_interval: timedelta | None = None,
+    randomize: bool = False,
 ) -> pb.PlaceOrderRequest:
     """Return an order to place: a limit order where `limit_price` is given, else a market order.
 
-    `size` is in units of the base asset, prices in USD. Without `venue` it is routed. `time_in_force` is `gtc`, `ioc`
-    or `post-only`. Without `request_id` it gets a new one; the same one again is the same order.
+    `size` is in units of the base asset, or in USD where `in_usd`; prices are in USD. Without `venue` it is routed.
+    `time_in_force` is `gtc`, `ioc` or `post-only`. With `stop_price` or `target_price` it is a stop or a take-profit,
+    which waits for the mark price and only reduces. `take_profit` and `stop_loss` protect what it fills. `twap` is how
+    long it is sliced over. Without `request_id` it gets a new one; the same one again is the same order.
     """
     if side not in SIDES:
         raise ValueError(f"side must be buy or sell, not {side!r}")
     if time_in_force not in LIFETIMES:
         raise ValueError(f"time_in_force must be gtc, ioc or post-only, not {time_in_force!r}")
-    limited = limit_price is not None
+    if sum(one is not None for one in (stop_price, target_price, twap)) > 1:
+        raise ValueError("an order is one of stop_price, target_price and twap")
     request = pb.PlaceOrderRequest(
         request_id=request_id or str(uuid.uuid4()),
         market=market,
         side=SIDES[side],
-        size=_text(size),
-        type=order_type_pb2.ORDER_TYPE_LIMIT if limited else order_type_pb2.ORDER_TYPE_MARKET,
+        size=text(size),
+        size_unit=size_unit_pb2.SIZE_UNIT_USD if in_usd else size_unit_pb2.SIZE_UNIT_UNSPECIFIED,
+        type=_type(limit_price is not None, stop_price is not None, target_price is not None, twap is not None),
         time_in_force=LIFETIMES[time_in_force],
-        reduce_only=reduce_only,
+        reduce_only=reduce_only or stop_price is not None or target_price is not None,
         venue=venue,
         client_order_id=client_order_id,
+        account_ids=account_ids,
     )
     if limit_price is not None:
-        request.limit_price = _text(limit_price)
+        request.limit_price = text(limit_price)
+    trigger = target_price if stop_price is None else stop_price
+    if trigger is not None:
+        request.trigger_price = text(trigger)
     if quote_id:
         request.quote_id = quote_id
     if max_slippage_bps is not None:
         request.max_slippage_bps = max_slippage_bps
+    if expire_time is not None:
+        request.expire_time.FromDatetime(expire_time)
+    if take_profit is not None:
+        request.take_profit.trigger_price = text(take_profit)
+    if stop_loss is not None:
+        request.stop_loss.trigger_price = text(stop_loss)
+    if twap is not None:
+        _slice(request.twap, twap, slice_interval, randomize=randomize)
     return request
 
 
-class Orders:
+def _type(limited: bool, stops: bool, takes: bool, slices: bool) -> order_type_pb2.OrderType.ValueType:
+    if slices:
+        return order_type_pb2.ORDER_TYPE_TWAP
+    if stops:
+        return order_type_pb2.ORDER_TYPE_STOP_LIMIT if limited else order_type_pb2.ORDER_TYPE_STOP_MARKET
+    if takes:
+        return order_type_pb2.ORDER_TYPE_TAKE_PROFIT_LIMIT if limited else order_type_pb2.ORDER_TYPE_TAKE_PROFIT_MARKET
+    return order_type_pb2.ORDER_TYPE_LIMIT if limited else order_type_pb2.ORDER_TYPE_MARKET
+
+
+def _slice(terms: order_pb2.Twap, duration: timedelta, interval: timedelta | None, *, randomize: bool) -> None:
+    terms.duration.FromTimedelta(duration)
+    terms.randomize = randomize
+    if interval is not None:
+        terms.slice_interval.FromTimedelta(interval)
+
+
+class Orders(Steering):
     """Asks execution, for the user of a token.
 
     A call that the mesh leaves unanswered is sent again, the same bytes with the same request id, for up to
@@ -126,28 +161,9 @@ class Orders:
         repeat_timeout_s: float = REPEAT_TIMEOUT_S,
     ) -> None:
         """Prepare; the first call connects. `token` is an access token, or what fetches one, such as a `Login`."""
-        self.address = address
-        self._token = token
-        self._headers = tuple((metadata or {}).items())
-        self._root_certificates = root_certificates
-        self._repeat_timeout_s = repeat_timeout_s
-        self._channel: aio.Channel | None = None
-
-    async def __aenter__(self) -> Orders:
-        """Return itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connection."""
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connection."""
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = None
+        super().__init__(
+            address, token=token, metadata=metadata, root_certificates=root_certificates, patience_s=repeat_timeout_s
+        )
 
     async def place(
         self,
@@ -170,27 +186,25 @@ class Orders:
 
     async def submit(self, request: pb.PlaceOrderRequest) -> order_pb2.Order:
         """Place an order as wished. When this fails unanswered, the order may exist: submit the same request again."""
-        answer = await self._call(lambda stub, about: stub.PlaceOrder(request, metadata=about, timeout=CALL_TIMEOUT_S))
+        answer = await self._ask(self._stub().PlaceOrder, request)
         return answer.order
 
     async def get(self, order_id: str) -> order_pb2.Order:
         """Return an order as it stands."""
         request = pb.GetOrderRequest(order_id=order_id)
-        answer = await self._call(lambda stub, about: stub.GetOrder(request, metadata=about, timeout=CALL_TIMEOUT_S))
+        answer = await self._ask(self._stub().GetOrder, request)
         return answer.order
 
     async def report(self, order_id: str) -> report_pb2.ExecutionReport:
         """Return what an order came to against its quote, line by line and cause by cause; what it is so far."""
         request = pb.GetExecutionReportRequest(order_id=order_id)
-        answer = await self._call(
-            lambda stub, about: stub.GetExecutionReport(request, metadata=about, timeout=CALL_TIMEOUT_S)
-        )
+        answer = await self._ask(self._stub().GetExecutionReport, request)
         return answer.report
 
     async def preview(self, request: pb.PlaceOrderRequest) -> pb.PreviewOrderResponse:
         """Return what placing a `wish` would do, cost and bind, or all that stands in its way. Places nothing."""
         looked = pb.PreviewOrderRequest(order=request)
-        return await self._call(lambda stub, about: stub.PreviewOrder(looked, metadata=about, timeout=CALL_TIMEOUT_S))
+        return await self._ask(self._stub().PreviewOrder, looked)
 
     async def ended(self, order_id: str, *, timeout_s: float | None = 60.0) -> order_pb2.Order:
         """Return an order once nothing can happen to it anymore. Raises `TimeoutError` where it stays open longer."""
@@ -253,139 +267,62 @@ class Orders:
         """
         request = pb.ClosePositionRequest(request_id=request_id or str(uuid.uuid4()), market=market, venue=venue)
         if size is not None:
-            request.size = _text(size)
+            request.size = text(size)
         if limit_price is not None:
-            request.limit_price = _text(limit_price)
+            request.limit_price = text(limit_price)
         if max_slippage_bps is not None:
             request.max_slippage_bps = max_slippage_bps
-        answer = await self._call(
-            lambda stub, about: stub.ClosePosition(request, metadata=about, timeout=CALL_TIMEOUT_S)
-        )
+        answer = await self._ask(self._stub().ClosePosition, request)
         return list(answer.orders)
 
     async def cancel(self, order_id: str) -> order_pb2.Order:
         """Ask for an order to be canceled; one that has ended is returned as it is."""
-        request = pb.CancelOrderRequest(order_id=order_id)
-        answer = await self._call(lambda stub, about: stub.CancelOrder(request, metadata=about, timeout=CALL_TIMEOUT_S))
-        return answer.order
+        return (await self.ask_cancel(order_id)).order
 
     async def cancel_all(self, *, market: str = "", venue: str = "") -> Sequence[str]:
         """Ask for every open order to be canceled, and return their ids."""
         request = pb.CancelAllOrdersRequest(market=market, venue=venue)
-        answer = await self._call(
-            lambda stub, about: stub.CancelAllOrders(request, metadata=about, timeout=CALL_TIMEOUT_S)
-        )
+        answer = await self._ask(self._stub().CancelAllOrders, request)
         return list(answer.order_ids)
 
     async def list(
         self, *, market: str = "", venue: str = "", active_only: bool = False, limit: int = 100
     ) -> Sequence[order_pb2.Order]:
         """Return at most `limit` orders, the newest first."""
-        request = pb.ListOrdersRequest(market=market, venue=venue, active_only=active_only)
-        found: list[order_pb2.Order] = []
-        while len(found) < limit:
-            request.page_size = min(PAGE_MAX, limit - len(found))
-            page = await self._call(
-                lambda stub, about: stub.ListOrders(request, metadata=about, timeout=CALL_TIMEOUT_S)
-            )
-            found.extend(page.orders)
-            if not page.next_page_token:
-                break
-            request.page_token = page.next_page_token
-        return found
+        request = pb.ListOrdersRequest(
+            market=market, venue=venue, active_only=active_only, page_size=min(PAGE_MAX, limit)
+        )
+        return await self._pages(self._stub().ListOrders, request, lambda page: page.orders, limit=limit)
 
     async def fills(
         self, order_id: str = "", *, market: str = "", venue: str = "", limit: int = 1_000
     ) -> Sequence[fill_pb2.Fill]:
         """Return at most `limit` fills, of one order or of all, the newest first."""
-        request = pb.ListFillsRequest(market=market, venue=venue)
+        request = pb.ListFillsRequest(market=market, venue=venue, page_size=min(PAGE_MAX, limit))
         if order_id:
             request.order_id = order_id
-        found: list[fill_pb2.Fill] = []
-        while len(found) < limit:
-            request.page_size = min(PAGE_MAX, limit - len(found))
-            page = await self._call(lambda stub, about: stub.ListFills(request, metadata=about, timeout=CALL_TIMEOUT_S))
-            found.extend(page.fills)
-            if not page.next_page_token:
-                break
-            request.page_token = page.next_page_token
-        return found
+        return await self._pages(self._stub().ListFills, request, lambda page: page.fills, limit=limit)
 
     async def watch_orders(self, *markets: str, cursor: str = "") -> AsyncGenerator[order_pb2.Order, None]:
         """Yield orders: those open, then every state of each. A broken stream is resumed where it was."""
-        while True:
-            request = pb.WatchOrdersRequest(cursor=cursor, markets=markets)
-            try:
-                async for message in self._stub().WatchOrders(request, metadata=await self._metadata()):
-                    cursor = message.cursor or cursor
-                    if message.HasField("order"):
-                        yield message.order
-                    else:
-                        _check(message)
-            except aio.AioRpcError as failure:
-                self._raise_unless_unanswered(failure)
-            await asyncio.sleep(REPEAT_S)
+        told = self._stream(
+            self._stub().WatchOrders, lambda at: pb.WatchOrdersRequest(cursor=at, markets=markets), cursor=cursor
+        )
+        async with aclosing(told):
+            async for message in told:
+                if message.HasField("order"):
+                    yield message.order
 
     async def watch_fills(
         self, *markets: str, replay: int = 0, cursor: str = ""
     ) -> AsyncGenerator[fill_pb2.Fill, None]:
         """Yield fills, each once: the last `replay` ones, then each as it comes. A broken stream is resumed."""
-        while True:
-            request = pb.WatchFillsRequest(cursor=cursor, markets=markets, replay_count=0 if cursor else replay)
-            try:
-                async for message in self._stub().WatchFills(request, metadata=await self._metadata()):
-                    cursor = message.cursor or cursor
-                    if message.HasField("fill"):
-                        yield message.fill
-                    else:
-                        _check(message)
-            except aio.AioRpcError as failure:
-                self._raise_unless_unanswered(failure)
-            await asyncio.sleep(REPEAT_S)
 
-    async def _call(self, send: Callable[[ExecutionServiceAsyncStub, Metadata], Awaitable[Answer]]) -> Answer:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._repeat_timeout_s
-        while True:
-            try:
-                return await send(self._stub(), await self._metadata())
-            except aio.AioRpcError as failure:
-                error = from_rpc(failure, self.address)
-            wait_s = max(REPEAT_S, error.retry_after.total_seconds() if error.retry_after is not None else 0.0)
-            if not _unanswered(error) or loop.time() + wait_s >= deadline:
-                raise error
-            await asyncio.sleep(wait_s)
+        def request_of(at: str) -> pb.WatchFillsRequest:
+            return pb.WatchFillsRequest(cursor=at, markets=markets, replay_count=0 if at else replay)
 
-    def _raise_unless_unanswered(self, failure: aio.AioRpcError) -> None:
-        error = from_rpc(failure, self.address)
-        if not _unanswered(error):
-            raise error from None
-
-    async def _metadata(self) -> Metadata:
-        if self._token is None:
-            return self._headers
-        token = self._token if isinstance(self._token, str) else await self._token()
-        return (*self._headers, ("authorization", f"Bearer {token}"))
-
-    def _stub(self) -> ExecutionServiceAsyncStub:
-        if self._channel is None:
-            self._channel = open_channel(Endpoint.parse(self.address), self._root_certificates)
-        stub: ExecutionServiceAsyncStub = ExecutionServiceStub(self._channel)  # type: ignore[assignment, unused-ignore]
-        return stub
-
-
-def _unanswered(error: PerpmeshError) -> bool:
-    """Say whether it is unknown what became of a call, so that only the same call again can tell."""
-    return error.code == "UNAVAILABLE" or error.from_transport
-
-
-def _check(message: pb.WatchOrdersResponse | pb.WatchFillsResponse) -> None:
-    """Raise where a stream lost something or ended for good: of orders and fills, nothing may be passed over."""
-    if message.HasField("gap"):
-        raise PerpmeshError("the stream lost what it can no longer tell; list it, then watch anew", code="DATA_LOSS")
-    if message.HasField("end") and not message.end.resumable:
-        raise PerpmeshError(message.end.message, code="ABORTED", reason=message.end.reason)
-
-
-def _text(number: Decimal | str) -> str:
-    return format(number, "f") if isinstance(number, Decimal) else number
+        told = self._stream(self._stub().WatchFills, request_of, cursor=cursor)
+        async with aclosing(told):
+            async for message in told:
+                if message.HasField("fill"):
+                    yield message.fill

@@ -10,31 +10,24 @@ checked (`perpmesh_client.certificate`). Needs no login. Every call raises `Perp
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from decimal import Decimal
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from grpc import aio
 from perpmesh.routing.v1 import quote_pb2
 from perpmesh.routing.v1 import routing_service_pb2 as pb
 from perpmesh.routing.v1.routing_service_pb2_grpc import RoutingServiceStub
 from perpmesh.type.v1 import side_pb2, size_unit_pb2
 
 from perpmesh_client.certificate import check_quote
-from perpmesh_client.errors import PerpmeshError, from_rpc
-from perpmesh_client.transport import Endpoint, open_channel
+from perpmesh_client.part import Part
 
 if TYPE_CHECKING:
     from perpmesh.routing.v1.routing_service_pb2_grpc import RoutingServiceAsyncStub
 
-CALL_TIMEOUT_S = 10.0
-RECONNECT_S = 0.5
 SIDES = {"buy": side_pb2.SIDE_BUY, "sell": side_pb2.SIDE_SELL}
-
-Answer = TypeVar("Answer")
 
 __all__ = ["Quotes", "check_quote", "route"]
 
@@ -76,30 +69,8 @@ def route(
     return request
 
 
-class Quotes:
+class Quotes(Part):
     """Asks routing."""
-
-    def __init__(self, address: str, *, root_certificates: bytes | None = None) -> None:
-        """Prepare; the first call connects."""
-        self.address = address
-        self._root_certificates = root_certificates
-        self._channel: aio.Channel | None = None
-
-    async def __aenter__(self) -> Quotes:
-        """Return itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connection."""
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connection."""
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = None
 
     async def quote(self, market: str, side: str, size: Decimal | str) -> quote_pb2.Quote:
         """Return the cheapest plan for a size; `ask` takes every other wish."""
@@ -107,17 +78,17 @@ class Quotes:
 
     async def ask(self, request: pb.QuoteRouteRequest) -> quote_pb2.Quote:
         """Return a quote. That the wish cannot be met is an answer too, with reasons and the nearest sizes."""
-        return (await self._call(lambda stub: stub.QuoteRoute(request, timeout=CALL_TIMEOUT_S))).quote
+        return (await self._ask(self._stub().QuoteRoute, request)).quote
 
     async def get(self, quote_id: str) -> quote_pb2.Quote:
         """Return a quote as it was made."""
         request = pb.GetQuoteRequest(quote_id=quote_id, include_inputs=True)
-        return (await self._call(lambda stub: stub.GetQuote(request, timeout=CALL_TIMEOUT_S))).quote
+        return (await self._ask(self._stub().GetQuote, request)).quote
 
     async def replay(self, quote_id: str) -> pb.ReplayQuoteResponse:
         """Have a quote made again from its stored inputs, and return what differs."""
         request = pb.ReplayQuoteRequest(quote_id=quote_id)
-        return await self._call(lambda stub: stub.ReplayQuote(request, timeout=CALL_TIMEOUT_S))
+        return await self._ask(self._stub().ReplayQuote, request)
 
     async def forecast(
         self,
@@ -134,7 +105,7 @@ class Quotes:
         request = pb.ForecastCostRequest(
             market=market, side=SIDES[side], sizes=[_text(size) for size in sizes], point_count=points, venues=venues
         )
-        return await self._call(lambda stub: stub.ForecastCost(request, timeout=CALL_TIMEOUT_S))
+        return await self._ask(self._stub().ForecastCost, request)
 
     async def watch(
         self, request: pb.QuoteRouteRequest, *, interval: timedelta = timedelta(milliseconds=100)
@@ -142,29 +113,14 @@ class Quotes:
         """Yield quotes as the books move; begins anew when the connection breaks, raises what that cannot mend."""
         wanted = pb.WatchQuoteRequest(route=request)
         wanted.min_interval.FromTimedelta(interval)
-        while True:
-            try:
-                async for message in self._stub().WatchQuote(wanted):
-                    if message.HasField("quote"):
-                        yield message.quote
-                    elif message.HasField("end") and not message.end.resumable:
-                        raise PerpmeshError(message.end.message, code="ABORTED", reason=message.end.reason)
-            except aio.AioRpcError as failure:
-                error = from_rpc(failure, self.address)
-                if error.code != "UNAVAILABLE" and not error.from_transport:
-                    raise error from None
-            await asyncio.sleep(RECONNECT_S)
-
-    async def _call(self, send: Callable[[RoutingServiceAsyncStub], Awaitable[Answer]]) -> Answer:
-        try:
-            return await send(self._stub())
-        except aio.AioRpcError as failure:
-            raise from_rpc(failure, self.address) from None
+        told = self._stream(self._stub().WatchQuote, lambda _: wanted, collapses=True)
+        async with aclosing(told):
+            async for message in told:
+                if message.HasField("quote"):
+                    yield message.quote
 
     def _stub(self) -> RoutingServiceAsyncStub:
-        if self._channel is None:
-            self._channel = open_channel(Endpoint.parse(self.address), self._root_certificates)
-        stub: RoutingServiceAsyncStub = RoutingServiceStub(self._channel)  # type: ignore[assignment, unused-ignore]
+        stub: RoutingServiceAsyncStub = RoutingServiceStub(self._open())  # type: ignore[assignment, unused-ignore]
         return stub
 
 

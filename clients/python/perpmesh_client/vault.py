@@ -14,30 +14,27 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from google.protobuf.duration_pb2 import Duration
-from grpc import aio
 from perpmesh.type.v1 import environment_pb2
 from perpmesh.vault.v1 import account_pb2, key_pb2, key_setup_pb2
 from perpmesh.vault.v1 import vault_service_pb2 as pb
 from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
 
-from perpmesh_client.errors import PerpmeshError, from_rpc
+from perpmesh_client.errors import PerpmeshError
 from perpmesh_client.login import Login
-from perpmesh_client.transport import Endpoint, Token, open_channel
+from perpmesh_client.part import Part
+from perpmesh_client.transport import Token
 
 if TYPE_CHECKING:
     from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceAsyncStub
 
-CALL_TIMEOUT_S = 30.0
-REPEAT_TIMEOUT_S = 20.0
+PATIENCE_S = 20.0
 """How long a call is repeated while the mesh, or the venue behind it, is away for a moment."""
-REPEAT_S = 0.2
 CONFIRM_WAIT_S = 60.0
 """How long a set-up may take to be confirmed by its venue."""
 ENVIRONMENTS = ("simulated", "paper", "testnet", "mainnet")
@@ -48,9 +45,6 @@ PURPOSES = {
 }
 _TYPED = frozenset(("HyperliquidTransaction:ApproveAgent", "HyperliquidTransaction:ApproveBuilderFee"))
 _TEXTS = ("Register Lighter Account\n", "Approve Integrator\n")
-
-Answer = TypeVar("Answer")
-Send = Callable[["VaultServiceAsyncStub", tuple[tuple[str, str], ...]], Awaitable[Answer]]
 
 
 class SetupWallet(Protocol):
@@ -67,31 +61,14 @@ class SetupWallet(Protocol):
         """Return the signature over typed data as `eth_signTypedData_v4` makes it."""
 
 
-class Vault:
+class Vault(Part):
     """The caller's accounts and keys."""
+
+    timeout_s = 30.0
 
     def __init__(self, address: str, token: Token | Login, *, root_certificates: bytes | None = None) -> None:
         """Prepare; the first call connects. `token`: an access token, or a `Login`."""
-        self.address = address
-        self._token = token
-        self._root_certificates = root_certificates
-        self._channel: aio.Channel | None = None
-
-    async def __aenter__(self) -> Vault:
-        """Return itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connection."""
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connection."""
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = None
+        super().__init__(address, token=token, root_certificates=root_certificates, patience_s=PATIENCE_S)
 
     async def create_account(
         self, venue: str, environment: str = "simulated", *, label: str = "", default: bool = False,
@@ -109,36 +86,30 @@ class Vault:
             custody=custody,
             default=default,
         )
-        return (await self._call(lambda stub, sent: stub.CreateAccount(request, metadata=sent))).account
+        return (await self._ask(self._stub().CreateAccount, request)).account
 
     async def accounts(self, venue: str = "", environment: str = "") -> list[account_pb2.Account]:
         """Return the caller's accounts, by venue and then the oldest first."""
         where = _environment(environment) if environment else environment_pb2.ENVIRONMENT_UNSPECIFIED
         request = pb.ListAccountsRequest(page_size=200, venue=venue, environment=where)
-        found: list[account_pb2.Account] = []
-        while True:
-            answer = await self._call(lambda stub, sent: stub.ListAccounts(request, metadata=sent))
-            found += answer.accounts
-            if not answer.next_page_token:
-                return found
-            request.page_token = answer.next_page_token
+        return await self._pages(self._stub().ListAccounts, request, lambda page: page.accounts)
 
     async def account(self, account_id: str) -> pb.GetAccountResponse:
         """Return an account, with everything its wallet has authorized at the venue."""
         request = pb.GetAccountRequest(account_id=account_id)
-        return await self._call(lambda stub, sent: stub.GetAccount(request, metadata=sent))
+        return await self._ask(self._stub().GetAccount, request)
 
     async def delete_account(self, account_id: str) -> None:
         """Remove an account here and destroy its keys; nothing changes at the venue."""
         request = pb.DeleteAccountRequest(account_id=account_id)
-        await self._call(lambda stub, sent: stub.DeleteAccount(request, metadata=sent))
+        await self._ask(self._stub().DeleteAccount, request)
 
     async def test_funds(self, account_id: str, amount: Decimal | None = None) -> Decimal:
         """Have test funds given to a simulated account; return its balance."""
         request = pb.RequestTestFundsRequest(
             account_id=account_id, request_id=str(uuid.uuid4()), amount="" if amount is None else str(amount)
         )
-        answer = await self._call(lambda stub, sent: stub.RequestTestFunds(request, metadata=sent))
+        answer = await self._ask(self._stub().RequestTestFunds, request)
         return Decimal(answer.balance)
 
     async def begin_key_setup(
@@ -159,7 +130,7 @@ class Vault:
             api_key_index=api_key_index,
             max_fee_rate=max_fee_rate,
         )
-        return (await self._call(lambda stub, sent: stub.BeginKeySetup(request, metadata=sent))).key_setup
+        return (await self._ask(self._stub().BeginKeySetup, request)).key_setup
 
     async def complete_key_setup(
         self, account_id: str, key_setup_id: str, signatures: Mapping[str, str] | None = None,
@@ -173,7 +144,7 @@ class Vault:
         request = pb.CompleteKeySetupRequest(
             account_id=account_id, key_setup_id=key_setup_id, signatures=signed, skipped_step_ids=skip
         )
-        return await self._call(lambda stub, sent: stub.CompleteKeySetup(request, metadata=sent))
+        return await self._ask(self._stub().CompleteKeySetup, request)
 
     async def set_up_key(
         self, account_id: str, wallet: SetupWallet, *, key_name: str = "", lifetime: timedelta | None = None,
@@ -215,62 +186,37 @@ class Vault:
         request = pb.ImportKeyRequest(
             account_id=account_id, request_id=str(uuid.uuid4()), private_key=private_key, api_key_index=api_key_index
         )
-        return (await self._call(lambda stub, sent: stub.ImportKey(request, metadata=sent))).key
+        return (await self._ask(self._stub().ImportKey, request)).key
 
     async def keys(self, account_id: str, *, ended: bool = False) -> list[key_pb2.Key]:
         """Return the keys of an account, the newest first."""
         request = pb.ListKeysRequest(account_id=account_id, page_size=200, include_ended=ended)
-        return list((await self._call(lambda stub, sent: stub.ListKeys(request, metadata=sent))).keys)
+        return list((await self._ask(self._stub().ListKeys, request)).keys)
 
     async def revoke_key(self, account_id: str, key_id: str) -> tuple[key_pb2.Key, key_setup_pb2.KeySetup | None]:
         """Revoke a key here at once; the set-up, if there is one, is what makes the venue forget it too."""
         request = pb.RevokeKeyRequest(account_id=account_id, key_id=key_id)
-        answer = await self._call(lambda stub, sent: stub.RevokeKey(request, metadata=sent))
+        answer = await self._ask(self._stub().RevokeKey, request)
         return answer.key, answer.key_setup if answer.HasField("key_setup") else None
 
     async def set_limits(self, account_id: str, limits: account_pb2.TradingLimits) -> account_pb2.Account:
         """Set the limits of an account, all of them at once."""
         request = pb.SetTradingLimitsRequest(account_id=account_id, limits=limits)
-        return (await self._call(lambda stub, sent: stub.SetTradingLimits(request, metadata=sent))).account
+        return (await self._ask(self._stub().SetTradingLimits, request)).account
 
     async def freeze(self, account_id: str, reason: str = "") -> account_pb2.Account:
         """Stop all signing for an account within a second, cancellations included."""
         request = pb.FreezeTradingRequest(account_id=account_id, reason=reason)
-        return (await self._call(lambda stub, sent: stub.FreezeTrading(request, metadata=sent))).account
+        return (await self._ask(self._stub().FreezeTrading, request)).account
 
     async def unfreeze(self, account_id: str) -> account_pb2.Account:
         """Let an account sign again."""
         request = pb.UnfreezeTradingRequest(account_id=account_id)
-        return (await self._call(lambda stub, sent: stub.UnfreezeTrading(request, metadata=sent))).account
+        return (await self._ask(self._stub().UnfreezeTrading, request)).account
 
-    async def _call(self, send: Send[Answer]) -> Answer:
-        if self._channel is None:
-            self._channel = open_channel(Endpoint.parse(self.address), self._root_certificates)
-        stub: VaultServiceAsyncStub = VaultServiceStub(self._channel)
-        loop = asyncio.get_running_loop()
-        deadline, refused = loop.time() + REPEAT_TIMEOUT_S, False
-        while True:
-            token = self._token if isinstance(self._token, str) else await self._token()
-            try:
-                async with asyncio.timeout(CALL_TIMEOUT_S):
-                    return await send(stub, (("authorization", f"Bearer {token}"),))
-            except aio.AioRpcError as failure:
-                error = from_rpc(failure, self.address)
-            except TimeoutError:
-                raise PerpmeshError(
-                    f"{self.address} did not answer within {CALL_TIMEOUT_S:g} s.",
-                    code="DEADLINE_EXCEEDED",
-                    category="network",
-                ) from None
-            if error.reason == "TOKEN_INVALID" and not refused and isinstance(self._token, Login):
-                self._token.refused()
-                refused = True
-                continue
-            # The same request again is the same account, key or gift: every call that makes something carries its id.
-            wait_s = max(REPEAT_S, error.retry_after.total_seconds() if error.retry_after is not None else 0.0)
-            if error.code != "UNAVAILABLE" or loop.time() + wait_s >= deadline:
-                raise error
-            await asyncio.sleep(wait_s)
+    def _stub(self) -> VaultServiceAsyncStub:
+        stub: VaultServiceAsyncStub = VaultServiceStub(self._open())  # type: ignore[assignment, unused-ignore]
+        return stub
 
 
 async def sign_step(step: key_setup_pb2.KeySetupStep, wallet: SetupWallet) -> str:

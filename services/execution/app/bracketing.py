@@ -11,9 +11,10 @@ from uuid import UUID
 
 from services.domain.decimals import plain_text
 from services.domain.refusal import Refusal, RefusalReason
+from services.execution.model.clients import venue_client_id
 from services.execution.model.exits import exit_id
 from services.execution.model.leg import ZERO, Leg, LegState, Role
-from services.execution.model.order import Exit, NewOrder, Order, mesh_says_no, venue_client_id
+from services.execution.model.order import Exit, NewOrder, Order, mesh_says_no
 from services.execution.ports import TradingAccount
 from services.venues.actions import OrderType, Side, TimeInForce
 

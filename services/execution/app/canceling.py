@@ -14,10 +14,13 @@ from typing import Final
 
 from services.domain.refusal import Refusal
 from services.execution.app.settling import settle, settled
+from services.execution.app.signing import by_caller, canceling_bytes
 from services.execution.model.fate import Fate, fate_of
 from services.execution.model.leg import Leg
+from services.execution.model.preparing import caller_wait_s
 from services.execution.model.retry import Retry
-from services.execution.ports import Clock, Orders, Signer, TradingAccount, Work
+from services.execution.ports import Clock, Orders, TradingAccount, Work
+from services.execution.ports.callers import CallerSigner
 from services.venues.actions import Cancel, OrderReference
 from services.venues.trading import Accepted, AccountRef, SignedBytes, TradingVenue, Unknown
 
@@ -30,7 +33,13 @@ class Canceler:
     """Cancels legs; a cancel that is signed anew, under the account's line, which the caller holds."""
 
     def __init__(
-        self, *, orders: Orders, signer: Signer, clock: Clock, key_index: Callable[[SignedBytes], int], standing: Retry
+        self,
+        *,
+        orders: Orders,
+        signer: CallerSigner,
+        clock: Clock,
+        key_index: Callable[[SignedBytes], int],
+        standing: Retry,
     ) -> None:
         """Prepare; `standing` says how long to wait after each cancel."""
         self._standing = standing
@@ -39,8 +48,11 @@ class Canceler:
         self._clock = clock
         self._key_index = key_index
 
-    def wait_s(self, leg: Leg) -> float:
-        """Return how long until another cancel may be signed; 0 where one may be, or one is out."""
+    def wait_s(self, work: Work, account: TradingAccount) -> float:
+        """Return how long until something is to be done about a cancel; 0 where one may be signed, or one is out."""
+        leg = work.leg
+        if by_caller(work, account):
+            return caller_wait_s(leg, self._clock.now())
         if not leg.is_settled or leg.cancel_send_time is None:
             return 0.0
         return max(
@@ -50,6 +62,8 @@ class Canceler:
     async def cancel(self, work: Work, account: TradingAccount, venue: TradingVenue) -> Work | None:
         """Sign the next cancel, or go on with the one that is out; None where another worker holds the leg."""
         again = not work.leg.is_settled
+        if by_caller(work, account) and (work.leg.awaits_signature or not work.leg.signature):
+            return await self._unsigned(work)
         number = work.leg.action_number if again else work.leg.action_number + 1
         now = self._clock.now()
 
@@ -59,7 +73,7 @@ class Canceler:
         kept = await self._orders.change(work, begun, due_s=HOLD_S)
         if kept is None:
             return None
-        signed = await self._signer.sign(kept, account, cancel_of(kept.leg), number)
+        signed = await canceling_bytes(self._signer, kept, account, cancel_of(kept.leg), number)
         if isinstance(signed, Refusal) or not signed.body:  # nothing was allocated, or it was settled before a crash
             return await self._orders.change(kept, settled(number), due_s=HOLD_S)
         ref = replace(account.ref, api_key_index=self._key_index(signed))
@@ -75,6 +89,12 @@ class Canceler:
         elif signed.expire_time_ms + GRACE_MS > self._clock.time_ns() // 1_000_000:
             return kept
         return await self._orders.change(kept, settled(number), due_s=HOLD_S)
+
+    async def _unsigned(self, work: Work) -> Work | None:
+        """Give back the nonce of a cancel that its caller did not sign; its time ran out, or its leg has ended."""
+        number = work.leg.action_number
+        await settle(self._signer, work, number, Fate.NOT_SENT)
+        return await self._orders.change(work, settled(number), due_s=HOLD_S)
 
     async def _traced(self, venue: TradingVenue, ref: AccountRef, signed: SignedBytes) -> Fate | None:
         outcome = (await venue.trace(ref, signed))[0]

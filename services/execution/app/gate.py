@@ -15,7 +15,7 @@ from uuid import UUID
 
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
-from services.execution.model.order import NewOrder, mesh_says_no
+from services.execution.model.order import NewOrder, mesh_says_no, name_taken
 from services.execution.ports import Clock, Look, Standing, TradingAccount, Venues
 from services.venues.actions import TimeInForce
 from services.venues.budget import Allowance, Budget
@@ -108,11 +108,7 @@ class Gate:
 
     def _judged(self, wanted: NewOrder, look: Look) -> Refusal | None:
         if look.twin_id is not None:
-            raise DomainError(
-                Reason.REQUEST_ID_REUSED,
-                f"client_order_id {wanted.client_order_id} is that of the open order {look.twin_id}: take another.",
-                metadata={"field": "client_order_id", "order_id": str(look.twin_id)},
-            )
+            raise name_taken(wanted.client_order_id, look.twin_id)
         if look.unknown_id is not None and not wanted.allow_while_unknown:
             return mesh_says_no(
                 RefusalReason.OUTCOME_UNKNOWN,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -19,9 +20,12 @@ from services.execution.app.choosing import choose
 from services.execution.app.door import Door
 from services.execution.app.gate import Gate
 from services.execution.app.quoting import with_quoted
-from services.execution.model import expiry, twap
+from services.execution.model import expiry, preparing, twap
+from services.execution.model.canceling import EVERYWHERE, CancelScope
+from services.execution.model.clients import venue_client_id
 from services.execution.model.leg import Leg, LegState
-from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
+from services.execution.model.order import Asked, NewOrder, Order, denied, mesh_says_no
+from services.execution.model.policy import LegPolicy
 from services.execution.ports import (
     Accounts,
     Chance,
@@ -88,8 +92,12 @@ class Intake:
 
     async def place(self, user_id: UUID, wanted: NewOrder) -> Order:
         """Accept an order, make it durable, then have it sent. Raises LIMIT_REACHED where too many come."""
-        with self._door.entered(reduces=wanted.reduce_only):
+        with self.entered(reduces=wanted.reduce_only):
             return await self._place(user_id, wanted)
+
+    def entered(self, *, reduces: bool) -> AbstractContextManager[None]:
+        """Be let in for the time of a block that takes an order in. Raises LIMIT_REACHED."""
+        return self._door.entered(reduces=reduces)
 
     async def _place(self, user_id: UUID, wanted: NewOrder) -> Order:
         look = await self._gate.look(user_id, wanted)
@@ -102,14 +110,17 @@ class Intake:
         accounts = await self.admitted(user_id, wanted, look=look)
         if isinstance(accounts, Refusal):
             order = denied(empty, accounts)
+        elif (refusal := preparing.judge(wanted, accounts, empty.create_time)) is not None:
+            order = denied(empty, refusal)
         else:
-            order = await self.planned(empty, wanted, accounts)
+            order = preparing.for_callers(await self.planned(empty, wanted, accounts), wanted)
         return await self.keep(order, wanted)
 
-    async def keep(self, order: Order, wanted: NewOrder) -> Order:
+    async def keep(self, order: Order, wanted: Asked) -> Order:
         """Make an order durable and have it sent; of two twins the winner is returned."""
         if order.refusal is None:
-            await self.look_at(order.market)
+            for market in dict.fromkeys((order.market, *(leg.market for leg in order.legs))):
+                await self.look_at(market)
         order = with_quoted(order, self._books, self._standings, self._clock.now())
         # A caller who leaves meanwhile must not leave legs behind that nobody works on.
         kept = await asyncio.shield(asyncio.ensure_future(self._hand_over(order)))
@@ -117,7 +128,7 @@ class Intake:
 
     async def _hand_over(self, order: Order) -> Order:
         """Make an order durable and give its legs to workers who are free, or have them look."""
-        legs = [leg for leg in order.legs if leg.state is LegState.PREPARED]
+        legs = [leg for leg in order.legs if leg.state is LegState.PREPARED and not leg.awaits_signature]
         reserved = bool(legs) and self._workers.reserve(len(legs))
         try:
             kept = await self._orders.add(order, lease_s=BIRTH_S if reserved else None)
@@ -139,9 +150,9 @@ class Intake:
         """Have the books of a market followed that is about to be traded in, so that reports know them."""
         await self._books.ready(market)
 
-    async def cancel(self, user_id: UUID, order_id: UUID) -> Order:
-        """Ask for what is open of an order to be canceled; one that has ended is answered as it is."""
-        order = await self._orders.want_cancel(user_id, order_id)
+    async def cancel(self, user_id: UUID, order_id: UUID, scope: CancelScope = EVERYWHERE) -> Order:
+        """Ask for what is open of an order in a scope to be canceled; one that has ended is answered as it is."""
+        order = await self._orders.want_cancel(user_id, order_id, scope)
         if order is None:
             raise unknown_order(order_id)
         self._wake()
@@ -180,7 +191,9 @@ class Intake:
             trigger_price=wanted.trigger_price,
             take_profit=wanted.take_profit,
             stop_loss=wanted.stop_loss,
+            caller_signed=bool(wanted.signers),
             twap=None if wanted.twap is None else _schedule(wanted.twap, order_id, now),
+            leg_policy=wanted.leg_policy,
             legs=(),
             create_time=now,
             update_time=now,
@@ -230,30 +243,43 @@ class Intake:
             order = replace(order, size=route.size, quote_id=route.quote_id, quoted=route.quoted)
         else:  # one venue is all there is: it waits there whether or not routing can be asked
             parts = [(accounts[0], wanted.size, resting_price(wanted))]
-        for account, _, _ in parts:
-            late = expiry.judge(wanted.expire_time, account.venue, order.create_time)
-            if late is not None:
-                return denied(order, late)
-        try:
-            legs = tuple(self.leg(order, number, *part) for number, part in enumerate(parts, 1))
-        except ActionError as error:
-            reason = RefusalReason.SIZE_TOO_SMALL if error.field == "size" else RefusalReason.PRICE_OFF_TICK
-            if error.field == "market":
-                reason = RefusalReason.MARKET_NOT_LISTED
-            return denied(order, mesh_says_no(reason, error.problem, field=error.field))
-        off = next((found for leg in legs if (found := _off_grid(leg, wanted)) is not None), None)
+        legs = self._legs(order, parts)
+        if isinstance(legs, Refusal):
+            return denied(order, legs)
+        off = next((found for leg in legs if (found := off_grid(leg, wanted)) is not None), None)
         if off is not None:
             return denied(order, off)
-        order = replace(order, size=sum((leg.size for leg in legs), Decimal(0)), legs=legs)
+        again = tuple(one.account_id for one in accounts) if order.leg_policy is LegPolicy.REROUTE else ()
+        order = replace(order, size=sum((leg.size for leg in legs), Decimal(0)), legs=tuple(legs), account_ids=again)
         return self._with_exits(order, wanted, accounts)
+
+    def _legs(self, order: Order, parts: Sequence[tuple[TradingAccount, Decimal, Decimal]]) -> list[Leg] | Refusal:
+        """Return the legs of an order by account, size and price, or why one of them cannot be."""
+        for account, _, _ in parts:
+            late = expiry.judge(order.expire_time, account.venue, order.create_time)
+            if late is not None:
+                return late
+        try:
+            return [self.leg(order, number, *part) for number, part in enumerate(parts, 1)]
+        except ActionError as error:
+            return ungridded(error)
+
+    async def routed_again(
+        self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount]
+    ) -> list[Leg] | Refusal:
+        """Return legs for a part of an order that is wanted anew, or why there are none."""
+        if not needs_route(wanted, accounts):
+            return self._legs(order, [(accounts[0], wanted.size, resting_price(wanted))])
+        route = await self._planner.plan(wanted, accounts, order.order_id)
+        if route.refusal is not None:
+            return route.refusal
+        return self._legs(order, _parts(wanted, accounts, route))
 
     def _with_exits(self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount]) -> Order:
         """Return the order with the exits that it asks for, each waiting for its entry."""
         by_id = {one.account_id: one for one in accounts}
         try:
-            exits = bracketing.judge(wanted) or bracketing.held(
-                order, wanted, by_id, self.leg, resting_price, _off_grid
-            )
+            exits = bracketing.judge(wanted) or bracketing.held(order, wanted, by_id, self.leg, resting_price, off_grid)
         except ActionError as error:
             exits = mesh_says_no(RefusalReason.PRICE_OFF_TICK, error.problem, field=error.field)
         if isinstance(exits, Refusal):
@@ -314,6 +340,14 @@ class Intake:
         )
 
 
+def ungridded(error: ActionError) -> Refusal:
+    """Return why terms are not on a venue's grid."""
+    reason = RefusalReason.SIZE_TOO_SMALL if error.field == "size" else RefusalReason.PRICE_OFF_TICK
+    if error.field == "market":
+        reason = RefusalReason.MARKET_NOT_LISTED
+    return mesh_says_no(reason, error.problem, field=error.field)
+
+
 def needs_route(wanted: NewOrder, accounts: Sequence[TradingAccount]) -> bool:
     """Whether routing is asked where an order goes: what takes, and what waits where several venues are allowed.
 
@@ -344,7 +378,7 @@ def _parts(
     return [(by_venue[leg.venue], leg.size, price) for leg in route.legs if leg.venue in by_venue]
 
 
-def _off_grid(leg: Leg, wanted: NewOrder) -> Refusal | None:
+def off_grid(leg: Leg, wanted: NewOrder) -> Refusal | None:
     """Say which price of an order is not on its venue's grid, and which would pass; it is never moved silently."""
     stated = [("trigger_price", wanted.trigger_price, leg.trigger_price)]
     if wanted.type is not OrderType.MARKET:

@@ -1,4 +1,4 @@
-"""What is signed to place a leg, and what is read of its bytes."""
+"""What is signed to place a leg, and what is read of its bytes: functions of the leg, or of the bytes, alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.venues.actions import OrderTerms, Place
 from services.venues.trading import SignedBytes
 
 _KEY_INDEX: Final = re.compile(rb'"ApiKeyIndex":([0-9]{1,3})')
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def place_of(leg: Leg) -> Place:
@@ -37,7 +37,7 @@ def place_of(leg: Leg) -> Place:
 
 
 def _milliseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - _EPOCH) // timedelta(milliseconds=1)
+    return None if moment is None else (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def bytes_of(leg: Leg) -> SignedBytes:

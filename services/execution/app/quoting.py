@@ -32,8 +32,16 @@ def _by_books(order: Order, legs: Sequence[Leg], books: Books, standings: Standi
         quote_id=None,
         arrival_mid_price=mid,
         size=sum((leg.size for leg in legs), Decimal(0)),
-        legs=tuple(_leg(leg, mid, books, standings) for leg in legs),
+        legs=tuple(_own(leg, order, mid, books, standings) for leg in legs),
     )
+
+
+def _own(leg: Leg, order: Order, mid: Decimal, books: Books, standings: Standings) -> QuotedLeg:
+    """Return what is expected of a leg, which may be in another market than its order."""
+    if leg.market == order.market:
+        return _leg(leg, mid, books, standings)
+    own = books.mid(leg.market) or leg.limit_price
+    return replace(_leg(leg, own, books, standings), mid=own)
 
 
 def _leg(leg: Leg, mid: Decimal, books: Books, standings: Standings) -> QuotedLeg:

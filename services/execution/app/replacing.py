@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Final
@@ -13,20 +12,16 @@ from uuid import UUID
 from services.domain.decimals import Price, Size, plain_text
 from services.domain.errors import DomainError, FieldViolation, Reason, field_invalid
 from services.domain.refusal import Refusal
-from services.execution.app.canceling import reference_of
+from services.execution.app.counting import traded
 from services.execution.app.intake import unknown_order
-from services.execution.model.evidence import trades_of
-from services.execution.model.leg import ZERO, Leg, LegState
+from services.execution.app.placing import place_of
+from services.execution.model.leg import ZERO, Leg
 from services.execution.model.order import Order, Replacement
 from services.execution.model.replacing import ReplaceAsked, to_replace, wished
-from services.execution.ports import Accounts, Chance, Clock, Orders, TradingAccount, Venues, Wake, Work
-from services.venues.account import OrderRecord
+from services.execution.ports import Accounts, Chance, Clock, Orders, Signer, TradingAccount, Venues, Wake, Work
 from services.venues.actions import ActionError, OrderTerms
 from services.venues.trading import TradingVenue
 
-SETTLE_S: Final = 5.0
-"""How long the venue's trades of an order that has ended may lag behind its own word of how much was traded; after that
-its word counts."""
 AGAIN_S: Final = 0.3
 
 
@@ -42,8 +37,10 @@ class Replacer:
         chance: Chance,
         wake: Wake,
         stops: Callable[[UUID, str], Refusal | None],
+        signer: Signer,
     ) -> None:
         """Prepare; `stops` says why no new order may leave."""
+        self._signer = signer
         self._orders = orders
         self._accounts = accounts
         self._venues = venues
@@ -57,9 +54,36 @@ class Replacer:
         if order is None:
             raise unknown_order(asked.order_id)
         decide = partial(self._decide, user_id, asked, await self._grid(user_id, order))
+        if not await self._orders.was_replaced(order, asked):
+            await self._review(decide(order))
         replaced = await self._orders.replace(order, asked, decide)
         self._wake()
         return replaced
+
+    async def _review(self, after: Order) -> None:
+        """Have the vault look at the new terms while the old ones stand. Raises STATE_FORBIDS where it would not sign.
+
+        What changes between this look and the signing can still end in a leg that is denied; the order says so then.
+        """
+        if after.replacement is None:
+            return
+        terms = after.replacement
+        old = next(leg for leg in after.legs if leg.leg_id == terms.leg_id)
+        rest = terms.size - sum((leg.filled for leg in after.legs), ZERO)
+        if rest <= ZERO:
+            return
+        fresh = replace(old, size=rest, limit_price=terms.limit_price)
+        refusal = await self._signer.review(old.account_id, place_of(fresh))
+        if refusal is not None:
+            field = refusal.field.removeprefix("action.place.orders[0].")
+            raise DomainError(
+                Reason.STATE_FORBIDS,
+                f"The new terms would not be signed, so the order stands as it is: {refusal.message} {refusal.advice}",
+                metadata={
+                    "order_id": str(after.order_id), "refusal": refusal.reason.value, "field": field,
+                    "passing_value": refusal.passing_value,
+                },
+            )  # fmt: skip
 
     def _decide(
         self, user_id: UUID, asked: ReplaceAsked, grid: Callable[[OrderTerms], OrderTerms], order: Order
@@ -149,26 +173,8 @@ class Succession:
 
     async def follow(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Make the next leg once all trades of this one are counted; until then, have it looked at again soon."""
-        leg = work.leg
-        consumed = leg.filled
-        if leg.send_count and leg.state is not LegState.FILLED:
-            record = await venue.order(account.ref, reference_of(leg))
-            consumed = max(consumed, _traded(record, leg))
-            ended_s = (self._clock.now() - leg.update_time).total_seconds()
-            if (consumed > leg.filled or record is None) and ended_s < SETTLE_S:
-                since = (leg.submit_time or leg.create_time) - timedelta(seconds=5)
-                fills = await venue.fills(account.ref, since_ms=int(since.timestamp() * 1_000))
-                trades = trades_of(account.account_id, account.venue, fills, self._clock.now())
-                if not await self._orders.record(account, trades):
-                    await self._orders.change(work, lambda one: one, due_s=AGAIN_S)
-                    return
-        await self._orders.succeed(work, consumed)
-
-
-def _traded(record: OrderRecord | None, leg: Leg) -> Decimal:
-    """Return how much of an order that has ended was traded by its venue's own word."""
-    if record is None:
-        return ZERO
-    if record.filled is not None:
-        return Decimal(record.filled)
-    return min(leg.size, max(ZERO, Decimal(record.size) - Decimal(record.remaining)))
+        consumed = await traded(work.leg, account, venue, self._orders, self._clock)
+        if consumed is None:
+            await self._orders.change(work, lambda one: one, due_s=AGAIN_S)
+        else:
+            await self._orders.succeed(work, consumed)

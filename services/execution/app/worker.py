@@ -1,6 +1,7 @@
 """Sending orders: one leg at a time under a lease, by its state alone, so that a crash and a start are one path.
 
-    PREPARED, SIGNED     sign (the vault repeats itself for the same leg), note that it is sent, post
+    PREPARED, SIGNED     sign (the vault repeats itself for the same leg), note that it is sent, post; one that its
+                         caller signs waits for that, or for its time to run out
     SUBMITTED, UNKNOWN   trace; while the bytes can still land, post the identical ones again
     OPEN, PARTIALLY...   look it up now and then: what the stream missed; cancel where that is wanted
 
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -25,21 +26,23 @@ from services.execution.app.attempts import Attempts
 from services.execution.app.canceling import Canceler, reference_of
 from services.execution.app.door import Door
 from services.execution.app.lines import Lines
-from services.execution.app.placing import bytes_of, key_index_of, place_of
+from services.execution.app.placing import EPOCH, bytes_of, key_index_of, place_of
 from services.execution.app.replacing import Succession
 from services.execution.app.settling import fate_of_placing, settle, settled
+from services.execution.app.signing import placing_bytes
 from services.execution.app.watcher import BLIND_S
 from services.execution.model.evidence import apply_outcome, apply_record, trades_of
 from services.execution.model.fate import Fate, fate_of
 from services.execution.model.leg import Evidence, Leg, LegState, Told, tell
 from services.execution.model.order import mesh_says_no
+from services.execution.model.preparing import sign_left_s
 from services.execution.model.retry import Trouble, trouble_of
-from services.execution.ports import Accounts, Clock, Orders, Signer, TradingAccount, Venues, Work
+from services.execution.ports import Accounts, Clock, Orders, TradingAccount, Venues, Work
+from services.execution.ports.callers import CallerSigner
 from services.venues.account import OrderRecord
 from services.venues.port import VenueError
 from services.venues.trading import NonceFate, Outcome, Refused, SignedBytes, TradingVenue, Unknown
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LEASE_S: Final = 30.0
 CLAIM_MAX: Final = 32
 LOOK_S: Final = 0.25
@@ -65,7 +68,7 @@ class Worker:
         *,
         orders: Orders,
         accounts: Accounts,
-        signer: Signer,
+        signer: CallerSigner,
         venues: Venues,
         clock: Clock,
         tell_fault: Callable[[Work, Exception], None],
@@ -209,7 +212,11 @@ class Worker:
     async def _send(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Sign and post a leg for the first time."""
         now = self._clock.now()
-        if work.leg.cancel_wanted or work.leg.is_over(now):
+        unsigned = work.leg.awaits_signature
+        if unsigned and not work.leg.cancel_wanted and (left_s := sign_left_s(work.leg, now)) > 0:
+            await self._orders.change(work, _same, due_s=left_s)
+            return
+        if work.leg.cancel_wanted or work.leg.is_over(now) or unsigned:
             told = Told.CANCEL if work.leg.cancel_wanted else Told.EXPIRE
             await settle(self._signer, work, 0, Fate.NOT_SENT)  # it may have been signed; it was surely not sent
             await self._orders.change(work, self._teller(told, Evidence.NOT_SENT), due_s=CALM_S)
@@ -217,7 +224,7 @@ class Worker:
         async with self._lines.of(work.leg.account_id, venue):
             if await self._withheld(work):
                 return
-            signed = await self._signer.sign(work, account, place_of(work.leg), 0)
+            signed = await placing_bytes(self._signer, work, account, place_of(work.leg))
             if isinstance(signed, Refusal):
                 deny = self._teller(Told.DENY, Evidence.NOT_SENT, refusal=signed)
                 await self._orders.change(work, deny, due_s=CALM_S)
@@ -239,7 +246,7 @@ class Worker:
         waited_s = (self._clock.now() - leg.create_time).total_seconds()
         if halted is not None:
             end = self._teller(Told.DENY, Evidence.NOT_SENT, refusal=halted)
-        elif not leg.may_rest and waited_s > SENT_WITHIN_S:
+        elif not leg.may_rest and leg.caller is None and waited_s > SENT_WITHIN_S:  # a caller's bytes expire by then
             late = mesh_says_no(
                 RefusalReason.EXPIRED,
                 f"It could not be sent within {SENT_WITHIN_S:.0f} s, and the price it was meant for is too old.",
@@ -268,7 +275,7 @@ class Worker:
                 nonce=signed.nonce,
                 key_index=key_index,
                 expire_ms=signed.expire_time_ms,
-                resolve_time=_EPOCH + timedelta(milliseconds=signed.expire_time_ms),
+                resolve_time=EPOCH + timedelta(milliseconds=signed.expire_time_ms),
             )
             return tell(tell(known, Told.SIGN, Evidence.NOT_SENT, now), Told.SEND, Evidence.UNSPECIFIED, now)
 
@@ -306,7 +313,7 @@ class Worker:
             alive = leg.expire_ms > self._clock.time_ns() // 1_000_000 and not leg.is_over(now)
             may_resend = leg.acknowledge_time is None and leg.send_count < RESEND_MAX
             if alive and may_resend and self._halted(work) is None:
-                signed = await self._signer.sign(work, account, place_of(leg), 0)
+                signed = await placing_bytes(self._signer, work, account, place_of(leg))
                 if not isinstance(signed, Refusal) and signed.body:  # none where it was settled before a crash
                     await self._post(work, account, venue, signed)
                     return
@@ -337,7 +344,7 @@ class Worker:
             if kept is None:
                 return
             work = kept
-        if work.leg.wants_cancel and self._canceler.wait_s(work.leg) == 0.0:
+        if work.leg.wants_cancel and self._canceler.wait_s(work, account) == 0.0:
             if work.leg.action_number and work.leg.is_settled:
                 words = f"The venue took {work.leg.action_number} cancels, and the order still stands."
                 await self._attempts.failed(work, Trouble.STANDING, words)
@@ -389,7 +396,7 @@ class Worker:
             return apply_record(current, record, now, Evidence.LOOKUP, all_trades=all_trades)
 
         calm_s = STREAM_S if not leg.may_rest else CALM_S if self._hears(leg.account_id) else BLIND_S
-        due_s = min(calm_s, max(SOON_S, self._canceler.wait_s(leg))) if leg.wants_cancel else calm_s
+        due_s = min(calm_s, max(SOON_S, self._canceler.wait_s(work, account))) if leg.wants_cancel else calm_s
         kept = await self._orders.change(work, learned, due_s=due_s)
         if kept is not None and kept.leg.is_final and kept.order.is_replacing(kept.leg):
             await self._finish(kept, account, venue)

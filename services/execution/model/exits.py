@@ -20,8 +20,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid5
 
+from services.execution.model.clients import venue_client_id
 from services.execution.model.leg import ZERO, Evidence, Leg, LegState, Role, Told, tell
-from services.execution.model.order import Order, venue_client_id
+from services.execution.model.order import Order
 
 STEP: Final = 4
 """A further pair is placed when this part of an entry, as a fraction one over it, is uncovered."""

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from services.domain.market import LIGHTER
 from services.domain.refusal import Refusal
+from services.execution.model.caller_key import CallerKey
 from services.venues.actions import OrderType, Side, TimeInForce
 
 ZERO: Final = Decimal(0)
@@ -54,12 +55,15 @@ class Role(StrEnum):
     ENTRY = "ENTRY"
     TAKE_PROFIT = "TAKE_PROFIT"
     STOP_LOSS = "STOP_LOSS"
+    REROUTE = "REROUTE"
+    UNWIND = "UNWIND"
     SLICE = "SLICE"
+    HEDGE = "HEDGE"
 
     @property
     def trades_the_order(self) -> bool:
-        """Whether its trades are what the order is to trade; those of its exits are not."""
-        return self in (Role.ENTRY, Role.SLICE)
+        """Whether its trades are what the order is to trade; those of its exits and of trades back are not."""
+        return self in (Role.ENTRY, Role.REROUTE, Role.SLICE, Role.HEDGE)
 
 
 class Told(StrEnum):
@@ -197,11 +201,24 @@ class Leg:
     """When the venue told that its trigger was reached."""
     role: Role = Role.ENTRY
     entry: int = 0
-    """The number of the leg whose exit it is; 0 for none."""
+    """The number of the leg whose exit it is, or which it trades back; 0 for none."""
     part: int = 0
-    """Which slice it is of, or which pair of its entry's exits it belongs to, from 1."""
+    """Which slice it is of, which pair of its entry's exits it belongs to, or which side of a hedge, from 1."""
     expiring: bool = False
     """Whether it is being taken down because its time ran out; its owner asked for no cancel before."""
+    caller: CallerKey | None = None
+    """Whose key signs it; None where one of ours does."""
+    sign_by: datetime | None = None
+    """Until when its caller may sign the action of number `action_number`."""
+    signature: str = ""
+    """The caller's signature of that action; empty before it is brought."""
+
+    @property
+    def awaits_signature(self) -> bool:
+        """Whether its caller is to sign: its placing, or the cancel that was prepared last."""
+        if self.caller is None or self.signature or self.sign_by is None or self.is_final:
+            return False
+        return self.settled <= self.action_number
 
     @property
     def is_final(self) -> bool:

@@ -8,12 +8,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Protocol
 from uuid import UUID
 
 from services.domain.decimals import plain_text
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Origin, Refusal, RefusalReason
-from services.execution.model.leg import ZERO, Leg, LegState
+from services.execution.model import hedge, remedy
+from services.execution.model.caller_key import CallerKey
+from services.execution.model.hedge import Hedge
+from services.execution.model.leg import ZERO, Leg, LegState, Role
+from services.execution.model.policy import LegPolicy, Remedy
 from services.execution.model.quoted import Quoted
 from services.execution.model.twap import Terms, Twap
 from services.venues.actions import OrderType, Side, TimeInForce
@@ -33,6 +38,7 @@ class OrderState(StrEnum):
     DENIED = "DENIED"
     REJECTED = "REJECTED"
     FAILED = "FAILED"
+    ABORTED = "ABORTED"
 
     @property
     def is_final(self) -> bool:
@@ -78,6 +84,9 @@ class NewOrder:
     take_profit: Exit | None = None
     stop_loss: Exit | None = None
     twap: Terms | None = None
+    signers: tuple[tuple[UUID, CallerKey], ...] = ()
+    """Whose key signs for each account; empty where keys of ours do."""
+    leg_policy: LegPolicy = LegPolicy.KEEP
 
     @property
     def digest(self) -> bytes:
@@ -94,8 +103,20 @@ class NewOrder:
             parts += (f"trigger {plain_text(self.trigger_price)}",)
         if self.twap is not None:
             parts += (str(self.twap),)
+        parts += tuple(f"signed by {account_id} {key}" for account_id, key in sorted(self.signers, key=str))
+        if self.leg_policy is not LegPolicy.KEEP:
+            parts += (f"policy {self.leg_policy.value}",)
         parts += tuple(f"exit {one}" for one in (self.take_profit, self.stop_loss) if one is not None)
         return hashlib.sha256("\0".join(parts).encode()).digest()
+
+
+class Asked(Protocol):
+    """What an order was made for."""
+
+    @property
+    def digest(self) -> bytes:
+        """What tells the same content under one request_id from other content."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +156,13 @@ class Order:
     take_profit: Exit | None = None
     stop_loss: Exit | None = None
     twap: Twap | None = None
+    leg_policy: LegPolicy = LegPolicy.KEEP
+    account_ids: tuple[UUID, ...] = ()
+    """The accounts that may carry what is routed again."""
+    hedge: Hedge | None = None
+    """The two sides, and the rule for when one stands alone."""
+    remedy: Remedy | None = None
+    """What the policy or that rule did."""
     legs: tuple[Leg, ...]
     refusal: Refusal | None = None
     """Why it was denied before it had legs."""
@@ -142,6 +170,8 @@ class Order:
     """What it is expected to cost; there while the order is taken in, and kept beside it afterwards."""
     replacement: Replacement | None = None
     """What it is to become, while its present leg is being canceled."""
+    caller_signed: bool = False
+    """Whether its caller signs it."""
     version: int = 1
     create_time: datetime
     update_time: datetime
@@ -149,21 +179,42 @@ class Order:
     finish_time: datetime | None = None
 
     @property
+    def _trading(self) -> list[Leg]:
+        """The legs that trade the order; of a hedged one those of its first side."""
+        if self.hedge is not None:
+            return hedge.legs_of(self.legs, 1)
+        return [leg for leg in self.legs if leg.role.trades_the_order]
+
+    @property
+    def gross(self) -> Decimal:
+        """The size that was filled, what was traded back of it included."""
+        return sum((leg.filled for leg in self._trading), ZERO)
+
+    @property
     def filled(self) -> Decimal:
-        """The size filled over the legs that trade the order."""
-        return sum((leg.filled for leg in self.legs if leg.role.trades_the_order), ZERO)
+        """The size that is filled, less what was traded back."""
+        part = 1 if self.hedge is not None else 0
+        back = (leg.filled for leg in self.legs if leg.role is Role.UNWIND and leg.part == part)
+        return self.gross - sum(back, ZERO)
 
     @property
     def notional(self) -> Decimal:
-        """Sum of price times size over the fills of the legs that trade the order."""
-        return sum((leg.notional for leg in self.legs if leg.role.trades_the_order), ZERO)
+        """Sum of price times size over all that was filled."""
+        return sum((leg.notional for leg in self._trading), ZERO)
+
+    @property
+    def remedy_time(self) -> datetime | None:
+        """When its policy, or the rule of its hedge, is to be looked at; None where nothing of it is due."""
+        found = remedy.due(self)
+        return None if found is None else found.time
 
     @property
     def state(self) -> OrderState:
         """Where it stands, by its legs alone; one that another leg or slice is to follow has not ended."""
         if self.twap is None:
-            state = state_of(self.legs, self.size)
-            return OrderState.RUNNING if state.is_final and self.replacement is not None else state
+            state = state_of(self.legs, self.size, self.hedge)
+            follows = state.is_final and (self.replacement is not None or remedy.due(self) is not None)
+            return OrderState.RUNNING if follows else state
         if self.refusal is not None:
             return OrderState.DENIED
         if self.is_slicing:
@@ -199,7 +250,7 @@ class Order:
         """Whether another leg is to follow this one."""
         return self.replacement is not None and self.replacement.leg_id == leg.leg_id
 
-    def answer_to(self, wanted: NewOrder) -> Order:
+    def answer_to(self, wanted: Asked) -> Order:
         """Return itself as the answer to a request with its request_id. Raises REQUEST_ID_REUSED for other content."""
         if wanted.digest != self.digest:
             raise DomainError(
@@ -218,7 +269,7 @@ _ENDS = (
 )
 
 
-def state_of(legs: Sequence[Leg], size: Decimal) -> OrderState:
+def state_of(legs: Sequence[Leg], size: Decimal, pair: Hedge | None = None) -> OrderState:
     """Return where an order stands by its legs; one without legs was denied."""
     states = {leg.state for leg in legs}
     if LegState.SUBMIT_UNKNOWN in states:
@@ -226,13 +277,20 @@ def state_of(legs: Sequence[Leg], size: Decimal) -> OrderState:
     if not all(state.is_final for state in states):
         untouched = states <= {LegState.HELD, LegState.PREPARED, LegState.SIGNED}
         return OrderState.PLANNED if untouched else OrderState.RUNNING
-    legs = [leg for leg in legs if leg.role.trades_the_order]
-    states = {leg.state for leg in legs}
-    filled = sum((leg.filled for leg in legs), ZERO)
-    if legs and filled >= size:
+    trading = [leg for leg in legs if leg.role.trades_the_order]
+    filled = sum((leg.filled for leg in trading), ZERO)
+    back = sum((leg.filled for leg in legs if leg.role is Role.UNWIND), ZERO)
+    if pair is None:
+        is_whole = bool(trading) and not back and filled >= size
+        is_undone = back >= filled
+    else:
+        is_whole = all(hedge.net(legs, side) >= pair.side(side).size for side in (1, 2))
+        is_undone = not any(hedge.net(legs, side) > ZERO for side in (1, 2))
+    if is_whole:
         return OrderState.DONE
     if filled:
-        return OrderState.PARTIALLY_DONE
+        return OrderState.ABORTED if is_undone else OrderState.PARTIALLY_DONE
+    states = {leg.state for leg in trading}
     return next((end for state, end in _ENDS if state in states), OrderState.DENIED)
 
 
@@ -254,6 +312,15 @@ def denied(order: Order, refusal: Refusal) -> Order:
     return replace(order, refusal=refusal, legs=(), finish_time=order.create_time)
 
 
+def name_taken(client_order_id: str, order_id: UUID) -> DomainError:
+    """Return the refusal of an order whose client_order_id is that of an open one."""
+    return DomainError(
+        Reason.REQUEST_ID_REUSED,
+        f"client_order_id {client_order_id} is that of the open order {order_id}: take another.",
+        metadata={"field": "client_order_id", "order_id": str(order_id)},
+    )
+
+
 def mesh_says_no(
     reason: RefusalReason, message: str, advice: str = "", *, field: str = "", given: str = "", venue: str = "",
     passing: str = "",
@@ -263,14 +330,3 @@ def mesh_says_no(
         reason=reason, origin=Origin.MESH, message=message, advice=advice, field=field, given_value=given, venue=venue,
         passing_value=passing,
     )  # fmt: skip
-
-
-def venue_client_id(venue: str, leg_id: UUID) -> str:
-    """Return the id under which a venue knows a leg: a function of the leg, so that it is found after any crash.
-
-    Hyperliquid takes 128 bits (cloid), Lighter a client order index below 2^48; of Lighter's the leg's id gives 47 bits
-    of its random part, and the store's unique key refuses the twin that one in 10^14 would be.
-    """
-    if venue == "lighter":
-        return str(leg_id.int % (2**47 - 1) + 1)
-    return f"0x{leg_id.int:032x}"

@@ -61,6 +61,8 @@ class QuotedLeg:
     """The price of what is not taken at once: the order's limit, or what stands in where no book is known."""
     rests: bool = False
     """Whether what is not taken waits as a maker."""
+    mid: Decimal | None = None
+    """The mid price of its market at the arrival; None where that is the order's."""
     leg_id: UUID | None = None
     """The leg that carries it; None where the plan had a leg that the order has not."""
 
@@ -168,6 +170,8 @@ def joined(quoted: Quoted, part: Quoted) -> Quoted:
 
 
 def carried(quoted: Quoted, legs: Sequence[Leg]) -> Quoted:
-    """Return the quote with the legs that carry it, by venue."""
+    """Return the quote with the legs that carry it, by venue; a leg that is carried already stays with that."""
     by_venue = {leg.venue: leg.leg_id for leg in reversed(legs)}
-    return replace(quoted, legs=tuple(replace(one, leg_id=by_venue.get(one.venue)) for one in quoted.legs))
+    return replace(
+        quoted, legs=tuple(replace(one, leg_id=one.leg_id or by_venue.get(one.venue)) for one in quoted.legs)
+    )

@@ -15,8 +15,9 @@ from uuid import UUID
 
 from services.domain.decimals import plain_text
 from services.domain.errors import DomainError, Reason
-from services.execution.model.leg import ZERO, Leg, LegState
-from services.execution.model.order import Order, Replacement, venue_client_id
+from services.execution.model.clients import venue_client_id
+from services.execution.model.leg import ZERO, Leg, LegState, Role
+from services.execution.model.order import Order, Replacement
 from services.venues.actions import OrderType
 
 
@@ -50,11 +51,15 @@ def to_replace(order: Order, asked: ReplaceAsked, terms: Replacement) -> Order:
                 "version": str(order.version),
             },
         )
+    if order.caller_signed:
+        raise _forbids(order, "new terms would need a signature of its caller: cancel it, prepare another")
     live = [leg for leg in order.legs if not leg.is_final]
     if order.state.is_final:
         raise _forbids(order, "it has ended; place a new one")
     if order.cancel_time is not None:
         raise _forbids(order, "it is being canceled; place a new one")
+    if order.hedge is not None:
+        raise _forbids(order, "its two sides belong together; cancel it, and place anew")
     if order.take_profit is not None or order.stop_loss is not None:
         raise _forbids(order, "its exits belong to its legs as they are; cancel it, and place anew")
     if order.type is not OrderType.LIMIT or not all(leg.may_rest for leg in order.legs) or len(live) > 1:
@@ -108,6 +113,16 @@ def succeed(order: Order, consumed: Decimal, now: datetime) -> tuple[Order, Leg 
         update_time=now,
     )
     return replace(order, legs=(*order.legs, fresh)), fresh
+
+
+def was_replaced_by_none(order: Order) -> bool:
+    """Whether an order ended since its new terms were refused, when its old ones had been taken down for them."""
+    entries = [leg for leg in order.legs if leg.role is Role.ENTRY]
+    if order.cancel_time is not None or len(entries) < 2:
+        return False
+    old, last = entries[-2:]
+    refused = last.state in (LegState.DENIED, LegState.REJECTED, LegState.FAILED)
+    return refused and old.cancel_wanted and old.account_id == last.account_id
 
 
 def _forbids(order: Order, why: str) -> DomainError:

@@ -84,7 +84,7 @@ def _report(
     parts: defaultdict[tuple[Cause, str], Decimal] = defaultdict(Decimal)
     for leg in order.legs:
         mine, wanted = fills.get(leg.leg_id, ()), by_leg.get(leg.leg_id)
-        near = mid if leg.role.trades_the_order or leg.trigger_price is None else leg.trigger_price
+        near = _near(leg, order, by_leg, mid)
         legs.append(_leg_report(leg, wanted, mine, near))
         for cause, amount in _parts(leg, wanted, mine, seen.get(leg.leg_id, Seen()), near):
             parts[cause, leg.venue] += amount
@@ -111,6 +111,16 @@ def _report(
     )
     assert sum((one.amount for one in attributions), ZERO) == made.difference, "parts add up to the difference"
     return replace(made, explanation=explanation(made))
+
+
+def _near(leg: Leg, order: Order, by_leg: Mapping[UUID, QuotedLeg], mid: Decimal) -> Decimal:
+    """Return the price that a leg is measured from: its trigger, or the mid price of its market at the arrival."""
+    if leg.trigger_price is not None and not leg.role.trades_the_order:
+        return leg.trigger_price
+    if leg.market == order.market:
+        return mid
+    mids = (by_leg[one.leg_id].mid for one in order.legs if one.market == leg.market and one.leg_id in by_leg)
+    return next((one for one in mids if one is not None), mid)
 
 
 def _parts(

@@ -141,7 +141,7 @@ class Report:
     @property
     def difference_bps(self) -> Decimal | None:
         """The same in basis points of what was filled at the arrival mid price, rounded half to even."""
-        base = self.order.filled * self.quoted.arrival_mid_price if self.quoted is not None else ZERO
+        base = self.order.gross * self.quoted.arrival_mid_price if self.quoted is not None else ZERO
         if not base:
             return None
         with rounding():
@@ -154,7 +154,7 @@ def explanation(made: Report) -> str:
     order, quoted = made.order, made.quoted
     if quoted is None or not order.legs:
         return "It was not sent, so that there is nothing to compare."
-    filled = f"{plain_text(order.filled)} of {plain_text(quoted.size)} {'is' if order.filled else 'was'} filled"
+    filled = f"{plain_text(order.gross)} of {plain_text(quoted.size)} {'is' if order.gross else 'was'} filled"
     against = "quoted" if quoted.quote_id is not None else "expected by the books at its arrival"
     cost = f"it cost {_usd(made.achieved_cost)} USD, and {_usd(made.quoted_cost)} was {against}"
     if not made.difference:

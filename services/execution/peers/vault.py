@@ -1,16 +1,16 @@
-"""The vault's signer as the ports `Accounts` and `Signer`."""
+"""The vault's signer as the ports `Accounts`, `Signer` and `CallerSigner`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any, Final, cast
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from perpmesh.type.v1 import environment_pb2, margin_mode_pb2, order_type_pb2, refusal_pb2, side_pb2, time_in_force_pb2
-from perpmesh.vault.v1 import account_pb2, action_pb2
+from perpmesh.vault.v1 import account_pb2, action_pb2, signed_action_pb2
 from perpmesh.vault.v1 import signer_service_pb2 as pb
 from perpmesh.vault.v1.signer_service_pb2_grpc import SignerServiceStub
 
@@ -21,6 +21,7 @@ from services.domain.errors import DomainError
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.execution.model.deed import Deed
 from services.execution.model.fate import Fate
+from services.execution.model.preparing import Prepared
 from services.execution.ports import TradingAccount, Work
 from services.venues import actions
 from services.venues.lighter.tokens import VenueToken
@@ -28,6 +29,8 @@ from services.venues.port import VenueError
 from services.venues.trading import AccountRef, SignedBytes
 
 SIGN_TIMEOUT_S: Final = 20.0
+PREPARE_TIMEOUT_S: Final = 3.0
+"""How long a caller waits for a nonce of their own key; what holds it up may be a person who has not signed yet."""
 LIFE: Final = {"hyperliquid": timedelta(seconds=10), "lighter": timedelta(seconds=599)}
 """How long bytes may land. Lighter's signer chooses by itself; the vault answers with what holds."""
 TOKEN_LIFE_S: Final = 8 * 3_600 - 60
@@ -83,15 +86,37 @@ class VaultPeer:
         answer = await self._stub.Sign(request, timeout=SIGN_TIMEOUT_S)
         if answer.WhichOneof("result") == "refusal":
             return refusal_value(answer.refusal)
-        signed = answer.signed_action
-        return SignedBytes(
-            body=signed.body,
-            action=action,
-            nonce=signed.nonce,
-            expire_time_ms=_milliseconds(signed.expire_time),
-            transaction_type=signed.transaction_type,
-            transaction_hash=signed.transaction_hash,
+        return _bytes(answer.signed_action, action)
+
+    async def prepare(self, work: Work, action: actions.Action, number: int) -> Prepared | Refusal:
+        """Return what a leg's caller has to sign; the same again for the same leg and number."""
+        leg, key = work.leg, work.leg.caller
+        assert key is not None, "a leg that its caller signs names the key"
+        assert leg.sign_by is not None, "and until when"
+        request = pb.PrepareActionRequest(
+            leg_id=str(leg.leg_id), action_number=number, fence=work.fence, account_id=str(leg.account_id),
+            action=action_message(action), order_id=str(work.order.order_id), signer_address=key.address,
+            public_key=key.public_key, api_key_index=key.api_key_index,
+        )  # fmt: skip
+        request.expire_time.FromDatetime(leg.sign_by)
+        answer = await self._stub.PrepareAction(request, timeout=PREPARE_TIMEOUT_S)
+        if answer.WhichOneof("result") == "refusal":
+            return refusal_value(answer.refusal)
+        made = answer.prepared
+        return Prepared(
+            payload=made.payload, digest=made.digest, unsigned_body=made.unsigned_body, nonce=made.nonce,
+            expire_time=made.expire_time.ToDatetime(tzinfo=UTC),
+        )  # fmt: skip
+
+    async def accept(self, work: Work, action: actions.Action, number: int, signature: str) -> SignedBytes | Refusal:
+        """Return the bytes with a caller's signature in them, once it holds."""
+        request = pb.AcceptSignatureRequest(
+            leg_id=str(work.leg.leg_id), action_number=number, fence=work.fence, signature=signature
         )
+        answer = await self._stub.AcceptSignature(request, timeout=SIGN_TIMEOUT_S)
+        if answer.WhichOneof("result") == "refusal":
+            return refusal_value(answer.refusal)
+        return _bytes(answer.signed_action, action)
 
     async def review(self, account_id: UUID, action: actions.Action) -> Refusal | None:
         """Say why an action would not be signed now; None where it would be."""
@@ -133,12 +158,24 @@ def _account(one: pb.BatchGetSigningAccountsResponse.SigningAccount) -> TradingA
         environment=environment_pb2.Environment.Name(account.environment).removeprefix("ENVIRONMENT_"),
         is_default=account.default,
         can_trade=account.state == account_pb2.Account.STATE_ACTIVE,
+        has_our_key=account.custody != account_pb2.Account.CUSTODY_CALLER,
         why_not=account.explanation or f"The account at {account.venue} cannot trade yet.",
         ref=AccountRef(
             account_id=account.account_id,
             address=(account.wallet_address if lighter or not named else named).lower(),
             index=int(named) if lighter and named.isdecimal() else 0,
         ),
+    )
+
+
+def _bytes(signed: signed_action_pb2.SignedAction, action: actions.Action) -> SignedBytes:
+    return SignedBytes(
+        body=signed.body,
+        action=action,
+        nonce=signed.nonce,
+        expire_time_ms=_milliseconds(signed.expire_time),
+        transaction_type=signed.transaction_type,
+        transaction_hash=signed.transaction_hash,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from services.domain.refusal import Refusal
+from services.execution.model.canceling import EVERYWHERE, CancelScope
 from services.execution.model.deed import Deed, DeedKind
 from services.execution.model.fate import Fate
 from services.execution.model.halt import Halt, Scope
@@ -37,6 +38,8 @@ class TradingAccount:
     can_trade: bool
     why_not: str
     ref: AccountRef
+    has_our_key: bool = True
+    """Whether a key of ours works there; where none does, its owner signs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +183,7 @@ class Orders(Protocol):
         """Make an order durable with its legs and events; of two twins the loser reads the winner's.
 
         With `lease_s` its legs that are due are held from the start, with the first fencing number.
+        Raises REQUEST_ID_REUSED where another open order has its client_order_id by now.
         """
         ...
 
@@ -240,12 +244,16 @@ class Orders(Protocol):
         """Write to the log what a venue said of an account."""
         ...
 
-    async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
-        """Note that what is open of an order is to be canceled, and have a worker look at once."""
+    async def want_cancel(self, user_id: UUID, order_id: UUID, scope: CancelScope = EVERYWHERE) -> Order | None:
+        """Note that what is open of an order in a scope is to be canceled, and have a worker look at once."""
         ...
 
     async def slicing(self, count: int) -> Sequence[Order]:
         """Return orders whose next slice is due."""
+        ...
+
+    async def remedying(self, count: int) -> Sequence[Order]:
+        """Return orders on which something is due by their policy, or by the rule of their hedge."""
         ...
 
     async def schedule(self, user_id: UUID, order_id: UUID, change: Callable[[Order], Order]) -> Order | None:
@@ -260,6 +268,10 @@ class Orders(Protocol):
 
         Raises REQUEST_ID_REUSED.
         """
+        ...
+
+    async def was_replaced(self, order: Order, asked: ReplaceAsked) -> bool:
+        """Whether this request has changed the order before. Raises REQUEST_ID_REUSED for other terms under its id."""
         ...
 
     async def succeed(self, work: Work, consumed: Decimal) -> None:

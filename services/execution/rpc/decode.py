@@ -15,6 +15,7 @@ from services.domain.decimals import parse_decimal
 from services.domain.errors import field_invalid
 from services.execution.app.closing import Close
 from services.execution.model.order import Exit, NewOrder
+from services.execution.model.policy import LegPolicy
 from services.execution.model.twap import Terms
 from services.venues.actions import OrderType, Side, TimeInForce
 
@@ -27,8 +28,7 @@ def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
     for name in _NOT_YET:
         if request.HasField(name):
             raise field_invalid(name, "this is not served yet: leave it out")
-    if request.leg_policy not in (order_pb2.LEG_POLICY_UNSPECIFIED, order_pb2.LEG_POLICY_KEEP):
-        raise field_invalid("leg_policy", "LEG_POLICY_KEEP is served for now")
+    policy = leg_policy(request)
     if request.priority_fee_bps or request.split_resting:
         name = "priority_fee_bps" if request.priority_fee_bps else "split_resting"
         raise field_invalid(name, "this is not served yet: leave it out")
@@ -65,7 +65,27 @@ def new_order(request: pb.PlaceOrderRequest) -> NewOrder:
         take_profit=_exit(request, "take_profit") if request.HasField("take_profit") else None,
         twap=terms,
         stop_loss=_exit(request, "stop_loss") if request.HasField("stop_loss") else None,
+        leg_policy=policy,
     )
+
+
+def leg_policy(request: pb.PlaceOrderRequest) -> LegPolicy:
+    """Return what happens to the other legs. Raises FIELD_INVALID where the policy could do nothing for the order."""
+    if request.leg_policy in (order_pb2.LEG_POLICY_UNSPECIFIED, order_pb2.LEG_POLICY_KEEP):
+        return LegPolicy.KEEP
+    policy = LegPolicy(order_pb2.LegPolicy.Name(request.leg_policy).removeprefix("LEG_POLICY_"))
+    why = ""
+    if request.HasField("twap"):
+        why = "the slices to come make up for what one falls short of"
+    elif request.HasField("take_profit") or request.HasField("stop_loss"):
+        why = "exits stand for what each leg fills, and keep it so"
+    elif policy is LegPolicy.REROUTE and (request.venue or request.HasField("trigger_price")):
+        why = "the order goes to one venue, so that there is no other to route to"
+    elif policy is LegPolicy.UNWIND and request.reduce_only:
+        why = "what an order that only reduces has traded cannot be traded back reduce-only"
+    if why:
+        raise field_invalid("leg_policy", f"{why}: LEG_POLICY_KEEP would pass")
+    return policy
 
 
 def close(request: pb.ClosePositionRequest) -> Close:
@@ -126,11 +146,14 @@ def _twap(request: pb.PlaceOrderRequest) -> Terms:
 def _until(request: pb.PlaceOrderRequest, tif: str) -> datetime | None:
     """Return when what rests is to end, in whole milliseconds as venues count them."""
     until = moment(request, "expire_time")
-    if until is None:
-        return None
-    if tif == "IMMEDIATE_OR_CANCEL":
+    if until is not None and tif == "IMMEDIATE_OR_CANCEL":
         raise field_invalid("expire_time", "an immediate order never rests: leave it out")
-    return until.replace(microsecond=until.microsecond // 1_000 * 1_000)
+    return in_milliseconds(until)
+
+
+def in_milliseconds(moment: datetime | None) -> datetime | None:
+    """Return a time in whole milliseconds, as venues count them."""
+    return None if moment is None else moment.replace(microsecond=moment.microsecond // 1_000 * 1_000)
 
 
 def _in_usd(request: pb.PlaceOrderRequest, tif: str) -> bool:

@@ -16,7 +16,9 @@ from services.domain.market import HYPERLIQUID
 from services.domain.refusal import Refusal
 from services.execution.model.leg import Leg, Role
 from services.execution.model.order import Exit, Order, OrderState
+from services.execution.model.replacing import was_replaced_by_none
 from services.execution.model.twap import Twap
+from services.execution.rpc.remedied import describe, hedge_sentence, what_was_done
 
 PRICE_DECIMALS: Final = 12
 _SENTENCES: Final = {
@@ -31,13 +33,14 @@ _SENTENCES: Final = {
     OrderState.DENIED: "It was not sent.",
     OrderState.REJECTED: "The venue refused it.",
     OrderState.FAILED: "It is proven that no venue ever acted on it.",
+    OrderState.ABORTED: "It ended by its own policy: what was filled has been traded back.",
 }
 
 
 def order(value: Order) -> order_pb2.Order:
     """Return an order as it stands."""
     state, refused = value.state, value.refusal or next((leg.refusal for leg in value.legs if leg.refusal), None)
-    said = _sentence(value, state)
+    said = " ".join(one for one in (_sentence(value, state), what_was_done(value)) if one)
     if value.replacement is not None:
         terms = value.replacement
         said += f" It is being replaced: {plain_text(terms.size)} in all at {plain_text(terms.limit_price)}."
@@ -56,17 +59,19 @@ def order(value: Order) -> order_pb2.Order:
         legs=[leg(one) for one in value.legs],
         routed_to=list(dict.fromkeys(one.venue for one in value.legs)),
         filled_size=plain_text(value.filled),
-        average_price=mean(value.notional, value.filled),
+        average_price=mean(value.notional, value.gross),
         costs=_fees(value.legs),
         quote_id="" if value.quote_id is None else str(value.quote_id),
         client_order_id=value.client_order_id,
         max_slippage_bps=value.max_slippage_bps,
         trigger_price=None if value.trigger_price is None else plain_text(value.trigger_price),
-        leg_policy=order_pb2.LEG_POLICY_KEEP,
+        leg_policy=order_pb2.LegPolicy.Value(f"LEG_POLICY_{value.leg_policy.value}"),
+        caller_signed=value.caller_signed,
         version=value.version,
     )
     if value.twap is not None:
         _twap(message, value, value.twap)
+    describe(message, value)
     _exit(message.take_profit, value.take_profit)
     _exit(message.stop_loss, value.stop_loss)
     if refused is not None:
@@ -107,6 +112,18 @@ def _exit(field: order_pb2.Exit, one: Exit | None) -> None:
 
 
 def _sentence(value: Order, state: OrderState) -> str:
+    unsigned = [leg for leg in value.legs if leg.awaits_signature and leg.sign_by is not None]
+    if unsigned:
+        until = min(leg.sign_by for leg in unsigned if leg.sign_by is not None).isoformat(timespec="seconds")
+        what = "Its cancel" if unsigned[0].action_number else "It"
+        return f"{what} waits for your signature until {until.replace('+00:00', 'Z')}: SubmitOrder takes it."
+    if value.hedge is not None and (said := hedge_sentence(value, value.hedge, state)):
+        return said
+    if state.is_final and was_replaced_by_none(value):
+        return (
+            f"Its old terms were taken down for new ones, and these were not taken: {plain_text(value.filled)} of "
+            f"{plain_text(value.size)} is filled, and nothing of it is open."
+        )
     if (
         state is OrderState.RUNNING
         and value.trigger_price is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -17,13 +18,18 @@ from services.chassis.errors import to_status
 from services.domain.errors import DomainError, FieldViolation, Reason
 from services.domain.pages import Pager, page_size, split_position
 from services.execution.app.closing import Closer
+from services.execution.app.hedging import Hedger
 from services.execution.app.intake import Intake
 from services.execution.app.pacing import Pacer
+from services.execution.app.preparing import Preparer
 from services.execution.app.previewing import Previewer
+from services.execution.model.canceling import CancelScope, is_canceling
 from services.execution.model.wanted import Wanted
 from services.execution.ports.looking import Bell, Lists, Log, Reports
 from services.execution.rpc import decode, encode
 from services.execution.rpc.caller import user as _user
+from services.execution.rpc.hedged import hedged
+from services.execution.rpc.preparing import PreparingRpc
 from services.execution.rpc.reporting import ReportingRpc
 from services.execution.rpc.steering import Steering, SteeringRpc
 
@@ -34,14 +40,16 @@ STREAMS_MAX: Final = 2_000
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
-class ExecutionRpc(ReportingRpc, SteeringRpc):
-    """Serves the contract, as far as its methods are defined here, in `reporting` and in `steering`."""
+class ExecutionRpc(PreparingRpc, ReportingRpc, SteeringRpc):
+    """Serves the contract, as far as its methods are defined here, in `preparing`, `reporting` and `steering`."""
 
     def __init__(
         self,
         *,
         steering: Steering,
+        preparer: Preparer,
         intake: Intake,
+        hedger: Hedger,
         closer: Closer,
         pacer: Pacer,
         lists: Lists,
@@ -52,9 +60,11 @@ class ExecutionRpc(ReportingRpc, SteeringRpc):
         pager: Pager,
         clock: Clock,
     ) -> None:
+        PreparingRpc.__init__(self, preparer)
         ReportingRpc.__init__(self, reports, previewer)
         SteeringRpc.__init__(self, steering)
         self._intake = intake
+        self._hedger = hedger
         self._closer = closer
         self._pacer = pacer
         self._lists = lists
@@ -86,13 +96,14 @@ class ExecutionRpc(ReportingRpc, SteeringRpc):
                 result.error.CopyFrom(to_status(error, call.request_id()))
         return answer
 
+    async def PlaceHedgedOrder(self, request: pb.PlaceHedgedOrderRequest, context: Any) -> pb.PlaceHedgedOrderResponse:
+        """Accept two orders that belong together."""
+        placed = await self._hedger.place(_user(), hedged(request))
+        return pb.PlaceHedgedOrderResponse(order=encode.order(placed))
+
     async def GetOrder(self, request: pb.GetOrderRequest, context: Any) -> pb.GetOrderResponse:
         """Return one order."""
         return pb.GetOrderResponse(order=encode.order(await self._intake.get(_user(), UUID(request.order_id))))
-
-    async def CancelOrder(self, request: pb.CancelOrderRequest, context: Any) -> pb.CancelOrderResponse:
-        """Ask for what is open of an order to be canceled."""
-        return pb.CancelOrderResponse(order=encode.order(await self._intake.cancel(_user(), UUID(request.order_id))))
 
     async def BatchCancelOrders(
         self, request: pb.BatchCancelOrdersRequest, context: Any
@@ -108,7 +119,7 @@ class ExecutionRpc(ReportingRpc, SteeringRpc):
         return answer
 
     async def CancelAllOrders(self, request: pb.CancelAllOrdersRequest, context: Any) -> pb.CancelAllOrdersResponse:
-        """Ask for every open order that the filters take in to be canceled."""
+        """Ask for every open order that the filters take in to be canceled, page by page."""
         user, answer = _user(), pb.CancelAllOrdersResponse()
         wanted = Wanted(
             market=request.market,
@@ -118,10 +129,15 @@ class ExecutionRpc(ReportingRpc, SteeringRpc):
             active_only=True,
             count=PAGE_MAX,
         )
-        for order in await self._lists.orders(user, wanted):
-            only_reduces = all(leg.reduce_only for leg in order.legs if not leg.is_final)
-            if not (request.keep_reduce_only and only_reduces):
-                answer.order_ids.append(str((await self._intake.cancel(user, order.order_id)).order_id))
+        scope = CancelScope(
+            venue=wanted.venue, account_ids=wanted.account_ids, keep_reduce_only=request.keep_reduce_only
+        )
+        while page := await self._lists.orders(user, wanted):
+            for one in page:
+                order = await self._intake.cancel(user, one.order_id, scope)
+                if is_canceling(order, scope):
+                    answer.order_ids.append(str(order.order_id))
+            wanted = replace(wanted, before=(page[-1].create_time, page[-1].order_id))
         return answer
 
     async def PauseOrder(self, request: pb.PauseOrderRequest, context: Any) -> pb.PauseOrderResponse:

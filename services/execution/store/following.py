@@ -10,21 +10,15 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.chassis.postgres import Connection
-from services.execution.model import exits
-from services.execution.model.leg import Leg, LegState
+from services.execution.model import exits, remedy
 from services.execution.model.order import Order, concluded
-from services.execution.store.rows import LEG, LEG_CHANGES, leg_row, marks
+from services.execution.store.rows import LEG, LEG_CHANGES, due_of, leg_row, marks
 
 ADD_LEG: Final = f"INSERT INTO legs ({', '.join(LEG)}, due_time) VALUES ({marks(len(LEG) + 1)})"  # noqa: S608
 CHANGE_LEG: Final = f"UPDATE legs SET ({', '.join(LEG_CHANGES)}) = ROW({marks(len(LEG_CHANGES), 2)}) WHERE leg_id = $1"  # noqa: S608
 _HURRY: Final = "UPDATE legs SET due_time = $2 WHERE leg_id = $1"
 _RIPEN: Final = """
     UPDATE legs SET due_time = coalesce(due_time, $2) WHERE order_id = $1 AND state = 'HELD' AND lease_time IS NULL"""
-
-
-def due_of(leg: Leg, now: datetime) -> datetime | None:
-    """Return when a worker is to look at a leg that was just made: at once, or where it waits, never yet."""
-    return None if leg.state is LegState.HELD else now
 
 
 async def followed(
@@ -34,7 +28,7 @@ async def followed(
 
     `hurry` has every leg that changed looked at now, not only those that changed by what followed.
     """
-    made = exits.follow(after, now, ripe=ripe)
+    made = remedy.follow(exits.follow(after, now, ripe=ripe), now)
     if made is before:
         return before
     known = {leg.leg_id: leg for leg in before.legs}

@@ -17,16 +17,18 @@ import asyncpg
 
 from services.chassis.postgres import Connection, Database
 from services.domain.errors import DomainError, Reason
+from services.execution.model.canceling import EVERYWHERE, CancelScope, to_cancel
 from services.execution.model.leg import Leg, LegState, Trade, fill
-from services.execution.model.order import Order, with_leg
+from services.execution.model.order import Order, name_taken, with_leg
 from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
 from services.execution.store import statements as sql
-from services.execution.store.following import due_of, followed
+from services.execution.store.following import followed
 from services.execution.store.plans import twap_json
 from services.execution.store.quick import LATE, SLOWLY, Quick, times_of
+from services.execution.store.remedies import hedge_json, remedy_json
 from services.execution.store.reports import Reporter, quoted_json
-from services.execution.store.rows import ORDER, legs_json, order_json, order_of, replacement_json
+from services.execution.store.rows import ORDER, due_of, legs_json, order_json, order_of, replacement_json
 from services.execution.store.shelf import Shelf
 from services.execution.store.writer import Write, Writer
 from services.venues.actions import Side
@@ -76,7 +78,10 @@ class PostgresOrders:
             return await _whole(connection, "user_id = $1 AND order_id = $2", user_id, order_id)
 
     async def add(self, order: Order, *, lease_s: float | None = None) -> Order:
-        """Make an order durable with its legs and its event; of two twins the loser reads the winner's."""
+        """Make an order durable with its legs and its event; of two twins the loser reads the winner's.
+
+        Raises REQUEST_ID_REUSED where another open order has its client_order_id by now.
+        """
         report = self._reporter.denied(order) if order.state.is_final else None
         values = (
             order_json(order),
@@ -85,12 +90,18 @@ class PostgresOrders:
             self._scribe.order(order),
             report,
         )
-        async with self._front.acquire() as connection:
-            added = await connection.fetchval(sql.ADD, *values)
-        if added is None:
+        while True:
+            async with self._front.acquire() as connection:
+                added = await connection.fetchval(sql.ADD, *values)
+                if added is not None:
+                    break
+                named = await connection.fetchval(sql.NAMED, order.user_id, order.client_order_id)
             twin = await self.by_request(order.user_id, order.request_id)
-            assert twin is not None, "the twin that won is durable"
-            return twin
+            if twin is not None:
+                return twin
+            if named is not None:
+                raise name_taken(order.client_order_id, named)
+            # The order that had its name has ended since: the name is free.
         self._shelf.put(order)
         self._wake()
         return order
@@ -123,6 +134,12 @@ class PostgresOrders:
             row = await connection.fetchrow(sql.WAITING, self._clock.now(), most)
         assert row is not None, "a count has one row"
         return row["legs"], 0 if row["oldest"] is None else round(row["oldest"].timestamp() * 1e9)
+
+    async def fence(self, leg_id: UUID) -> int:
+        """Return the newest fencing number of a leg, at least 1."""
+        async with self._database.acquire() as connection:
+            newest = await connection.fetchval("SELECT fence FROM legs WHERE leg_id = $1", leg_id)
+        return max(1, newest or 0)
 
     async def release(self) -> None:
         """Have every leg that is held looked at now: its holder is gone, or is fenced off by the next claim."""
@@ -235,31 +252,22 @@ class PostgresOrders:
                 await connection.execute(sql.MOVED, observed.account.account_id, last_ms)
         self._wake()
 
-    async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
-        """Note that what is open of an order is to be canceled, and have a worker look at once."""
+    async def want_cancel(self, user_id: UUID, order_id: UUID, scope: CancelScope = EVERYWHERE) -> Order | None:
+        """Note that what is open of an order in a scope is to be canceled, and have a worker look at once."""
         now = self._clock.now()
-        async with self._database.transaction() as connection:
-            order = await _order(connection, "user_id = $1 AND order_id = $2 FOR UPDATE", user_id, order_id)
-            if order is None or order.state.is_final or order.cancel_time is not None:
-                return order
-            open_ids = [leg.leg_id for leg in order.legs if not leg.is_final]
-            await connection.execute(
-                "UPDATE legs SET cancel_wanted = true, due_time = $2 WHERE leg_id = ANY($1)", open_ids, now
-            )
-            legs = tuple(replace(leg, cancel_wanted=True) if leg.leg_id in open_ids else leg for leg in order.legs)
-            wanted = replace(
-                order, legs=legs, cancel_time=now, version=order.version + 1, update_time=now, replacement=None
-            )
-            order = await followed(connection, order, wanted, now)
-            await self._keep_order(connection, order)
-        self._shelf.put(order)
-        self._wake()
-        return order
+        return await self.schedule(user_id, order_id, lambda order: to_cancel(order, scope, now))
 
     async def slicing(self, count: int) -> Sequence[Order]:
         """Return orders whose next slice is due."""
+        return await self._due(sql.SLICING, count)
+
+    async def remedying(self, count: int) -> Sequence[Order]:
+        """Return orders on which something is due by their policy, or by the rule of their hedge."""
+        return await self._due(sql.REMEDYING, count)
+
+    async def _due(self, question: str, count: int) -> Sequence[Order]:
         async with self._database.acquire() as connection:
-            ids = await connection.fetch(sql.SLICING, self._clock.now(), count)
+            ids = await connection.fetch(question, self._clock.now(), count)
             found = [await _whole(connection, "order_id = $1", row["order_id"]) for row in ids]
         return [order for order in found if order is not None]
 
@@ -274,26 +282,21 @@ class PostgresOrders:
             if changed.quoted is not None:
                 await self._reporter.sliced(connection, order, changed.quoted)
             await self._keep_order(connection, order)
+        self._shelf.put(order)
         self._wake()
         return order
+
+    async def was_replaced(self, order: Order, asked: ReplaceAsked) -> bool:
+        """Whether this request has changed the order before."""
+        async with self._database.acquire() as connection:
+            return await _was_replaced(connection, order, asked)
 
     async def replace(self, order: Order, asked: ReplaceAsked, decide: Callable[[Order], Order]) -> Order:
         """Have the live leg of an order canceled, and the order get new terms when it has ended."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
             order = await _locked(connection, order.order_id)
-            known = await connection.fetchval(
-                "SELECT digest FROM replacements WHERE order_id = $1 AND request_id = $2",
-                order.order_id,
-                asked.request_id,
-            )
-            if known is not None:
-                if known != asked.digest:
-                    raise DomainError(
-                        Reason.REQUEST_ID_REUSED,
-                        f"request_id {asked.request_id} was used for other terms: choose a new UUID for each wish.",
-                        metadata={"field": "request_id", "order_id": str(order.order_id)},
-                    )
+            if await _was_replaced(connection, order, asked):
                 return order
             after = decide(order)
             await connection.execute(
@@ -378,7 +381,8 @@ class PostgresOrders:
     async def _keep_order(self, connection: Connection, order: Order) -> None:
         await connection.execute(
             "UPDATE orders SET state = $2, version = $3, update_time = $4, cancel_time = $5, finish_time = $6, "
-            "twap = $7, slice_time = $8, size = $9, limit_price = $10, replacement = $11 WHERE order_id = $1",
+            "twap = $7, slice_time = $8, size = $9, limit_price = $10, replacement = $11, hedge = $12, remedy = $13, "
+            "remedy_time = $14 WHERE order_id = $1",
             order.order_id,
             order.state.value,
             order.version,
@@ -390,6 +394,9 @@ class PostgresOrders:
             order.size,
             order.limit_price,
             replacement_json(order.replacement),
+            hedge_json(order.hedge),
+            remedy_json(order.remedy),
+            order.remedy_time,
         )
         await self._say(connection, order.user_id, "order", self._scribe.order(order))
         if order.state.is_final:
@@ -417,6 +424,19 @@ async def _order(connection: Connection, where: str, *arguments: object) -> Orde
     if row is None:
         return None
     return order_of(row, await _legs(connection, row["order_id"]))
+
+
+async def _was_replaced(connection: Connection, order: Order, asked: ReplaceAsked) -> bool:
+    known = await connection.fetchval(
+        "SELECT digest FROM replacements WHERE order_id = $1 AND request_id = $2", order.order_id, asked.request_id
+    )
+    if known is not None and known != asked.digest:
+        raise DomainError(
+            Reason.REQUEST_ID_REUSED,
+            f"request_id {asked.request_id} was used for other terms: choose a new UUID for each wish.",
+            metadata={"field": "request_id", "order_id": str(order.order_id)},
+        )
+    return known is not None
 
 
 async def _locked(connection: Connection, order_id: UUID) -> Order:

@@ -1,4 +1,4 @@
-"""Exits, schedules and refusals as JSON, and back."""
+"""Exits, schedules, callers' keys and refusals as JSON, and back."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import UUID
 
 from services.domain.decimals import plain_text
 from services.domain.refusal import Origin, Refusal, RefusalReason
+from services.execution.model.caller_key import CallerKey
 from services.execution.model.order import Exit
 from services.execution.model.twap import Terms, Twap
 
@@ -67,6 +68,16 @@ def twap_of(text: str | None) -> Twap | None:
         paused=values["paused_us"] * _US,
         refusal=refusal_of(values["refusal"]),
     )
+
+
+def caller_json(key: CallerKey | None) -> str | None:
+    """Return a caller's key as JSON."""
+    return None if key is None else json.dumps(asdict(key))
+
+
+def caller_of(text: str | None) -> CallerKey | None:
+    """Return a caller's key."""
+    return None if text is None else CallerKey(**json.loads(text))
 
 
 def refusal_json(refusal: Refusal | None) -> str | None:

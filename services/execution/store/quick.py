@@ -18,6 +18,7 @@ from uuid import UUID
 from services.chassis.postgres import Database
 from services.execution.model.leg import ZERO, Leg, LegState, Trade, fill
 from services.execution.model.order import Order, concluded, with_leg
+from services.execution.model.policy import LegPolicy
 from services.execution.ports import Clock, Scribe, TradingAccount, Work
 from services.execution.store.reports import Reporter
 from services.execution.store.shelf import Shelf
@@ -47,7 +48,9 @@ Read = Callable[[UUID, UUID], Awaitable[tuple[Order, int]]]
 
 def is_plain(order: Order) -> bool:
     """Whether a change of one leg brings about nothing for others."""
-    return order.take_profit is None and order.stop_loss is None and order.twap is None and order.replacement is None
+    has_exits = order.take_profit is not None or order.stop_loss is not None
+    has_rule = order.leg_policy is not LegPolicy.KEEP or order.hedge is not None
+    return not has_exits and not has_rule and order.twap is None and order.replacement is None
 
 
 def times_of(order: Order, leg: Leg, before: Leg, now: datetime, due_s: float) -> Timed:

@@ -167,6 +167,7 @@ def quoted_json(quoted: Quoted) -> str:
                     "limit": None if one.limit is None else plain_text(one.limit),
                     "rest_at": plain_text(one.rest_at),
                     "rests": one.rests,
+                    "mid": None if one.mid is None else plain_text(one.mid),
                 }
                 for one in quoted.legs
             ],
@@ -200,6 +201,7 @@ def _quoted_leg(one: Any) -> QuotedLeg:
         limit=None if one["limit"] is None else Decimal(one["limit"]),
         rest_at=Decimal(one["rest_at"]),
         rests=one["rests"],
+        mid=None if one.get("mid") is None else Decimal(one["mid"]),  # quotes of before have none
     )
 
 

@@ -14,14 +14,25 @@ import msgspec
 
 from services.execution.model.leg import Evidence, Leg, LegState, Role
 from services.execution.model.order import Order, Replacement
-from services.execution.store.plans import exit_json, exit_of, refusal_json, refusal_of, twap_json, twap_of
+from services.execution.model.policy import LegPolicy
+from services.execution.store.plans import (
+    caller_json,
+    caller_of,
+    exit_json,
+    exit_of,
+    refusal_json,
+    refusal_of,
+    twap_json,
+    twap_of,
+)
+from services.execution.store.remedies import hedge_json, hedge_of, remedy_json, remedy_of
 from services.venues.actions import OrderType, Side, TimeInForce
 
 ORDER: Final = (
     "order_id", "user_id", "request_id", "digest", "market", "side", "size", "type", "limit_price", "time_in_force",
     "reduce_only", "client_order_id", "quote_id", "max_slippage_bps", "refusal", "state", "version", "create_time",
     "update_time", "cancel_time", "finish_time", "replacement", "expire_time", "trigger_price", "take_profit",
-    "stop_loss", "twap", "slice_time",
+    "stop_loss", "twap", "slice_time", "caller_signed", "leg_policy", "account_ids", "hedge", "remedy", "remedy_time",
 )  # fmt: skip
 LEG: Final = (
     "leg_id", "order_id", "number", "venue", "account_id", "market", "venue_market_id", "side", "size", "limit_price",
@@ -29,7 +40,7 @@ LEG: Final = (
     "interface_fees", "venue_order_id", "transaction_hash", "nonce", "key_index", "expire_ms", "send_count",
     "action_number", "cancel_wanted", "create_time", "submit_time", "acknowledge_time", "execute_time", "update_time",
     "resolve_time", "settled", "cancel_send_time", "expire_time", "expiring",
-    "trigger_price", "trigger_time", "role", "entry", "part",
+    "trigger_price", "trigger_time", "role", "entry", "part", "caller", "sign_by", "signature",
 )  # fmt: skip
 LEG_CHANGES: Final = ("size", *LEG[14:29], *LEG[30:])
 """What a leg's life changes."""
@@ -50,19 +61,31 @@ def order_json(order: Order) -> str:
         ("stop_loss", exit_json(order.stop_loss)),
         ("twap", twap_json(order.twap)),
         ("replacement", replacement_json(order.replacement)),
+        ("hedge", hedge_json(order.hedge)),
+        ("remedy", remedy_json(order.remedy)),
     ):
         row[name] = raw_json(text)
     return msgspec.json.encode(row).decode()
 
 
+def due_of(leg: Leg, now: datetime) -> datetime | None:
+    """Return when a worker is to look at a leg that was just made.
+
+    At once; never yet where it waits for another; when the time to sign it has run out where its caller does.
+    """
+    if leg.awaits_signature:
+        return leg.sign_by
+    return None if leg.state is LegState.HELD else now
+
+
 def legs_json(order: Order, now: datetime, lease_s: float | None) -> str:
-    """Return a new order's legs as JSON, by the names of `LEG`: due now, or held; what waits for another is neither."""
+    """Return a new order's legs as JSON, by the names of `LEG`: due, or held; what waits for another is neither."""
     rows = []
     for leg in order.legs:
         row = leg_values(leg, order.order_id, LEG)
-        is_held = lease_s is not None and leg.state is LegState.PREPARED
+        is_held = lease_s is not None and leg.state is LegState.PREPARED and not leg.awaits_signature
         lease = now + timedelta(seconds=lease_s) if lease_s is not None and is_held else None
-        row["due_time"] = lease or (None if leg.state is LegState.HELD else now)
+        row["due_time"] = lease or due_of(leg, now)
         row["lease_time"], row["fence"] = lease, int(is_held)
         rows.append(row)
     return msgspec.json.encode(rows).decode()
@@ -93,13 +116,14 @@ def leg_row(leg: Leg, order: Order, names: Sequence[str] = LEG) -> list[object]:
         "evidence": leg.evidence.value,
         "refusal": refusal_json(leg.refusal),
         "role": leg.role.value,
+        "caller": caller_json(leg.caller),
     }
     return [values[name] for name in names]
 
 
 def order_of(row: Any, legs: Sequence[Any]) -> Order:
     """Return an order."""
-    values = {name: row[name] for name in ORDER if name not in ("state", "slice_time")}
+    values = {name: row[name] for name in ORDER if name not in ("state", "slice_time", "remedy_time")}
     values |= {
         "side": Side(row["side"]),
         "type": OrderType(row["type"]),
@@ -109,6 +133,10 @@ def order_of(row: Any, legs: Sequence[Any]) -> Order:
         "stop_loss": exit_of(row["stop_loss"]),
         "twap": twap_of(row["twap"]),
         "replacement": replacement_of(row["replacement"]),
+        "leg_policy": LegPolicy(row["leg_policy"]),
+        "account_ids": tuple(row["account_ids"]),
+        "hedge": hedge_of(row["hedge"]),
+        "remedy": remedy_of(row["remedy"]),
     }
     return Order(**values, legs=tuple(leg_of(one) for one in legs))
 
@@ -125,6 +153,7 @@ def leg_of(row: Any) -> Leg:
         "refusal": refusal_of(row["refusal"]),
         "role": Role(row["role"]),
         "nonce": int(row["nonce"]),
+        "caller": caller_of(row["caller"]),
     }
     return Leg(**values)
 

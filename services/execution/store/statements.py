@@ -37,6 +37,9 @@ HASTEN: Final = """
     WHERE account_id = $1 AND due_time > $2 AND lease_time IS NULL AND state IN ('OPEN', 'PARTIALLY_FILLED')"""
 LOOK: Final = "UPDATE legs SET due_time = least(due_time, $2) WHERE leg_id = $1 AND lease_time IS NULL"
 SLICING: Final = "SELECT order_id FROM orders WHERE slice_time <= $1 ORDER BY slice_time LIMIT $2"
+REMEDYING: Final = "SELECT order_id FROM orders WHERE remedy_time <= $1 ORDER BY remedy_time LIMIT $2"
+NAMED: Final = """
+    SELECT order_id FROM orders WHERE user_id = $1 AND client_order_id = $2 AND finish_time IS NULL AND is_named"""
 ADOPT: Final = """
     UPDATE fills SET order_id = $3, leg_id = $4 WHERE account_id = $1 AND venue_order_id = $2 AND leg_id IS NULL
     RETURNING fill_id, trade_id, venue, account_id, market, side, price, size, liquidity, cause, fee, interface_fee,
@@ -51,7 +54,7 @@ ADD_FILL: Final = """
 ADD: Final = f"""
 WITH made AS (
     INSERT INTO orders ({ORDER_COLUMNS}) SELECT {ORDER_COLUMNS} FROM jsonb_populate_record(NULL::orders, $1::jsonb)
-    ON CONFLICT (user_id, request_id) DO NOTHING RETURNING order_id, user_id
+    ON CONFLICT DO NOTHING RETURNING order_id, user_id
 ), legged AS (
     INSERT INTO legs ({LEG_COLUMNS}, due_time, lease_time, fence)
     SELECT {", ".join(f"x.{name}" for name in LEG)}, x.due_time, x.lease_time, x.fence

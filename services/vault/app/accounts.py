@@ -20,7 +20,8 @@ from services.vault.model.account import (
     forbids,
 )
 from services.vault.model.setup import Authorization
-from services.vault.ports import Accounts, Chance, Clock, Faucet, Keys, NewAccount, Venues
+from services.vault.ports import Accounts, Chance, Clock, Keys, NewAccount
+from services.vault.ports.venues import Faucet, Venues
 
 FUNDS: Final = Decimal(10_000)
 FUNDS_MAX: Final = Decimal(1_000_000)

@@ -176,7 +176,8 @@ class DeskWorker:
         """
         kept, legs = self._signing.recent([job.leg for job in arrived])
         desk = None if surely else self._desk
-        is_sure = desk is not None and self._maker.refusal(desk, self._caller) is None
+        is_ours = self._caller is None  # a caller asks for what to sign again and again, with one fence
+        is_sure = is_ours and desk is not None and self._maker.refusal(desk, self._caller) is None
         looked = []
         for job in arrived:
             is_here = job.leg.name in kept
@@ -423,7 +424,9 @@ class DeskWorker:
         if not lapsed and (lane.nonce is not None or lane.out):
             return lane
         slot = self._caller.api_key_index if self._caller is not None else desk.key.api_key_index if desk.key else None
-        found = await self._maker.venue(desk).next_nonce(desk.account, slot or 0)
+        nonces = self._maker.venue(desk).nonces
+        assert nonces is not None, "a venue whose lanes are ordered tells which nonce is next"
+        found = await nonces.next_nonce(desk.account, slot or 0)
         lane = lane.observed(found)
         if lane.is_shared and desk.key is not None and self._caller is None:
             await self._key_died(

@@ -17,7 +17,8 @@ from services.domain.refusal import Refusal
 from services.vault.model import limits
 from services.vault.model.account import Account
 from services.vault.model.limits import Exposure
-from services.vault.ports import Clock, Desk, Signing, Venue
+from services.vault.ports import Clock, Desk, Signing
+from services.vault.ports.venues import Venue
 from services.venues.actions import Action, Modify, OrderTerms, Place
 
 LOOK_S: Final = 2.0

@@ -15,7 +15,8 @@ from services.vault.model import signing as model
 from services.vault.model.account import Custody
 from services.vault.model.lane import Lane, NonceError
 from services.vault.model.signing import CallerKey, Kept, Made, SignedAction, Wanted
-from services.vault.ports import Batch, Clock, Desk, Secrets, Venue, Venues
+from services.vault.ports import Batch, Clock, Desk, Secrets
+from services.vault.ports.venues import Venue, Venues
 from services.venues.actions import Action
 
 

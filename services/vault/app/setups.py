@@ -35,7 +35,8 @@ from services.vault.model.setup import (
     StepState,
     state_of,
 )
-from services.vault.ports import Accounts, Chance, Clock, Keys, Secrets, Venue, Venues
+from services.vault.ports import Accounts, Chance, Clock, Keys, Secrets
+from services.vault.ports.venues import Venue, Venues
 
 CONFIRM_TRIES: Final = 20
 CONFIRM_PAUSE_S: Final = 0.25

@@ -18,7 +18,8 @@ from services.vault.model import signing as model
 from services.vault.model.account import Account, forbids
 from services.vault.model.key import KeyState
 from services.vault.model.signing import CallerKey, Kept, Leg, Report, SignedAction, Wanted
-from services.vault.ports import Accounts, Clock, Keys, Secrets, Signing, Venues
+from services.vault.ports import Accounts, Clock, Keys, Secrets, Signing
+from services.vault.ports.venues import Venues
 from services.venues.actions import Action
 
 DESKS_MAX: Final = 10_000
@@ -90,7 +91,8 @@ class Signer:
         """Issue what opens an account's private streams; empty where the venue needs nothing."""
         ground = self._ground
         account = await ground.accounts.get(None, account_id)
-        if account.venue != LIGHTER:
+        tokens = ground.venues.at(account.venue, account.environment).tokens
+        if tokens is None:
             return "", None
         if account.freeze_time is not None:
             raise forbids("The account is frozen: no token is issued.", account_id=str(account_id), state="FROZEN")
@@ -99,8 +101,7 @@ class Signer:
             raise forbids("No key of ours works for the account.", account_id=str(account_id), state="NEEDS_KEY")
         sealed = key.sealed
         end = ground.clock.now() + lifetime
-        venue = ground.venues.at(account.venue, account.environment)
-        text = await venue.token(account, key, lambda: ground.secrets.opened(sealed, key.about), int(end.timestamp()))
+        text = await tokens.token(account, key, lambda: ground.secrets.opened(sealed, key.about), int(end.timestamp()))
         return text, end.replace(microsecond=0)
 
     def forget(self, account_id: UUID) -> None:

@@ -17,7 +17,8 @@ from services.domain.market import HYPERLIQUID
 from services.vault.model.account import Account, Environment
 from services.vault.peers.hyperliquid.venue import HyperliquidVenue
 from services.vault.peers.lighter.venue import LighterVenue
-from services.vault.ports import Clock, Venue
+from services.vault.ports import Clock
+from services.vault.ports.venues import Venue
 from services.venues.port import VenueError
 
 OneVenue = HyperliquidVenue | LighterVenue

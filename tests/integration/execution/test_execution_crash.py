@@ -13,6 +13,7 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
 
 import pytest
 import pytest_asyncio
@@ -20,6 +21,7 @@ from perpmesh.execution.v1 import execution_service_pb2 as pb
 from perpmesh.execution.v1 import leg_pb2, leverage_setting_pb2, order_pb2
 from perpmesh.type.v1 import order_type_pb2, side_pb2, time_in_force_pb2
 
+from tests.support.callers import caller_of
 from tests.support.execution_room import Brittle, Trader, brittle
 from tests.support.vault import MARKET, middle
 from tests.support.vault_room import Client
@@ -33,6 +35,8 @@ State = order_pb2.Order
 Leg = leg_pb2.Leg
 LIMIT = order_type_pb2.ORDER_TYPE_LIMIT
 REST = time_in_force_pb2.TIME_IN_FORCE_GOOD_TILL_CANCELED
+VAULT: list[Client] = []
+"""The vault of the house, for stories that give an account another key."""
 BUY, SELL = side_pb2.SIDE_BUY, side_pb2.SIDE_SELL
 
 
@@ -154,15 +158,52 @@ async def sets_leverage(trader: Trader) -> None:
     await crosses(trader)
 
 
+async def is_signed_by_its_caller(trader: Trader) -> None:
+    """A caller prepares an order, signs and submits it, and it trades; another rests until it is canceled."""
+    caller = await caller_of(trader, VAULT[0])
+    wish = caller.wish(side=BUY, size="0.01", type=LIMIT, limit_price=str(trader.price * 102 // 100))
+    made = await caller.prepare(wish)
+    await caller.submit(made.order.order_id, made.signables)
+    assert (await trader.ended(made.order.order_id)).state == State.STATE_DONE
+    rest = await caller.prepare(
+        caller.wish(side=BUY, size="0.01", type=LIMIT, limit_price=str(trader.price * 90 // 100))
+    )
+    await caller.submit(rest.order.order_id, rest.signables)
+    await trader.until(rest.order.order_id, lambda one: bool(one.legs[0].venue_order_id))
+    await trader.cancel(rest.order.order_id)
+    assert (await trader.ended(rest.order.order_id)).state == State.STATE_CANCELED
+
+
+async def stands_alone(trader: Trader) -> None:
+    """Of two sides one fills and the other finds nobody at its price: what stands alone is traded back, once."""
+    wish = pb.PlaceHedgedOrderRequest(
+        request_id=str(uuid.uuid4()), rollback=order_pb2.Rollback(action=order_pb2.Rollback.ACTION_UNWIND),
+        legs=[
+            pb.PlaceHedgedOrderRequest.HedgeLeg(
+                market=market, side=side, size="0.01", venue=trader.venue, limit_price=limit,
+                account_id=trader.owner.account_id,
+            )
+            for market, side, limit in ((MARKET, BUY, str(trader.price * 102 // 100)), ("ETH-PERP", SELL, "9000"))
+        ],
+    )  # fmt: skip
+    told = [(await trader.brittle.ask("PlaceHedgedOrder", wish, trader.owner.metadata)).order for _ in range(2)]
+    assert told[0].order_id == told[1].order_id, "the same request, two orders"
+    trader.placed.append(told[0].order_id)
+    order = await trader.ended(told[0].order_id)
+    assert (order.state, order.filled_size) == (State.STATE_ABORTED, "0"), order
+    assert sum(Decimal(leg.filled_size) for leg in order.legs if leg.role == Leg.ROLE_UNWIND) == Decimal("0.01"), order
+
+
 STORIES: tuple[Callable[[Trader], Awaitable[None]], ...] = (
     rests, crosses, is_refused, is_canceled_at_once, is_canceled_too_late, come_together, is_replaced, sets_leverage,
-    waits_for_its_trigger, has_exits,
+    waits_for_its_trigger, has_exits, is_signed_by_its_caller, stands_alone,
 )  # fmt: skip
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Brittle, Client, dict[str, Trader]]]:
     async with brittle(tmp_path_factory.mktemp("execution"), lighter_delays=False) as made:
+        VAULT.append(made[1])
         yield *made, {}
 
 

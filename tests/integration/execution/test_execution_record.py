@@ -19,8 +19,9 @@ from services.chassis.metrics import Metrics
 from services.chassis.migrate import folder_of, migrate, read_migrations
 from services.chassis.postgres import Database, PostgresConfig, connect
 from services.domain.errors import DomainError, Reason
+from services.execution.model.clients import venue_client_id
 from services.execution.model.leg import Evidence, Leg, LegState, Told, Trade, tell
-from services.execution.model.order import Order, venue_client_id
+from services.execution.model.order import Order
 from services.execution.model.wanted import Wanted
 from services.execution.peers.books import FollowedBooks
 from services.execution.ports import TradingAccount, Work

@@ -6,18 +6,17 @@ import asyncio
 
 from google.protobuf.duration_pb2 import Duration
 from perpmesh.execution.v1 import execution_service_pb2 as pb
-from perpmesh.execution.v1 import order_pb2
+from perpmesh.execution.v1 import order_pb2, signable_pb2
 from perpmesh.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from perpmesh.type.v1 import order_type_pb2, side_pb2
 from perpmesh.vault.v1 import vault_service_pb2
 from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
 
 from tests.support import vault
+from tests.support.callers import by_sdk
 from tests.support.owned import Owner, Step
 
 FILLED_S = 60.0
-NOT_SERVED = "of the contract and not served yet: 501 with CALL_NOT_SERVED"
-LEFT_OUT = dict.fromkeys(("PlaceHedgedOrder", "PrepareOrder", "SubmitOrder"), NOT_SERVED)
 
 
 async def own(owner: Owner) -> list[Step]:
@@ -60,6 +59,38 @@ async def own(owner: Owner) -> list[Step]:
     twap = (await stub.PlaceOrder(slices, metadata=owner.metadata)).order.order_id
     one = order.order_id
     other = (await stub.PlaceOrder(rests, metadata=owner.metadata)).order.order_id
+    prepare = pb.PrepareOrderRequest(
+        order=rests,
+        signers=[signable_pb2.CallerSigner(account_id=mine.account_id, signer_address=owner.wallet.address)],
+    )
+    prepare.order.request_id = owner.new_id()
+    prepared = await stub.PrepareOrder(prepare, metadata=owner.metadata)
+    own_order = prepared.order.order_id
+    signatures = [
+        signable_pb2.LegSignature(leg_id=one.leg_id, signature=by_sdk(one, owner.wallet.secret))
+        for one in prepared.signables
+    ]
+    submit = pb.SubmitOrderRequest(order_id=own_order, signatures=signatures)
+    await stub.SubmitOrder(submit, metadata=owner.metadata)
+    hedge = pb.PlaceHedgedOrderRequest(
+        request_id=owner.new_id(),
+        legs=[
+            pb.PlaceHedgedOrderRequest.HedgeLeg(
+                market=market,
+                side=side,
+                size="0.01",
+                venue="hyperliquid",
+                account_id=mine.account_id,
+                limit_price=price,
+            )
+            for market, side, price in (
+                (vault.MARKET, side_pb2.SIDE_BUY, "50000"),
+                ("ETH-PERP", side_pb2.SIDE_SELL, "9000"),
+            )
+        ],
+        rollback=order_pb2.Rollback(action=order_pb2.Rollback.ACTION_UNWIND),
+    )
+    both = (await stub.PlaceHedgedOrder(hedge, metadata=owner.metadata)).order.order_id
     new_terms = pb.ReplaceOrderRequest(order_id=other, request_id=owner.new_id(), limit_price="49000")
     rests.request_id = owner.new_id()
     batch = pb.BatchPlaceOrdersRequest(requests=[rests])
@@ -67,6 +98,7 @@ async def own(owner: Owner) -> list[Step]:
         Step("PreviewOrder", pb.PreviewOrderRequest(order=rests), hides=(mine.account_id,)),
         Step("PlaceOrder", request, shows=(one,), hides=(mine.account_id,)),
         Step("BatchPlaceOrders", batch),
+        Step("PlaceHedgedOrder", hedge, shows=(both,), hides=(mine.account_id,)),
         Step("GetOrder", pb.GetOrderRequest(order_id=one), shows=(one,), hides=(one,)),
         Step("GetExecutionReport", pb.GetExecutionReportRequest(order_id=one), shows=(one,), hides=(one,)),
         Step("ListOrders", pb.ListOrdersRequest(), shows=(one,)),
@@ -93,6 +125,8 @@ async def own(owner: Owner) -> list[Step]:
             pb.GetVenueBudgetRequest(account_id=mine.account_id),
             hides=(mine.account_id,),
         ),
+        Step("PrepareOrder", prepare, shows=(own_order,), hides=(mine.account_id,)),
+        Step("SubmitOrder", submit, shows=(own_order,), hides=(own_order,)),
         Step("GetUsage", pb.GetUsageRequest()),
         Step("ClosePosition", pb.ClosePositionRequest(request_id=owner.new_id(), market=vault.MARKET)),
         Step("CancelAllOrders", pb.CancelAllOrdersRequest()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,10 @@ from perpmesh.type.v1 import cost_pb2, order_type_pb2, side_pb2, time_in_force_p
 from perpmesh_client import Perpmesh, PerpmeshError
 from perpmesh_client.cli import demo_page, orders
 from perpmesh_client.cli.arguments import parse
+from perpmesh_client.cli.order_arguments import NAMES as ORDERS
+from perpmesh_client.cli.report_arguments import NAMES as REPORTS
+from perpmesh_client.cli.steering_arguments import NAMES as STEERING
+from perpmesh_client.cli.trading import COMMANDS
 from perpmesh_client.orders import ENDED, wish
 
 
@@ -21,9 +26,45 @@ def test_an_order_is_typed_with_all_its_wishes() -> None:
     assert (typed.typed.tif, typed.typed.reduce_only, typed.typed.venue) == ("post-only", True, "")
 
 
+def test_what_waits_what_is_sliced_and_what_is_protected_is_typed() -> None:
+    typed = parse(["order", "btc", "buy", "1", "--twap", "30m", "--every", "45s", "--usd", "--account", "x"])
+    request = orders.wished(typed)
+    assert request.type == order_type_pb2.ORDER_TYPE_TWAP
+    assert (request.twap.duration.seconds, request.twap.slice_interval.seconds) == (1_800, 45)
+    assert list(request.account_ids) == ["x"]
+    stop = orders.wished(parse(["order", "btc", "sell", "1", "--stop", "90"]))
+    assert (stop.type, stop.trigger_price, stop.reduce_only) == (order_type_pb2.ORDER_TYPE_STOP_MARKET, "90", True)
+    target = orders.wished(parse(["preview", "btc", "sell", "1", "--target", "120", "--limit", "119"]))
+    assert target.type == order_type_pb2.ORDER_TYPE_TAKE_PROFIT_LIMIT
+    entry = orders.wished(
+        parse(["order", "btc", "buy", "1", "--take-profit", "120", "--stop-loss", "90", "--limit", "100",
+               "--expires", "10m"])
+    )  # fmt: skip
+    assert (entry.take_profit.trigger_price, entry.stop_loss.trigger_price) == ("120", "90")
+    assert entry.HasField("expire_time")
+    with pytest.raises(ValueError, match="one of stop_price, target_price and twap"):
+        orders.wished(parse(["order", "btc", "sell", "1", "--stop", "90", "--target", "120"]))
+
+
+def test_accounts_and_orders_are_steered_by_what_is_typed() -> None:
+    typed = parse(["replace", "x", "--size", "2", "--version", "3"])
+    assert (typed.typed.id, typed.typed.size, typed.typed.limit, typed.typed.version) == ("x", "2", None, 3)
+    typed = parse(["leverage", "btc", "5", "--account", "a", "--margin", "isolated"])
+    assert (typed.markets, typed.typed.leverage, typed.typed.margin) == (("BTC-PERP",), 5, "isolated")
+    typed = parse(["arm", "90s", "--account", "a", "--account", "b"])
+    assert (typed.typed.delay, typed.typed.account) == (timedelta(seconds=90), ["a", "b"])
+    assert set(COMMANDS) == {*ORDERS, *REPORTS, *STEERING}, "what can be typed can be run"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        ["arm", "soon"],
+        ["arm", "10"],
+        ["leverage", "btc", "0", "--account", "a"],
+        ["leverage", "btc", "5"],
+        ["replace"],
+        ["order", "btc", "buy", "1", "--twap", "1w"],
         ["order", "btc", "hold", "1"],
         ["order", "btc", "buy"],
         ["order", "btc", "buy", "1", "--tif", "day"],

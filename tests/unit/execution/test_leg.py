@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.execution.model.clients import venue_client_id
 from services.execution.model.leg import TABLE, Evidence, Leg, LegState, Told, Trade, fill, tell
-from services.execution.model.order import OrderState, state_of, venue_client_id
+from services.execution.model.order import OrderState, state_of
 from services.venues.actions import OrderType, Side, TimeInForce
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)

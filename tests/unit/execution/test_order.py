@@ -10,7 +10,9 @@ from uuid import UUID
 
 import pytest
 
+from services.execution.model.caller_key import CallerKey
 from services.execution.model.order import Exit, NewOrder
+from services.execution.model.policy import LegPolicy
 from services.execution.model.twap import Terms
 from services.venues.actions import OrderType, Side, TimeInForce
 
@@ -34,6 +36,8 @@ OTHERS: dict[str, Any] = {
     "max_slippage_bps": 5, "client_order_id": "mine", "expire_time": datetime(2027, 1, 1, tzinfo=UTC),
     "twap": Terms(duration=timedelta(minutes=9), interval=timedelta(seconds=30)),
     "trigger_price": D(99), "take_profit": Exit(trigger_price=D(110)), "stop_loss": Exit(trigger_price=D(90)),
+    "signers": ((UUID(int=2), CallerKey(address="0x1")),),
+    "leg_policy": LegPolicy.UNWIND,
 }  # fmt: skip
 
 

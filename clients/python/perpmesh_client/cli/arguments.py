@@ -11,6 +11,7 @@ from perpmesh_client.cli.order_arguments import add_demo, add_orders
 from perpmesh_client.cli.portfolio_arguments import add_portfolio
 from perpmesh_client.cli.quote_arguments import add_quote
 from perpmesh_client.cli.report_arguments import add_reports
+from perpmesh_client.cli.steering_arguments import add_steering
 from perpmesh_client.cli.vault_arguments import add_vault
 
 DEFAULT_ADDRESS = "127.0.0.1:8080"
@@ -159,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     add_portfolio(commands, _add)
     add_orders(commands, _add)
     add_reports(commands, _add)
+    add_steering(commands, _add)
     add_demo(commands)
     # No option of its own, not even --help: all that follows is the recorder's.
     commands.add_parser("record", help="write the raw frames of the venues to a file (from a checkout)", add_help=False)

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from perpmesh_client.cli.steering_arguments import duration
+
 Add = Callable[[Any, str, str], argparse.ArgumentParser]
 
 NAMES = ("order", "orders", "cancel", "close", "fills")
@@ -14,17 +16,7 @@ NAMES = ("order", "orders", "cancel", "close", "fills")
 def add_orders(commands: Any, add: Add) -> None:
     """Add the commands."""
     order = add(commands, "order", "place an order: routed over the venues, or at one; a market order is followed")
-    order.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
-    order.add_argument("side", choices=("buy", "sell"))
-    order.add_argument("size", metavar="SIZE", help="in units of the base asset, such as 0.5")
-    order.add_argument("--limit", metavar="PRICE", help="a limit order at this price in USD (default: a market order)")
-    order.add_argument("--tif", choices=("gtc", "ioc", "post-only"), default="", help="how long a limit order lives")
-    order.add_argument("--venue", default="", help="only at this venue, such as lighter (default: routed)")
-    order.add_argument("--quote", default="", metavar="ID", help="the quote to execute")
-    order.add_argument("--slippage", type=int, metavar="BPS", help="the most slippage, in basis points")
-    order.add_argument("--reduce-only", action="store_true", help="only make a position smaller")
-    order.add_argument("--client-id", default="", metavar="ID", help="your own name of the order")
-    order.add_argument("--request-id", default="", metavar="UUID", help="that of a call left unanswered: sent again")
+    add_terms(order)
     orders = add(commands, "orders", "your orders, the newest first")
     orders.add_argument("--open", action="store_true", help="only those that have not ended")
     _add_filters(orders)
@@ -43,6 +35,31 @@ def add_orders(commands: Any, add: Add) -> None:
     fills = add(commands, "fills", "your fills, the newest first, with every fee")
     fills.add_argument("--order", default="", metavar="ID", help="only those of this order")
     _add_filters(fills)
+
+
+def add_terms(parser: argparse.ArgumentParser) -> None:
+    """Add all that can be said of an order, alike for placing one and for looking at what would come of it."""
+    parser.add_argument("market", metavar="MARKET", help="such as BTC-PERP")
+    parser.add_argument("side", choices=("buy", "sell"))
+    parser.add_argument("size", metavar="SIZE", help="in units of the base asset, such as 0.5")
+    parser.add_argument("--usd", action="store_true", help="SIZE is in USD")
+    parser.add_argument("--limit", metavar="PRICE", help="a limit order at this price in USD (default: a market order)")
+    parser.add_argument("--tif", choices=("gtc", "ioc", "post-only"), default="", help="how long a limit order lives")
+    parser.add_argument("--expires", metavar="TIME", type=duration, help="when what rests ends, such as 10m from now")
+    parser.add_argument("--stop", metavar="PRICE", help="a stop: it waits for the mark price to pass this; reduce-only")
+    parser.add_argument("--target", metavar="PRICE", help="a take-profit: it waits for the mark price to reach this")
+    parser.add_argument("--take-profit", metavar="PRICE", help="for what it fills: a take-profit at this mark price")
+    parser.add_argument("--stop-loss", metavar="PRICE", help="for what it fills: a stop at this mark price")
+    parser.add_argument("--twap", metavar="TIME", type=duration, help="in slices over this long, such as 30m")
+    parser.add_argument("--every", metavar="TIME", type=duration, help="with --twap: between slices (default 30s)")
+    parser.add_argument("--randomize", action="store_true", help="with --twap: vary size and time of each slice")
+    parser.add_argument("--venue", default="", help="only at this venue, such as lighter (default: routed)")
+    parser.add_argument("--account", action="append", default=[], metavar="ID", help="from this account; one a venue")
+    parser.add_argument("--quote", default="", metavar="ID", help="the quote to execute")
+    parser.add_argument("--slippage", type=int, metavar="BPS", help="the most slippage, in basis points")
+    parser.add_argument("--reduce-only", action="store_true", help="only make a position smaller")
+    parser.add_argument("--client-id", default="", metavar="ID", help="your own name of the order")
+    parser.add_argument("--request-id", default="", metavar="UUID", help="that of a call left unanswered: sent again")
 
 
 def add_demo(commands: Any) -> None:

@@ -5,54 +5,33 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TypeVar
 
-from google.protobuf import json_format
-from google.protobuf.message import Message
+from perpmesh.execution.v1 import execution_service_pb2 as pb
 from perpmesh.execution.v1 import fill_pb2, order_pb2, report_pb2
 from perpmesh.type.v1 import cost_pb2
-from rich.console import RenderableType
 from rich.table import Table
 
-from perpmesh_client.cli.account import kept_login
 from perpmesh_client.cli.arguments import Arguments
+from perpmesh_client.cli.messages import show_all, show_line, table
 from perpmesh_client.cli.output import Output
 from perpmesh_client.errors import PerpmeshError
 from perpmesh_client.orders import ENDED, Orders, wish
 
-Shown = TypeVar("Shown", bound=Message)
 Answer = TypeVar("Answer")
 State = order_pb2.Order.State
 CANCEL_WAIT_S = 5.0
 _REFUSED = (order_pb2.Order.STATE_DENIED, order_pb2.Order.STATE_REJECTED, order_pb2.Order.STATE_FAILED)
 
 
-async def run_orders(arguments: Arguments, output: Output) -> None:
-    """Run one of the commands for the user that is signed in. Raises `ValueError` for a wrong wish."""
-    async with kept_login(arguments) as login, Orders(arguments.address, token=login) as mine:
-        await COMMANDS[arguments.command](mine, arguments, output)
-
-
 async def order(mine: Orders, arguments: Arguments, output: Output) -> None:
     """Place an order; follow to its end what does not rest."""
-    typed, (market,) = arguments.typed, arguments.markets
-    request = wish(
-        market,
-        typed.side,
-        typed.size,
-        limit_price=typed.limit,
-        venue=typed.venue,
-        time_in_force=typed.tif,
-        reduce_only=typed.reduce_only,
-        quote_id=typed.quote,
-        max_slippage_bps=typed.slippage,
-        client_order_id=typed.client_id,
-        request_id=typed.request_id,
-    )
-    placed = await _surely(mine.submit(request), request.request_id)
-    if typed.limit is None or typed.tif == "ioc":
+    request = wished(arguments)
+    placed = await surely(mine.submit(request), request.request_id)
+    typed = arguments.typed
+    if typed.tif == "ioc" or all(one is None for one in (typed.limit, typed.stop, typed.target, typed.twap)):
         placed = await _ended(mine, placed)
     _show(placed.state not in _REFUSED, [placed], output)
 
@@ -62,11 +41,11 @@ async def orders(mine: Orders, arguments: Arguments, output: Output) -> None:
     typed = arguments.typed
     if typed.watch:
         async for one in mine.watch_orders(*arguments.markets):
-            _line(one, order_line(one), output)
+            show_line(one, order_line(one), output)
         return
     market = "".join(arguments.markets)
     found = await mine.list(market=market, venue=typed.venue, active_only=typed.open, limit=typed.count)
-    _print(found, output, orders_table)
+    show_all(found, output, orders_table)
 
 
 async def cancel(mine: Orders, arguments: Arguments, output: Output) -> None:
@@ -77,14 +56,14 @@ async def cancel(mine: Orders, arguments: Arguments, output: Output) -> None:
     ids = typed.ids or await mine.cancel_all(market="".join(arguments.markets), venue=typed.venue)
     asked = [await (mine.get(one) if typed.all else mine.cancel(one)) for one in ids]
     # The venues take a moment; what stays open longer is shown as it stands.
-    _print(await asyncio.gather(*(_ended(mine, one, CANCEL_WAIT_S) for one in asked)), output, orders_table)
+    show_all(await asyncio.gather(*(_ended(mine, one, CANCEL_WAIT_S) for one in asked)), output, orders_table)
 
 
 async def close(mine: Orders, arguments: Arguments, output: Output) -> None:
     """Close the position in a market, and follow what does it to its end."""
     typed, (market,) = arguments.typed, arguments.markets
     request_id = typed.request_id or str(uuid.uuid4())
-    placed = await _surely(
+    placed = await surely(
         mine.close_position(
             market,
             venue=typed.venue,
@@ -107,10 +86,10 @@ async def fills(mine: Orders, arguments: Arguments, output: Output) -> None:
     typed = arguments.typed
     if typed.watch:
         async for one in mine.watch_fills(*arguments.markets):
-            _line(one, fill_line(one), output)
+            show_line(one, fill_line(one), output)
         return
     market = "".join(arguments.markets)
-    _print(await mine.fills(typed.order, market=market, venue=typed.venue, limit=typed.count), output, fills_table)
+    show_all(await mine.fills(typed.order, market=market, venue=typed.venue, limit=typed.count), output, fills_table)
 
 
 COMMANDS: dict[str, Callable[[Orders, Arguments, Output], Awaitable[None]]] = {
@@ -122,7 +101,7 @@ COMMANDS: dict[str, Callable[[Orders, Arguments, Output], Awaitable[None]]] = {
 }
 
 
-async def _surely(call: Awaitable[Answer], request_id: str) -> Answer:
+async def surely(call: Awaitable[Answer], request_id: str) -> Answer:
     """Return what a call answers; where it does not, say how the same is asked again and not a second time done."""
     try:
         return await call
@@ -144,11 +123,39 @@ async def _ended(mine: Orders, one: order_pb2.Order, wait_s: float = 60.0) -> or
 def _show(passed: bool, found: Sequence[order_pb2.Order], output: Output) -> None:
     """Show orders; of one that was refused, say why and what would pass."""
     if passed or output.as_json:
-        _print(found, output, orders_table)
+        show_all(found, output, orders_table)
     refused = [one for one in found if one.state in _REFUSED]
     for one in refused:
         told = f"{one.explanation or one.refusal.message} {one.refusal.advice}".strip()
         raise PerpmeshError(told, code="FAILED_PRECONDITION")
+
+
+def wished(arguments: Arguments) -> pb.PlaceOrderRequest:
+    """Return the order that was typed. Raises `ValueError`."""
+    typed, (market,) = arguments.typed, arguments.markets
+    return wish(
+        market,
+        typed.side,
+        typed.size,
+        limit_price=typed.limit,
+        venue=typed.venue,
+        time_in_force=typed.tif,
+        reduce_only=typed.reduce_only,
+        quote_id=typed.quote,
+        max_slippage_bps=typed.slippage,
+        client_order_id=typed.client_id,
+        request_id=typed.request_id,
+        account_ids=typed.account,
+        in_usd=typed.usd,
+        stop_price=typed.stop,
+        target_price=typed.target,
+        take_profit=typed.take_profit,
+        stop_loss=typed.stop_loss,
+        expire_time=None if typed.expires is None else datetime.now(UTC) + typed.expires,
+        twap=typed.twap,
+        slice_interval=typed.every,
+        randomize=typed.randomize,
+    )
 
 
 def state_name(state: State.ValueType) -> str:
@@ -190,55 +197,28 @@ def causes(found: report_pb2.ExecutionReport) -> dict[str, Decimal]:
 
 def orders_table(found: Sequence[order_pb2.Order]) -> Table:
     """Return orders as a person reads them."""
-    table = _table("CREATED", "ORDER", "MARKET", "SIDE", "SIZE", "LIMIT", "FILLED", "AVERAGE", "STATE", "VENUES")
+    made = table(
+        "CREATED", "ORDER", "MARKET", "SIDE", "SIZE", "LIMIT", "FILLED", "AVERAGE", "STATE", "VENUES", no_wrap=True
+    )
     for one in found:
-        table.add_row(
+        made.add_row(
             f"{one.create_time.ToDatetime(UTC):%m-%d %H:%M:%S}", one.order_id, one.market, _side(one.side), one.size,
             one.limit_price or "market", one.filled_size or "0", one.average_price, state_name(one.state),
             " ".join(dict.fromkeys(leg.venue for leg in one.legs)),
         )  # fmt: skip
-    return table
+    return made
 
 
 def fills_table(found: Sequence[fill_pb2.Fill]) -> Table:
     """Return fills as a person reads them."""
-    table = _table("TIME", "VENUE", "MARKET", "SIDE", "SIZE", "PRICE", "FEES", "REALIZED", "ORDER")
+    made = table("TIME", "VENUE", "MARKET", "SIDE", "SIZE", "PRICE", "FEES", "REALIZED", "ORDER", no_wrap=True)
     for one in found:
-        table.add_row(
+        made.add_row(
             f"{one.fill_time.ToDatetime(UTC):%m-%d %H:%M:%S}", one.venue, one.market, _side(one.side), one.size,
             one.price, fees(one.costs), one.realized_pnl, one.order_id,
         )  # fmt: skip
-    return table
+    return made
 
 
 def _side(side: int) -> str:
     return "buy" if side == 1 else "sell"
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name, no_wrap=True, overflow="fold")
-    return table
-
-
-def _print(found: Sequence[Shown], output: Output, view: Callable[[Sequence[Shown]], RenderableType]) -> None:
-    if output.as_json:
-        for one in found:
-            output.json_line(_json(one))
-    else:
-        output.console().print(view(found))
-
-
-def _line(one: Message, text: str, output: Output) -> None:
-    if output.as_json:
-        output.json_line(_json(one))
-    else:
-        output.line(text)
-
-
-def _json(one: Message) -> dict[str, object]:
-    found: dict[str, object] = json_format.MessageToDict(
-        one, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    return found

@@ -11,7 +11,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TextIO
 
-from google.protobuf import json_format
 from google.protobuf.message import Message
 from perpmesh.portfolio.v1 import exposure_pb2, performance_pb2, position_pb2
 from rich.console import Group, RenderableType
@@ -20,6 +19,7 @@ from rich.text import Text
 
 from perpmesh_client.cli.account import kept_login
 from perpmesh_client.cli.arguments import Arguments, market_name
+from perpmesh_client.cli.messages import as_json
 from perpmesh_client.cli.output import Output
 from perpmesh_client.ledger import Line, ledger, totals
 from perpmesh_client.portfolio import Portfolio
@@ -53,7 +53,7 @@ async def positions(mine: Portfolio, arguments: Arguments, output: Output) -> No
     if typed.watch:
         async for one in mine.watch_positions(*([market] if market else [])):
             if output.as_json:
-                output.json_line(_json(one))
+                output.json_line(as_json(one))
             else:
                 output.line(f"{one.market} {one.venue} {one.size} at {one.mark_price}: {one.unrealized_pnl} USD")
         return
@@ -140,15 +140,9 @@ COMMANDS: dict[str, Callable[[Portfolio, Arguments, Output], Awaitable[None]]] =
 def _show(messages: Sequence[Message], output: Output, view: Callable[[], RenderableType]) -> None:
     if output.as_json:
         for message in messages:
-            output.json_line(_json(message))
+            output.json_line(as_json(message))
     else:
         output.console().print(view())
-
-
-def _json(message: Message) -> dict[str, object]:
-    return json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
 
 
 def _positions_table(found: Sequence[position_pb2.Position]) -> RenderableType:

@@ -19,6 +19,7 @@ from perpmesh_client.cli.output import Output
 from perpmesh_client.cli.portfolio_arguments import NAMES as PORTFOLIO
 from perpmesh_client.cli.quote_arguments import NAMES as QUOTES
 from perpmesh_client.cli.report_arguments import NAMES as REPORTS
+from perpmesh_client.cli.steering_arguments import NAMES as STEERING
 from perpmesh_client.cli.vault_arguments import VAULT_COMMANDS
 from perpmesh_client.client import Perpmesh
 from perpmesh_client.errors import PerpmeshError
@@ -69,7 +70,7 @@ async def _run(arguments: Arguments) -> None:
     if arguments.command in PORTFOLIO:
         await _run_portfolio(arguments)
         return
-    if arguments.command in (*ORDERS, *REPORTS):
+    if arguments.command in (*ORDERS, *REPORTS, *STEERING):
         await _run_orders(arguments)
         return
     if arguments.command == "demo":
@@ -96,12 +97,10 @@ async def _run_account(arguments: Arguments) -> None:
 
 
 async def _run_orders(arguments: Arguments) -> None:
-    from perpmesh_client.cli.orders import run_orders
-    from perpmesh_client.cli.reports import run_reports
+    from perpmesh_client.cli.trading import run_trading
 
-    run = run_orders if arguments.command in ORDERS else run_reports
     try:
-        await run(arguments, Output.of_process(arguments.json))
+        await run_trading(arguments, Output.of_process(arguments.json))
     except ValueError as error:
         raise _UsageError(str(error)) from None
 

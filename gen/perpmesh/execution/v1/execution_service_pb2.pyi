@@ -721,11 +721,14 @@ class PlaceHedgedOrderRequest(_message.Message):
         limit_price: _builtins.str
         """The worst price allowed, a decimal in USD. Absent: a market order within max_slippage_bps."""
         time_in_force: _time_in_force_pb2.TimeInForce.ValueType
-        """How long the leg may wait for its price. Unspecified: immediate-or-cancel. A leg that may rest is sent first, and
-        the other follows its fills.
+        """How long the leg may wait for its price, which needs a limit_price. Unspecified: immediate-or-cancel. A leg that
+        may rest is sent first, and the other, held until then, follows its fills with a leg for each part; two that may
+        rest, and two that may not, are sent at once.
         """
         reduce_only: _builtins.bool
-        """Whether the leg may only reduce a position."""
+        """Whether the leg may only reduce a position. What such a leg traded cannot be traded back: only ACTION_KEEP goes
+        with it.
+        """
         def __init__(
             self,
             *,
@@ -837,7 +840,7 @@ class PrepareOrderRequest(_message.Message):
 
     @_builtins.property
     def signers(self) -> _containers.RepeatedCompositeFieldContainer[_signable_pb2.CallerSigner]:
-        """Whose key will sign, one for each account of the order."""
+        """Whose key will sign, one for each account of the order. Without account_ids in the order, these are its accounts."""
 
     def __init__(
         self,
@@ -867,7 +870,7 @@ class PrepareOrderResponse(_message.Message):
 
     @_builtins.property
     def signables(self) -> _containers.RepeatedCompositeFieldContainer[_signable_pb2.Signable]:
-        """What to sign, one for each leg."""
+        """What to sign, one for each leg that waits for its signature."""
 
     def __init__(
         self,
@@ -895,7 +898,7 @@ class SubmitOrderRequest(_message.Message):
     """The id of the order."""
     @_builtins.property
     def signatures(self) -> _containers.RepeatedCompositeFieldContainer[_signable_pb2.LegSignature]:
-        """The signatures, one for each leg."""
+        """The signatures, one for each leg that waits for one."""
 
     def __init__(
         self,
@@ -1043,18 +1046,27 @@ class CancelOrderResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ORDER_FIELD_NUMBER: _builtins.int
+    SIGNABLES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def order(self) -> _order_pb2.Order:
         """The order as it now stands."""
+
+    @_builtins.property
+    def signables(self) -> _containers.RepeatedCompositeFieldContainer[_signable_pb2.Signable]:
+        """What the caller must sign so that it is canceled, one for each leg that rests and that no key of ours can cancel.
+        SubmitOrder takes the signatures within a minute; after that, call again for new ones. A leg whose placing is not
+        decided yet has none until it is: call again.
+        """
 
     def __init__(
         self,
         *,
         order: _order_pb2.Order | None = ...,
+        signables: _abc.Iterable[_signable_pb2.Signable] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "signables", b"signables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -223,7 +223,8 @@ class ExecutionServiceServicer:
     def PlaceHedgedOrder(self, request, context):
         """Places two orders that belong together, each at its own venue, with a rule for when one stands alone.
 
-        The answer is one order with two legs of ROLE_HEDGE. Safe to retry with the same request_id.
+        The answer is one order with two legs of ROLE_HEDGE. Where a venue or the vault would refuse one of them, as far as
+        that can be known, the order is denied and neither is sent. Safe to retry with the same request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,8 +233,11 @@ class ExecutionServiceServicer:
     def PrepareOrder(self, request, context):
         """Prepares an order for a caller who signs with a wallet or key of their own: the answer has the exact bytes.
 
-        The order is kept in STATE_PLANNED with its nonces leased until SubmitOrder or its expiry. Safe to retry with the
-        same request_id: the same bytes come back.
+        The order is kept in STATE_PLANNED with its nonces leased until SubmitOrder or its expiry: a minute for an order
+        that trades at once, five for one that waits. One that was never submitted ends in STATE_EXPIRED, and its nonces are
+        given back. Safe to retry with the same request_id: the same bytes come back, as long as they wait for a signature.
+        A call that fails after the order became durable, such as for a key whose earlier nonce is still out at Lighter, is
+        sent again in the same way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,7 +246,9 @@ class ExecutionServiceServicer:
     def SubmitOrder(self, request, context):
         """Submits the signatures of a prepared order; from there it is an order like any other.
 
-        Each signature is checked to be the right key's over exactly what was prepared. Safe to retry.
+        Each signature is checked to be the right key's over exactly what was prepared; where one does not hold nothing is
+        sent, and the order goes on waiting. Takes the signatures of cancels that CancelOrder answered with, too. Safe to
+        retry: what was submitted before, and an order that has ended, is answered as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -267,7 +273,9 @@ class ExecutionServiceServicer:
         """Cancels what is open of an order.
 
         The answer says that it was asked for; the order is canceled when its state says so, and fills that came first
-        stand. An order that has ended is answered as it is, which is no error.
+        stand. An order that has ended is answered as it is, which is no error. Where no key of ours works at the account,
+        what rests of an order that its caller signed is canceled by the caller's signature alone: the answer has what to
+        sign, and SubmitOrder takes it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -69,18 +69,24 @@ class ExecutionServiceStub:
     PlaceHedgedOrder: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.PlaceHedgedOrderRequest, _execution_service_pb2.PlaceHedgedOrderResponse]
     """Places two orders that belong together, each at its own venue, with a rule for when one stands alone.
 
-    The answer is one order with two legs of ROLE_HEDGE. Safe to retry with the same request_id.
+    The answer is one order with two legs of ROLE_HEDGE. Where a venue or the vault would refuse one of them, as far as
+    that can be known, the order is denied and neither is sent. Safe to retry with the same request_id.
     """
     PrepareOrder: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.PrepareOrderRequest, _execution_service_pb2.PrepareOrderResponse]
     """Prepares an order for a caller who signs with a wallet or key of their own: the answer has the exact bytes.
 
-    The order is kept in STATE_PLANNED with its nonces leased until SubmitOrder or its expiry. Safe to retry with the
-    same request_id: the same bytes come back.
+    The order is kept in STATE_PLANNED with its nonces leased until SubmitOrder or its expiry: a minute for an order
+    that trades at once, five for one that waits. One that was never submitted ends in STATE_EXPIRED, and its nonces are
+    given back. Safe to retry with the same request_id: the same bytes come back, as long as they wait for a signature.
+    A call that fails after the order became durable, such as for a key whose earlier nonce is still out at Lighter, is
+    sent again in the same way.
     """
     SubmitOrder: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.SubmitOrderRequest, _execution_service_pb2.SubmitOrderResponse]
     """Submits the signatures of a prepared order; from there it is an order like any other.
 
-    Each signature is checked to be the right key's over exactly what was prepared. Safe to retry.
+    Each signature is checked to be the right key's over exactly what was prepared; where one does not hold nothing is
+    sent, and the order goes on waiting. Takes the signatures of cancels that CancelOrder answered with, too. Safe to
+    retry: what was submitted before, and an order that has ended, is answered as it is.
     """
     ReplaceOrder: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ReplaceOrderRequest, _execution_service_pb2.ReplaceOrderResponse]
     """Replaces the size or the prices of an order that rests.
@@ -97,7 +103,9 @@ class ExecutionServiceStub:
     """Cancels what is open of an order.
 
     The answer says that it was asked for; the order is canceled when its state says so, and fills that came first
-    stand. An order that has ended is answered as it is, which is no error.
+    stand. An order that has ended is answered as it is, which is no error. Where no key of ours works at the account,
+    what rests of an order that its caller signed is canceled by the caller's signature alone: the answer has what to
+    sign, and SubmitOrder takes it.
     """
     BatchCancelOrders: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.BatchCancelOrdersRequest, _execution_service_pb2.BatchCancelOrdersResponse]
     """Cancels several orders.
@@ -178,18 +186,24 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     PlaceHedgedOrder: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.PlaceHedgedOrderRequest, _execution_service_pb2.PlaceHedgedOrderResponse]  # type: ignore[assignment]
     """Places two orders that belong together, each at its own venue, with a rule for when one stands alone.
 
-    The answer is one order with two legs of ROLE_HEDGE. Safe to retry with the same request_id.
+    The answer is one order with two legs of ROLE_HEDGE. Where a venue or the vault would refuse one of them, as far as
+    that can be known, the order is denied and neither is sent. Safe to retry with the same request_id.
     """
     PrepareOrder: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.PrepareOrderRequest, _execution_service_pb2.PrepareOrderResponse]  # type: ignore[assignment]
     """Prepares an order for a caller who signs with a wallet or key of their own: the answer has the exact bytes.
 
-    The order is kept in STATE_PLANNED with its nonces leased until SubmitOrder or its expiry. Safe to retry with the
-    same request_id: the same bytes come back.
+    The order is kept in STATE_PLANNED with its nonces leased until SubmitOrder or its expiry: a minute for an order
+    that trades at once, five for one that waits. One that was never submitted ends in STATE_EXPIRED, and its nonces are
+    given back. Safe to retry with the same request_id: the same bytes come back, as long as they wait for a signature.
+    A call that fails after the order became durable, such as for a key whose earlier nonce is still out at Lighter, is
+    sent again in the same way.
     """
     SubmitOrder: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.SubmitOrderRequest, _execution_service_pb2.SubmitOrderResponse]  # type: ignore[assignment]
     """Submits the signatures of a prepared order; from there it is an order like any other.
 
-    Each signature is checked to be the right key's over exactly what was prepared. Safe to retry.
+    Each signature is checked to be the right key's over exactly what was prepared; where one does not hold nothing is
+    sent, and the order goes on waiting. Takes the signatures of cancels that CancelOrder answered with, too. Safe to
+    retry: what was submitted before, and an order that has ended, is answered as it is.
     """
     ReplaceOrder: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ReplaceOrderRequest, _execution_service_pb2.ReplaceOrderResponse]  # type: ignore[assignment]
     """Replaces the size or the prices of an order that rests.
@@ -206,7 +220,9 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """Cancels what is open of an order.
 
     The answer says that it was asked for; the order is canceled when its state says so, and fills that came first
-    stand. An order that has ended is answered as it is, which is no error.
+    stand. An order that has ended is answered as it is, which is no error. Where no key of ours works at the account,
+    what rests of an order that its caller signed is canceled by the caller's signature alone: the answer has what to
+    sign, and SubmitOrder takes it.
     """
     BatchCancelOrders: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.BatchCancelOrdersRequest, _execution_service_pb2.BatchCancelOrdersResponse]  # type: ignore[assignment]
     """Cancels several orders.
@@ -326,7 +342,8 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_execution_service_pb2.PlaceHedgedOrderResponse, _abc.Awaitable[_execution_service_pb2.PlaceHedgedOrderResponse]]:
         """Places two orders that belong together, each at its own venue, with a rule for when one stands alone.
 
-        The answer is one order with two legs of ROLE_HEDGE. Safe to retry with the same request_id.
+        The answer is one order with two legs of ROLE_HEDGE. Where a venue or the vault would refuse one of them, as far as
+        that can be known, the order is denied and neither is sent. Safe to retry with the same request_id.
         """
 
     @_abc_1.abstractmethod
@@ -337,8 +354,11 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_execution_service_pb2.PrepareOrderResponse, _abc.Awaitable[_execution_service_pb2.PrepareOrderResponse]]:
         """Prepares an order for a caller who signs with a wallet or key of their own: the answer has the exact bytes.
 
-        The order is kept in STATE_PLANNED with its nonces leased until SubmitOrder or its expiry. Safe to retry with the
-        same request_id: the same bytes come back.
+        The order is kept in STATE_PLANNED with its nonces leased until SubmitOrder or its expiry: a minute for an order
+        that trades at once, five for one that waits. One that was never submitted ends in STATE_EXPIRED, and its nonces are
+        given back. Safe to retry with the same request_id: the same bytes come back, as long as they wait for a signature.
+        A call that fails after the order became durable, such as for a key whose earlier nonce is still out at Lighter, is
+        sent again in the same way.
         """
 
     @_abc_1.abstractmethod
@@ -349,7 +369,9 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_execution_service_pb2.SubmitOrderResponse, _abc.Awaitable[_execution_service_pb2.SubmitOrderResponse]]:
         """Submits the signatures of a prepared order; from there it is an order like any other.
 
-        Each signature is checked to be the right key's over exactly what was prepared. Safe to retry.
+        Each signature is checked to be the right key's over exactly what was prepared; where one does not hold nothing is
+        sent, and the order goes on waiting. Takes the signatures of cancels that CancelOrder answered with, too. Safe to
+        retry: what was submitted before, and an order that has ended, is answered as it is.
         """
 
     @_abc_1.abstractmethod
@@ -378,7 +400,9 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Cancels what is open of an order.
 
         The answer says that it was asked for; the order is canceled when its state says so, and fills that came first
-        stand. An order that has ended is answered as it is, which is no error.
+        stand. An order that has ended is answered as it is, which is no error. Where no key of ours works at the account,
+        what rests of an order that its caller signed is canceled by the caller's signature alone: the answer has what to
+        sign, and SubmitOrder takes it.
         """
 
     @_abc_1.abstractmethod

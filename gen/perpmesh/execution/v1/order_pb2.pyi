@@ -38,11 +38,14 @@ class _LegPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LegPolicy.V
     LEG_POLICY_KEEP: _LegPolicy.ValueType  # 1
     """The others stand; the order ends with what they bring."""
     LEG_POLICY_REROUTE: _LegPolicy.ValueType  # 2
-    """What is missing is routed again over the other venues, within the order's own limits. A leg whose outcome is not
-    known is never routed again.
+    """What is missing is routed again over the other venues, within the order's own limits, when every leg has ended; for
+    immediate orders within a minute of their placing. A leg whose outcome is not known is never routed again, nor one
+    that rested until it was canceled at its venue.
     """
     LEG_POLICY_UNWIND: _LegPolicy.ValueType  # 3
-    """What the others brought is traded back at the market, reduce-only, within the slippage limit."""
+    """What the order filled is traded back at the market, reduce-only, within the slippage limit, when every leg has
+    ended. Refused for orders that only reduce.
+    """
 
 class LegPolicy(_LegPolicy, metaclass=_LegPolicyEnumTypeWrapper):
     """What happens to the other legs of an order when one leg is refused or falls short. No further values are planned."""
@@ -52,11 +55,14 @@ LEG_POLICY_UNSPECIFIED: LegPolicy.ValueType  # 0
 LEG_POLICY_KEEP: LegPolicy.ValueType  # 1
 """The others stand; the order ends with what they bring."""
 LEG_POLICY_REROUTE: LegPolicy.ValueType  # 2
-"""What is missing is routed again over the other venues, within the order's own limits. A leg whose outcome is not
-known is never routed again.
+"""What is missing is routed again over the other venues, within the order's own limits, when every leg has ended; for
+immediate orders within a minute of their placing. A leg whose outcome is not known is never routed again, nor one
+that rested until it was canceled at its venue.
 """
 LEG_POLICY_UNWIND: LegPolicy.ValueType  # 3
-"""What the others brought is traded back at the market, reduce-only, within the slippage limit."""
+"""What the order filled is traded back at the market, reduce-only, within the slippage limit, when every leg has
+ended. Refused for orders that only reduce.
+"""
 Global___LegPolicy: _TypeAlias = LegPolicy  # noqa: Y015
 
 @_typing.final
@@ -368,7 +374,9 @@ class PolicyResult(_message.Message):
     missing_size: _builtins.str
     """The size that was missing, a decimal in units of the base asset."""
     unwind_cost: _builtins.str
-    """What a trade back cost, fees included, a decimal in USD. Empty when nothing was traded back."""
+    """What a trade back cost, a decimal in USD: what was paid for what was traded back less what it brought, and the fees
+    of trading it back. Empty when nothing was traded back.
+    """
     explanation: _builtins.str
     """What happened, as one sentence."""
     @_builtins.property
@@ -536,14 +544,17 @@ class Rollback(_message.Message):
     action: Global___Rollback.Action.ValueType
     """What is done."""
     tolerated_size: _builtins.str
-    """How much may stand unhedged without a rollback, a decimal in units of the base asset. Empty: nothing but what the
-    lots of the two venues make unavoidable.
+    """How much may stand unhedged without a rollback, a decimal in units of the base asset of the side that stands alone.
+    Sides of different sizes are compared by their shares. Empty: nothing but what is less than a lot, and, while legs
+    are out, less than the other venue takes as an order.
     """
     max_slippage_bps: _builtins.int
     """How far the average price of a rollback may be from the mid price, in basis points. Absent: 100."""
     @_builtins.property
     def patience(self) -> _duration_pb2.Duration:
-        """How long the two legs may differ before the rollback: from 1 second to 10 minutes. Absent: 10 seconds."""
+        """How long the two legs may differ before the rollback: from 1 second to 10 minutes. Absent: 10 seconds. A side that
+        can catch up no more is not waited for, and nothing is traded back while an outcome is unknown.
+        """
 
     def __init__(
         self,

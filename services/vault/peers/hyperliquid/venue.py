@@ -60,6 +60,14 @@ class HyperliquidVenue(HyperliquidSigning):
         """The venue's name."""
         return HYPERLIQUID
 
+    @property
+    def nonces(self) -> None:
+        """The venue has no order of nonces."""
+
+    @property
+    def tokens(self) -> None:
+        """The venue needs none."""
+
     async def load(self) -> None:
         """Read what is listed. Raises `VenueError`."""
         self._universe = await self._info.universe()
@@ -85,14 +93,6 @@ class HyperliquidVenue(HyperliquidSigning):
         except VenueError as error:
             raise unavailable(HYPERLIQUID, error) from None
         return exposure_of(state)
-
-    async def next_nonce(self, account: Account, api_key_index: int) -> int:
-        """The venue has no order of nonces."""
-        raise NotImplementedError
-
-    async def token(self, account: Account, key: Key, secret: Opener, end_s: int) -> str:
-        """The venue needs none."""
-        return ""
 
     # --- accounts ---
 

@@ -58,6 +58,16 @@ class LighterVenue(LighterSigning):
         """The venue's name."""
         return LIGHTER
 
+    @property
+    def nonces(self) -> LighterVenue:
+        """It tells them itself."""
+        return self
+
+    @property
+    def tokens(self) -> LighterVenue:
+        """It issues them itself."""
+        return self
+
     async def load(self) -> None:
         """Read what is listed, and the marks with it. Raises `VenueError`."""
         data = await self._rest.get("/api/v1/orderBookDetails")

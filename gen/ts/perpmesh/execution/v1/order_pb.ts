@@ -454,7 +454,8 @@ export type PolicyResult = Message<"perpmesh.execution.v1.PolicyResult"> & {
   addedLegIds: string[];
 
   /**
-   * What a trade back cost, fees included, a decimal in USD. Empty when nothing was traded back.
+   * What a trade back cost, a decimal in USD: what was paid for what was traded back less what it brought, and the fees
+   * of trading it back. Empty when nothing was traded back.
    *
    * @generated from field: string unwind_cost = 5;
    */
@@ -603,15 +604,17 @@ export type Rollback = Message<"perpmesh.execution.v1.Rollback"> & {
   action: Rollback_Action;
 
   /**
-   * How much may stand unhedged without a rollback, a decimal in units of the base asset. Empty: nothing but what the
-   * lots of the two venues make unavoidable.
+   * How much may stand unhedged without a rollback, a decimal in units of the base asset of the side that stands alone.
+   * Sides of different sizes are compared by their shares. Empty: nothing but what is less than a lot, and, while legs
+   * are out, less than the other venue takes as an order.
    *
    * @generated from field: string tolerated_size = 2;
    */
   toleratedSize: string;
 
   /**
-   * How long the two legs may differ before the rollback: from 1 second to 10 minutes. Absent: 10 seconds.
+   * How long the two legs may differ before the rollback: from 1 second to 10 minutes. Absent: 10 seconds. A side that
+   * can catch up no more is not waited for, and nothing is traded back while an outcome is unknown.
    *
    * @generated from field: google.protobuf.Duration patience = 3;
    */
@@ -687,15 +690,17 @@ export enum LegPolicy {
   KEEP = 1,
 
   /**
-   * What is missing is routed again over the other venues, within the order's own limits. A leg whose outcome is not
-   * known is never routed again.
+   * What is missing is routed again over the other venues, within the order's own limits, when every leg has ended; for
+   * immediate orders within a minute of their placing. A leg whose outcome is not known is never routed again, nor one
+   * that rested until it was canceled at its venue.
    *
    * @generated from enum value: LEG_POLICY_REROUTE = 2;
    */
   REROUTE = 2,
 
   /**
-   * What the others brought is traded back at the market, reduce-only, within the slippage limit.
+   * What the order filled is traded back at the market, reduce-only, within the slippage limit, when every leg has
+   * ended. Refused for orders that only reduce.
    *
    * @generated from enum value: LEG_POLICY_UNWIND = 3;
    */
