@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from services.chassis.telemetry import Level, log
 from tests.simulation.run import run
 
 if __name__ == "__main__":
+    log.level = Level.ERROR
     failed = 0
     for text in sys.argv[1:]:
         result = run(int(text))

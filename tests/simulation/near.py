@@ -58,9 +58,12 @@ class Wire(Rest):
         if writes and chaos.strikes("request_late"):
             delay_s = rng.random() * 14
         if not chaos.strikes("request_lost", 0.7 if writes else 0.2):
-            loop.call_later(delay_s, self._arrive, answered, what, (method, path, asked, body))
+            given = (what, (method, path, asked, body))
             if writes and chaos.strikes("request_twice"):
-                loop.call_later(delay_s + rng.random() * 5, self._arrive, None, what, (method, path, asked, body))
+                loop.call_later(delay_s, self._arrive, answered, *given, False)
+                loop.call_later(delay_s + rng.random() * 5, self._arrive, None, *given, False)
+            else:
+                loop.call_later(delay_s, self._arrive, answered, *given, chaos.strikes("too_many", 0.7 if writes else 0.2))
         if writes and chaos.strikes("crash_in_flight", 0.3):
             loop.call_later(rng.random() * 0.2, self._process.kill)
         try:
@@ -74,13 +77,15 @@ class Wire(Rest):
         self._check(SimpleNamespace(status=status, headers={"Retry-After": "1"}), content, path)  # type: ignore[arg-type]
         return content
 
-    def _arrive(self, answered: asyncio.Future[tuple[int, bytes]] | None, what: str, asked: Any) -> None:
+    def _arrive(
+        self, answered: asyncio.Future[tuple[int, bytes]] | None, what: str, asked: Any, is_too_much: bool
+    ) -> None:
         """Be received by the venue, whether or not anybody waits for the answer any more."""
         far, chaos = self._far, self._far.chaos
         writes = what.endswith(".send")
         if far.is_down():
             status, content = 503, b"<html>down for maintenance</html>"
-        elif chaos.strikes("too_many", 0.7 if writes else 0.2):
+        elif is_too_much:
             status, content = 429, b'{"code":23000,"message":"Too Many Requests!"}' if far.name == LIGHTER else b"null"
         else:
             status, content = far.handle(*asked)

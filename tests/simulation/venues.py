@@ -109,6 +109,8 @@ class Far:
         """What was carried out under each nonce."""
         lags = chaos.has("look_ups_lag")
         self.lag_s = self.rng.random() * 0.9 if lags else 0.0
+        self._noted_s: dict[type[Event], float] = {}
+        """When look-ups show the last order, and the last trade."""
         self.height = 1
         self.catalog = SimpleNamespace(dexes=[])
 
@@ -134,13 +136,22 @@ class Far:
                 watcher(event)
             if self.lag_s and self.chaos.is_on:
                 self.chaos.met["look_ups_lag"] += 1
-                self.loop.call_later(self.rng.random() * self.lag_s, self.records.note, event)
+                self._note_later(event)
+            elif max(self._noted_s.values(), default=0.0) >= self.loop.time():
+                self._note_later(event)
             else:
                 self.records.note(event)
         told = self._told(events) if events else ()
         if told:
             for channel in list(self.channels):
                 channel.tell(told)
+
+    def _note_later(self, event: Event) -> None:
+        """Show orders and trades in look-ups a while later, each kind in its order."""
+        kind = type(event)
+        at_s = max(self._noted_s.get(kind, 0.0) + 1e-5, self.loop.time() + self.rng.random() * self.lag_s)
+        self._noted_s[kind] = at_s
+        self.loop.call_at(at_s, self.records.note, event)
 
     def _told(self, events: Sequence[Event]) -> tuple[AccountEvent, ...]:
         orders: dict[int, Order] = {}
@@ -293,7 +304,7 @@ class FarLighter(Far):
         self._trades = rest.trades
 
     def _is_shown(self, order: Order) -> bool:
-        return order.status != "rejected" or order.fired or order.reason == "post_only"
+        return lighter_accounts.is_shown(order)
 
     def order_record(self, order: Order) -> Any:
         row = lighter_accounts.order(order, self.terms, 1, snapshot=False)

@@ -15,6 +15,7 @@ import asyncio
 import contextvars
 import hashlib
 import heapq
+import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START_NS = 1_790_000_000_000_000_000
 """The wall time at which every run begins."""
 STEPS_MAX = 3_000_000
-EVENTS_KEPT = 60
+EVENTS_KEPT = int(os.environ.get("PERPMESH_SIMULATION_EVENTS", "60"))
+"""How many of the last events a failing seed prints."""
 
 
 class StuckError(Exception):
