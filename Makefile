@@ -58,6 +58,9 @@ vault-crashes: $(VENV)/.dev  ## kill -9 at every step of Sign and ReportOutcome
 crash: $(VENV)/.dev  ## kill -9 of execution at every step of every story of an order; takes hours
 	@PERPMESH_CRASH_STEPS=all $(PY) -m pytest tests/integration/execution/test_execution_crash.py -s $(ARGS)
 
+simulation: $(VENV)/.dev  ## play 100,000 seeds (SEEDS=) of faults against execution on a virtual clock, over all cores
+	@$(PY) -m tests.simulation --count $(or $(SEEDS),100000) $(ARGS)
+
 vault-nonces: $(VENV)/.dev  ## 10,000 signatures at once per venue, and with rate limits; a vault stopped past its lease 1,000 times
 	@PERPMESH_VAULT_SIGNS=10000 PERPMESH_VAULT_STOPS=1000 PERPMESH_VAULT_LIMITED=hyperliquid=10000,lighter=80,lighter.premium=10000 \
 		$(PY) -m pytest tests/integration/vault/test_vault_nonces.py tests/integration/vault/test_vault_budgets.py -s $(ARGS)

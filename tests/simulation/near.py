@@ -1,4 +1,4 @@
-"""Execution's own side of the venues: its traders as they are, over requests and streams that fail as a network does."""
+"""Execution's own side of the venues: its traders as they are, over requests and streams that fail as networks do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from services.venues.lighter.trader import _Sources as LighterSources
 from services.venues.rest import Rest, RestUnavailableError
 from services.venues.trading import AccountEmit, AccountRef, TradingVenue
 from services.venues.watching import AccountWatch
-from tests.simulation.venues import LISTINGS, UNIVERSE, Channel, Far, Spoken
+from tests.simulation.channel import Channel, Spoken
+from tests.simulation.venues import LISTINGS, UNIVERSE, Far
 from tests.simulation.virtual import Process, WallClock
 
 WRITES = ("/exchange", "/api/v1/sendTx")
@@ -63,7 +64,9 @@ class Wire(Rest):
                 loop.call_later(delay_s, self._arrive, answered, *given, False)
                 loop.call_later(delay_s + rng.random() * 5, self._arrive, None, *given, False)
             else:
-                loop.call_later(delay_s, self._arrive, answered, *given, chaos.strikes("too_many", 0.7 if writes else 0.2))
+                loop.call_later(
+                    delay_s, self._arrive, answered, *given, chaos.strikes("too_many", 0.7 if writes else 0.2)
+                )
         if writes and chaos.strikes("crash_in_flight", 0.3):
             loop.call_later(rng.random() * 0.2, self._process.kill)
         try:
@@ -170,7 +173,9 @@ class Near:
         self._venues: dict[str, TradingVenue] = {HYPERLIQUID: hyper, LIGHTER: lighter}
         for name, trader in ((HYPERLIQUID, hyper), (LIGHTER, lighter)):
             budget = hyper.budgets.weight if trader is hyper else lighter.budgets.requests
-            wire = Wire(fars[name], process, budget=budget, breaker=rest[name], clock=clock, config=trader._rest._config)  # type: ignore[attr-defined]
+            wire = Wire(
+                fars[name], process, budget=budget, breaker=rest[name], clock=clock, config=trader._rest._config
+            )  # type: ignore[attr-defined]
             trader._rest = trader._ask._rest = wire  # type: ignore[attr-defined]
             trader.far, trader.process = fars[name], process  # type: ignore[attr-defined]
         lighter._http._rest = lighter._rest

@@ -1,9 +1,10 @@
 """The oracle: what execution says against what the venues did. Invariants are numbered as in the fault catalogue.
 
-I1 no wish is two orders at a venue. I2 what was acknowledged ends, as it ended there. I3 nothing is told that the venue
-does not have. I4 fills are the venue's, each once, to the last unit. I5 so are positions. I6 every end has evidence, and
-the vault was told the truth of every nonce. I7 versions and filled sizes never go back. I10 no nonce carries two
-payloads. I12 what an order may still trade and has traded is never more than was wished.
+I1 no wish is two orders at a venue. I2 what was acknowledged ends, as it ended there. I3 nothing is told that
+the venue does not have. I4 fills are the venue's, each once, to the last unit. I5 so are positions, which are
+sums of fills: the exchange's own audit and the two lists of trades are equal. I6 every end has evidence, and
+the vault was told the truth of every nonce. I7 versions and filled sizes never go back. I10 no nonce carries
+two payloads. I12 what an order may still trade and has traded is never more than was wished.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from services.simulator.exchange.values import Order as VenueOrder
 from services.vault.model.lane import Outcome
 from services.venues.actions import Place
 from tests.simulation.venues import Far
-from tests.simulation.world import HYPER_ID, LIGHTER_ID, Violation, World
+from tests.simulation.world import HYPER_ID, LIGHTER_ID, ViolationError, World
 
 SIZE = Decimal("0.00001")
 MONEY = Decimal("0.000001")
@@ -61,7 +62,7 @@ class Witness:
                 return
             self.orders[client][order.oid] = order
             if len(self.orders[client]) > 1:
-                raise Violation(f"I1: {client} is {len(self.orders[client])} orders at {self._far.name}")
+                raise ViolationError(f"I1: {client} is {len(self.orders[client])} orders at {self._far.name}")
             self._exposure(client)
         elif isinstance(event, Traded):
             trade = event.trade
@@ -69,7 +70,11 @@ class Witness:
                 self.filled[party.client] += trade.size
                 self.counts[party.client] += 1
                 self.fees[party.client] += party.fee + party.surcharge
-                name = f"{trade.time_us // 1_000}-{party.oid}-{trade.id}" if self._far.name == HYPERLIQUID else str(trade.id)
+                name = (
+                    f"{trade.time_us // 1_000}-{party.oid}-{trade.id}"
+                    if self._far.name == HYPERLIQUID
+                    else str(trade.id)
+                )
                 self.trades[name] = (party.client, trade.price, trade.size)
 
     def at_venue(self, client: str) -> VenueOrder | None:
@@ -81,7 +86,7 @@ class Witness:
         record = self._world.record
         leg_id = record.clients.get((self.account_id, client))
         if leg_id is None:
-            raise Violation(f"I3: {client} is at {self._far.name}, and no leg of ours")
+            raise ViolationError(f"I3: {client} is at {self._far.name}, and no leg of ours")
         order = record.orders[record.legs[leg_id].order_id]
         most = max(order.size, order.replacement.size if order.replacement is not None else order.size)
         total = 0
@@ -92,7 +97,7 @@ class Witness:
                 if there is not None:
                     total += there.filled + (there.left if there.live else 0)
         if total * SIZE > most:
-            raise Violation(f"I12: {total * SIZE} may trade of an order of {most}")
+            raise ViolationError(f"I12: {total * SIZE} may trade of an order of {most}")
 
 
 def attend(world: World) -> None:
@@ -125,7 +130,7 @@ def _missing(world: World, witness: Witness) -> Iterable[str]:
 
 
 def judge(world: World) -> None:
-    """Hold all invariants at the end. Raises `Violation`."""
+    """Hold all invariants at the end. Raises `ViolationError`."""
     for order in world.record.orders.values():
         for leg in order.legs:
             _leg(world, order, leg)
@@ -136,7 +141,7 @@ def judge(world: World) -> None:
     for far in world.fars.values():
         audit = far.exchange.audit()
         if audit["money"] or audit["sizes"]:
-            raise Violation(f"the exchange itself does not add up: {audit}")
+            raise ViolationError(f"the exchange itself does not add up: {audit}")
 
 
 def _leg(world: World, order: Order, leg: Leg) -> None:
@@ -144,26 +149,26 @@ def _leg(world: World, order: Order, leg: Leg) -> None:
     there = witness.at_venue(leg.client_id)
     named = f"leg {leg.number} ({leg.client_id}, {leg.state} by {leg.evidence}) of {order.order_id} at {leg.venue}"
     if not leg.is_final:
-        raise Violation(f"I2: {named} has not ended")
+        raise ViolationError(f"I2: {named} has not ended")
     if leg.evidence is Evidence.UNSPECIFIED:
-        raise Violation(f"I6: {named} ended without evidence")
+        raise ViolationError(f"I6: {named} ended without evidence")
     if leg.state is LegState.FAILED and leg.evidence is not Evidence.EXPIRY:
-        raise Violation(f"I6: {named}")
+        raise ViolationError(f"I6: {named}")
     if leg.filled != witness.filled[leg.client_id] * SIZE:
-        raise Violation(f"I4: {named}: {leg.filled} by us, {witness.filled[leg.client_id] * SIZE} by the venue")
+        raise ViolationError(f"I4: {named}: {leg.filled} by us, {witness.filled[leg.client_id] * SIZE} by the venue")
     cut = witness.counts[leg.client_id] * MONEY if leg.venue == LIGHTER else Decimal(0)
     if not 0 <= leg.fees + leg.interface_fees - witness.fees[leg.client_id] * MONEY <= cut:
-        raise Violation(f"I4: {named}: fees {leg.fees}, by the venue {witness.fees[leg.client_id] * MONEY}")
+        raise ViolationError(f"I4: {named}: fees {leg.fees}, by the venue {witness.fees[leg.client_id] * MONEY}")
     if there is None:
         gone = (LegState.CANCELED, LegState.EXPIRED)
         never = leg.state in (LegState.DENIED, LegState.FAILED, LegState.REJECTED)
         if not never and not (leg.state in gone and leg.evidence is Evidence.NOT_SENT):
-            raise Violation(f"I3: {named}, and the venue never had it")
+            raise ViolationError(f"I3: {named}, and the venue never had it")
         return
     if there.live:
-        raise Violation(f"I2: {named}, and it is {there.status} at the venue")
+        raise ViolationError(f"I2: {named}, and it is {there.status} at the venue")
     if leg.state not in _ENDS[there.status] or (leg.state is LegState.FILLED) != (leg.filled >= leg.size):
-        raise Violation(f"I2: {named}, and at the venue it ended {there.status} ({there.reason})")
+        raise ViolationError(f"I2: {named}, and at the venue it ended {there.status} ({there.reason})")
 
 
 def _log(world: World) -> None:
@@ -178,16 +183,16 @@ def _log(world: World) -> None:
         if before is None:
             continue
         if said.version <= before.version:
-            raise Violation(f"I7: {said.order_id} went from version {before.version} to {said.version}")
+            raise ViolationError(f"I7: {said.order_id} went from version {before.version} to {said.version}")
         for old, new in zip(before.legs, said.legs, strict=False):
             if new is old:
                 continue
             if new.filled < old.filled:
-                raise Violation(f"I7: {said.order_id} went from {old.filled} filled to {new.filled}")
+                raise ViolationError(f"I7: {said.order_id} went from {old.filled} filled to {new.filled}")
             if old.is_final and new.state is not old.state and new.state not in TABLE[old.state].values():
-                raise Violation(f"I6: {said.order_id} went from {old.state} to {new.state}")
+                raise ViolationError(f"I6: {said.order_id} went from {old.state} to {new.state}")
         if len(said.legs) < len(before.legs):
-            raise Violation(f"I7: {said.order_id} lost a leg")
+            raise ViolationError(f"I7: {said.order_id} lost a leg")
 
 
 def _fills(world: World, witness: Witness) -> None:
@@ -199,7 +204,7 @@ def _fills(world: World, witness: Witness) -> None:
     there = {name: (price, size) for name, (_, price, size) in witness.trades.items()}
     if counted != there:
         only_us, only_them = counted.keys() - there.keys(), there.keys() - counted.keys()
-        raise Violation(f"I4: trades that the venue does not have {only_us}, that we do not have {only_them}")
+        raise ViolationError(f"I4: trades that the venue does not have {only_us}, that we do not have {only_them}")
 
 
 def _nonces(world: World) -> None:
@@ -210,8 +215,8 @@ def _nonces(world: World) -> None:
         far = fars[kept.account_id]
         nonce = kept.signed.nonce
         landed = nonce in far.received if far is world.hyper else kept.signed.body.decode() in bodies
-        # Hyperliquid's nonces have no order: of a cancel or a setting, what it was to bring about counts as its landing.
+        # Hyperliquid's nonces have no order: a cancel or a setting counts as landed when what it was for is so.
         is_vague = far is world.hyper and not isinstance(kept.signed.action, Place)
         if (kept.outcome in _LANDED and not landed and not is_vague) or (kept.outcome in _NEVER and landed):
             word = "landed" if landed else "never landed"
-            raise Violation(f"I6: the vault was told {kept.outcome} of action {number} of {leg_id}, which {word}")
+            raise ViolationError(f"I6: the vault was told {kept.outcome} of action {number} of {leg_id}, which {word}")

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from services.domain.errors import DomainError, Reason
 from services.domain.market import HYPERLIQUID, LIGHTER
+from services.domain.refusal import RefusalReason
 from services.execution.app.attempts import Attempts
 from services.execution.app.closing import Closer
 from services.execution.app.deeds import Deeds
@@ -28,7 +29,6 @@ from services.execution.app.worker import Worker
 from services.execution.model.order import NewOrder, mesh_says_no
 from services.execution.model.retry import TABLE
 from services.execution.ports import PlannedLeg, Route, TradingAccount
-from services.domain.refusal import RefusalReason
 from tests.simulation.chaos import Chaos
 from tests.simulation.near import Near
 from tests.simulation.store import (
@@ -65,6 +65,9 @@ class NoBooks:
         return None
 
     mid = listing = fees = state = now
+
+    def since(self, *_: object) -> tuple[tuple[()], bool]:
+        return (), False
 
 
 class Routing:

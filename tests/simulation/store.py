@@ -65,7 +65,7 @@ class Line:
                 raise ConnectionResetError("the connection was closed after the commit")
             if chaos.strikes("crash_at_commit", 0.15):
                 self._at_commit()
-        await asyncio.sleep(self._rng.random() * 0.001)
+            await asyncio.sleep(self._rng.random() * 0.001)
         await process.breathe()
         return result
 
@@ -127,15 +127,11 @@ class MemoryOrders:
     ) -> bool:  # fmt: skip
         return await self._line.do(
             "told",
-            lambda now: self._record.told(
-                account.account_id, venue_order_id, client_id, change, now, look_s=look_s
-            ),
+            lambda now: self._record.told(account.account_id, venue_order_id, client_id, change, now, look_s=look_s),
         )
 
     async def doubt(self, account: TradingAccount, open_ids: Sequence[str], before: datetime) -> int:
-        return await self._line.do(
-            "doubt", lambda now: self._record.doubt(account.account_id, open_ids, before, now)
-        )
+        return await self._line.do("doubt", lambda now: self._record.doubt(account.account_id, open_ids, before, now))
 
     async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
         new = 0
@@ -172,9 +168,7 @@ class MemoryStanding:
         self._line = line
 
     async def look(self, user_id: UUID, wanted: NewOrder | None, open_max: int) -> Look:
-        return await self._line.do(
-            "look", lambda _: self._line.record.look(user_id, wanted, open_max), writes=False
-        )
+        return await self._line.do("look", lambda _: self._line.record.look(user_id, wanted, open_max), writes=False)
 
 
 class MemoryDeeds:

@@ -20,7 +20,7 @@ from services.execution.model.replacing import ReplaceAsked
 from services.execution.model.twap import Terms
 from services.venues.actions import MarginMode, OrderType, Side, TimeInForce
 from tests.simulation.venues import MARKET
-from tests.simulation.world import HYPER_ID, LIGHTER_ID, USER, Player, Story, Violation
+from tests.simulation.world import HYPER_ID, LIGHTER_ID, USER, Player, Story, ViolationError
 
 IOC, GTC = TimeInForce.IMMEDIATE_OR_CANCEL, TimeInForce.GOOD_TILL_CANCELED
 VENUES = (HYPERLIQUID, LIGHTER)
@@ -51,7 +51,7 @@ async def place(player: Player, wanted: NewOrder) -> Order:
     order = await player.world.ask("place", lambda room: room.intake.place(USER, wanted))
     player.orders.append(order.order_id)
     if wanted.digest != order.digest:
-        raise Violation("I1: another order was answered")
+        raise ViolationError("I1: another order was answered")
     return order
 
 
@@ -59,7 +59,7 @@ def now(player: Player, order_id: UUID) -> Order:
     """Return an order as the record has it."""
     order = player.world.record.get(USER, order_id)
     if order is None:
-        raise Violation(f"I2: the order {order_id} was acknowledged and is not there")
+        raise ViolationError(f"I2: the order {order_id} was acknowledged and is not there")
     return order
 
 
@@ -152,8 +152,8 @@ async def trigger(player: Player) -> None:
     limits = None if kind.is_market else level - side.sign * 3
     order = await place(
         player,
-        wish(player, side=side.opposite, type=kind, trigger_price=level, limit_price=limits, reduce_only=True, venue=venue,
-             size=entry.size),
+        wish(player, side=side.opposite, type=kind, trigger_price=level, limit_price=limits, reduce_only=True,
+             venue=venue, size=entry.size),
     )  # fmt: skip
     await until(player, order.order_id, lambda one: any(leg.venue_order_id for leg in one.legs), 5)
     if player.rng.random() < 0.7:
@@ -264,7 +264,13 @@ async def expiring(player: Player) -> None:
     until_time = player.world.clock.now() + timedelta(seconds=player.rng.choice((2, 5, 8)))
     await place(
         player,
-        wish(player, side=wanted.side, venue=HYPERLIQUID, limit_price=price(player, wanted.side, -4), expire_time=until_time),
+        wish(
+            player,
+            side=wanted.side,
+            venue=HYPERLIQUID,
+            limit_price=price(player, wanted.side, -4),
+            expire_time=until_time,
+        ),
     )
     await some_time(player, 10)
 

@@ -73,9 +73,7 @@ class Vault:
         """Have an account and its lane."""
         self.accounts[account.account_id] = account
         ordered = account.venue == "lighter"
-        self.lanes[account.account_id] = Lane(
-            lane_id=1, venue=account.venue, fence=1, nonce=None if ordered else 0
-        )
+        self.lanes[account.account_id] = Lane(lane_id=1, venue=account.venue, fence=1, nonce=None if ordered else 0)
 
     def now_ms(self) -> int:
         return self.clock.time_ns() // 1_000_000
@@ -107,7 +105,10 @@ class Vault:
                 pass
 
     def _refuses(self, action: Action) -> bool:
-        return isinstance(action, Place) and any(one.size > self.limit and not one.reduce_only for one in action.orders)
+        if not isinstance(action, Place) or all(one.size <= self.limit or one.reduce_only for one in action.orders):
+            return False
+        self.chaos.met["vault_refuses"] += 1
+        return True
 
     def _fenced(self, leg_id: UUID, fence: int) -> None:
         newest = self.fences.get(leg_id, 0)
@@ -183,9 +184,7 @@ class VaultLine:
 
         return await self._call("accounts", found)
 
-    async def sign(
-        self, work: Work, account: TradingAccount, action: Action, number: int
-    ) -> SignedBytes | Refusal:
+    async def sign(self, work: Work, account: TradingAccount, action: Action, number: int) -> SignedBytes | Refusal:
         name = (work.leg.leg_id, number)
         return await self._call("sign", lambda: self._vault.sign(name, work.fence, account, action))
 

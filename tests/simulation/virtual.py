@@ -41,7 +41,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._virtual_s = 0.0
         self._ties = Random(f"{seed} ties")
+        self._timers: list[tuple[float, int, asyncio.Handle]] = []
+        self._count = 0
         self.steps = 0
+        self.tasks: list[asyncio.Task[Any]] = []
         self.faults: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _loop, context: self.faults.append(context))
 
@@ -49,27 +52,44 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Return the virtual time in seconds."""
         return self._virtual_s
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
         """Set a timer; of those that are due together the seed says which comes first."""
-        return super().call_at(when + self._ties.random() * 1e-7, callback, *args, context=context)
+        handle = asyncio.Handle(callback, args, self, context)
+        self._count += 1
+        heapq.heappush(self._timers, (when + self._ties.random() * 1e-7, self._count, handle))
+        return handle
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
+        """Set a timer."""
+        return self.call_at(self._virtual_s + delay, callback, *args, context=context)
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+        """Have it called in the next round."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
+    def get_debug(self) -> bool:
+        """Never."""
+        return False
 
     def _run_once(self) -> None:
-        ready, timers = self._ready, self._scheduled  # type: ignore[attr-defined]
-        while timers and timers[0]._cancelled:
-            heapq.heappop(timers)._scheduled = False
+        ready, timers = self._ready, self._timers  # type: ignore[attr-defined]
         if not ready:
+            while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+                heapq.heappop(timers)
             if not timers:
                 raise StuckError("nothing is left to happen")
-            self._virtual_s = max(self._virtual_s, timers[0]._when)
-        while timers and timers[0]._when <= self._virtual_s:
-            handle = heapq.heappop(timers)
-            handle._scheduled = False
-            if not handle._cancelled:
+            self._virtual_s = max(self._virtual_s, timers[0][0])
+        while timers and timers[0][0] <= self._virtual_s:
+            handle = heapq.heappop(timers)[2]
+            if not handle._cancelled:  # type: ignore[attr-defined]
                 ready.append(handle)
-        self.steps += len(ready)
+        count = len(ready)
+        self.steps += count
         if self.steps > STEPS_MAX:
             raise StuckError(f"{STEPS_MAX} steps and no end")
-        for _ in range(len(ready)):
+        for _ in range(count):
             handle = ready.popleft()
             if not handle._cancelled:
                 handle._run()
@@ -124,7 +144,7 @@ class Process:
 
     async def breathe(self) -> None:
         """Wait while the process is frozen; end here where it is dead."""
-        while self.is_alive and self.frozen_until > self.loop.time():
+        while self.is_alive and self.frozen_until > self.loop.time():  # noqa: ASYNC110  (time is virtual)
             await asyncio.sleep(self.frozen_until - self.loop.time())
         if not self.is_alive:
             raise asyncio.CancelledError
@@ -142,6 +162,7 @@ def adopt(loop: VirtualLoop) -> None:
 
     def factory(_loop: Any, work: Any, context: Any = None) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)
+        loop.tasks.append(task)
         process = CURRENT.get() if context is None else context.get(CURRENT)
         if process is not None:
             process.tasks.append(task)

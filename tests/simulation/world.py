@@ -36,7 +36,7 @@ MID = 10_000
 """The first price, in tenths of a dollar."""
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """An invariant does not hold."""
 
 
@@ -59,7 +59,9 @@ class Seen:
         """Hold an answer against those before it."""
         known = self.order_ids.setdefault(order.request_id, order.order_id)
         if known != order.order_id:
-            raise Violation(f"I1: request {order.request_id} was answered with two orders, {known} and {order.order_id}")
+            raise ViolationError(
+                f"I1: request {order.request_id} was answered with two orders, {known} and {order.order_id}"
+            )
         return order
 
 
@@ -157,7 +159,7 @@ class World:
                 process.kill()
             else:
                 self.rooms.append(room)
-            while process.is_alive:
+            while process.is_alive:  # noqa: ASYNC110  (time is virtual)
                 await asyncio.sleep(0.2)
             if room in self.rooms:
                 self.rooms.remove(room)
@@ -195,9 +197,8 @@ class World:
                 error = task.exception()
                 if error is None:
                     answers.append(task.result())
-                elif not isinstance(error, ConnectionError):
-                    if not isinstance(error, DomainError) or error.reason not in AGAIN:
-                        raise error
+                elif not _may_pass(error):
+                    raise error
             if answers:
                 for one in answers:
                     if isinstance(one, Order):
@@ -284,7 +285,11 @@ class World:
         await asyncio.sleep(self.rng.random() * 6)
         self.chaos.met["halt"] += 1
         kind = self.rng.choice((HaltKind.EVERYTHING, HaltKind.VENUE, HaltKind.USER))
-        name = {HaltKind.EVERYTHING: "", HaltKind.VENUE: self.rng.choice((HYPERLIQUID, LIGHTER)), HaltKind.USER: str(USER)}
+        name = {
+            HaltKind.EVERYTHING: "",
+            HaltKind.VENUE: self.rng.choice((HYPERLIQUID, LIGHTER)),
+            HaltKind.USER: str(USER),
+        }
         scope, cancels = Scope(kind, name[kind]), self.rng.random() < 0.4
         await self.ask(
             "halt",
@@ -305,6 +310,11 @@ class World:
     async def disturbed(self) -> None:
         """Wait until whoever disturbs has gone, but for the passing of time."""
         await asyncio.gather(*self._disturbing[1:])
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a client makes its call again for this."""
+    return isinstance(error, ConnectionError) or (isinstance(error, DomainError) and error.reason in AGAIN)
 
 
 Story = Callable[["Player"], Awaitable[None]]

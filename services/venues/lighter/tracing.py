@@ -23,7 +23,7 @@ SETTLE_MS: Final = 5_000
 """How long after its expiry a transaction may still be on its way into the venue's books, and clocks differ."""
 
 LAPSED_MS: Final = 60_000
-"""How long after its expiry a transaction whose nonce is used has at most until its hash, its order or a trade shows."""
+"""How long after its expiry a transaction whose nonce is used may take to show by its hash, its order or a trade."""
 LIFE_MAX_MS: Final = 15 * 60_000
 """How long before its expiry it may have been sent: ten minutes, and clocks differ."""
 

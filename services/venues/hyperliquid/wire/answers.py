@@ -55,7 +55,7 @@ def count_of(action: actions.Action) -> int:
 def read(data: bytes, action: actions.Action, scenes: Sequence[Scene], *, again: bool = False) -> Submission:
     """Return what an answer of HTTP 200 means for each part of `action`; `scenes` are what is known of each.
 
-    `again` says that the bytes may have been posted before: a refusal that did not use their nonce is of this time alone.
+    `again` says that the bytes may have been posted before: a refusal that did not use their nonce is of this time.
     """
     made = _read(data, action, scenes)
     if again and made.nonce not in (NonceFate.USED, NonceFate.UNKNOWN):
