@@ -75,6 +75,10 @@ oracles: $(VENV)/.dev  ## the router against brute force, HiGHS and dynamic prog
 cancels: $(VENV)/.dev  ## cancel a million operations of two users; no byte of one may reach the other
 	@PERPMESH_CANCELS=1000000 $(PY) -m pytest tests/integration/chassis/test_canceled_operations.py -s $(ARGS)
 
+soak: $(VENV)/.dev  ## 1,000 price streams and 200 orders/s for ten minutes, then three times as many orders
+	@SOAK_ORDERS_PER_S=200 SOAK_STREAMS=1000 SOAK_SECONDS=600 SOAK_OVER_SECONDS=60 SOAK_TRADERS=10 \
+		$(PY) -m pytest tests/e2e/test_soak.py -s --timeout 1800 $(ARGS)
+
 bench: $(VENV)/.dev  ## measure every speed claim beside its peer
 	@$(PY) -m bench $(ARGS)
 
@@ -108,6 +112,9 @@ venue-check: $(VENV)/.server  ## compare the venues' live payloads with the shap
 record: $(VENV)/.server  ## write the venues' raw frames with their times (ARGS)
 	@$(VENV)/bin/perpmesh record $(ARGS)
 
+judges: $(VENV)/judges/.made  ## let Kubernetes', Compose's and Grafana's own readers judge deploy/
+	@$(PY) -m pytest tests/foreign/test_judges.py $(ARGS)
+
 lock: $(VENV)/.dev  ## choose versions anew and write requirements/
 	@tools/lock.sh $(VENV)/bin/uv
 
@@ -118,3 +125,8 @@ $(VENV)/.server: requirements/server.txt pyproject.toml tools/setup.py $(MOVED)
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml tools/setup.py $(MOVED)
 	@tools/setup.sh dev
+
+$(VENV)/judges/.made: requirements/judges.txt | $(VENV)/.dev
+	@$(VENV)/bin/uv venv --quiet --clear $(VENV)/judges
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/judges/bin/python --require-hashes --no-deps -r requirements/judges.txt
+	@touch $@

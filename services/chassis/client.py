@@ -25,6 +25,7 @@ from services.chassis import call, errors, ids
 from services.chassis.clock import SYSTEM, Clock
 from services.chassis.methods import find_method
 from services.chassis.tasks import Backoff
+from services.chassis.telemetry import log
 from services.chassis.tls import TlsConfig, channel_credentials, server_name
 from services.chassis.tracing import TRACING
 from services.domain.errors import DomainError, Reason
@@ -71,6 +72,8 @@ class Peer:
         A target of gRPC's own, such as `dns:///market-data:7001`, passes through.
         """
         self.address = address
+        self.name = part or address
+        """What callers are told of it."""
         target = f"ipv4:{address}" if "," in address else address
         self.policy = policy or PeerPolicy()
         self._clock = clock
@@ -126,8 +129,8 @@ class Peer:
         if left <= 0:
             raise DomainError(
                 Reason.DEADLINE_EXCEEDED,
-                f"The caller's time was over before {self.address} could be asked.",
-                metadata={"peer": self.address},
+                f"The caller's time was over before {self.name} could be asked.",
+                metadata={"peer": self.name},
             )
         return min(wanted, left)
 
@@ -167,7 +170,7 @@ class UnaryCall:
             try:
                 return await self._inner(request, timeout=max(0.001, left), metadata=sent)
             except grpc.aio.AioRpcError as error:
-                refusal = errors.from_rpc_error(error)
+                refusal = _told(peer, error)
                 if attempt + 1 >= self._attempts or not _may_retry(error, refusal):
                     raise refusal from None
                 backoff = backoff or peer.backoff()
@@ -201,13 +204,24 @@ class StreamCall:
             async for message in under_way:
                 yield message
         except grpc.aio.AioRpcError as error:
-            raise errors.from_rpc_error(error) from None
+            raise _told(self._peer, error) from None
         except asyncio.CancelledError:
             if under_way.cancelled() and not _being_canceled():
-                raise DomainError(Reason.PEER_UNAVAILABLE, f"{self._peer.address} ended the stream.") from None
+                raise DomainError(Reason.PEER_UNAVAILABLE, f"{self._peer.name} ended the stream.") from None
             raise
         finally:
             under_way.cancel()
+
+
+def _told(peer: Peer, error: grpc.aio.AioRpcError) -> DomainError:
+    """Return what a call failed with. The transport's own words name our addresses: they go to the log alone."""
+    refusal = errors.from_rpc_error(error)
+    if errors.has_reason(refusal) or refusal.reason not in (Reason.PEER_UNAVAILABLE, Reason.DEADLINE_EXCEEDED):
+        return refusal
+    log.warning("peer.silent", peer=peer.name, address=peer.address, error=refusal.message[:300])
+    what = "does not answer" if refusal.reason is Reason.PEER_UNAVAILABLE else "did not answer in time"
+    words = f"The room {peer.name} {what}: call again in a moment."
+    return DomainError(refusal.reason, words, metadata={"peer": peer.name})
 
 
 def _being_canceled() -> bool:

@@ -6,7 +6,7 @@
 
 Bounds: connections (`pool_max`), the wait for one (`acquire_timeout_s`, then LIMIT_REACHED and not a hang), each
 statement (`statement_timeout_s`), a transaction left idle. A server that is away is PEER_UNAVAILABLE, surely before
-anything was done; a connection that breaks within a transaction raises asyncpg's own error, since what became of the
+anything was done; so is a connection that breaks while it is used, in words of its own, since what became of the
 transaction is then not known. Amounts are `numeric`, which asyncpg gives as `Decimal`; times are aware, in UTC.
 """
 
@@ -34,8 +34,14 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 """A connection taken from the pool."""
 
 CONNECT_TIMEOUT_S = 5.0
-IDLE_IN_TRANSACTION_S = 30.0
+IDLE_IN_TRANSACTION_S = 10.0
+"""How long a process that stands still in the middle of a transaction keeps its rows from everyone else."""
 IDLE_CONNECTION_S = 300.0
+QUERIES_MAX = 1_000_000
+"""Statements after which a connection is replaced, with what the server prepared for it."""
+
+_Broken = (ConnectionError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+"""What is raised in the middle of work when the server or the line to it ends; other faults of these kinds too."""
 
 logging.getLogger("asyncpg").setLevel(logging.ERROR)
 """It warns with a whole trace at every attempt while the server is away; we say so once, in one line."""
@@ -82,6 +88,19 @@ class PostgresConfig:
     )
 
 
+class _Session(asyncpg.Connection):
+    """A connection that is given back without a word to the server.
+
+    What a pool would reset (settings, advisory locks, cursors, notices) no room leaves behind: settings and locks are a
+    transaction's, save the log's own lock, which is taken and given back in one block. An open transaction is rolled
+    back as ever.
+    """
+
+    def get_reset_query(self) -> str:
+        """Return nothing to say."""
+        return ""
+
+
 class UnreachableError(ConfigError):
     """The database does not answer, which may pass; any other `ConfigError` of `Database.open` does not."""
 
@@ -89,9 +108,17 @@ class UnreachableError(ConfigError):
 class Database:
     """The pool of one room; its role sees its own schema, which is the search path."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], config: PostgresConfig, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool[asyncpg.Record],
+        config: PostgresConfig,
+        metrics: Metrics,
+        turns: asyncio.Semaphore | None = None,
+    ) -> None:
         self._pool = pool
         self._config = config
+        self._metrics = metrics
+        self._turns = turns
         used = metrics.gauge("perpmesh_postgres_connections_used", "Connections taken from the pool.")
         used.set_function(lambda: float(pool.get_size() - pool.get_idle_size()))
         bound = metrics.gauge("perpmesh_postgres_connections_max", "The bound of the pool.")
@@ -112,6 +139,8 @@ class Database:
                     max_size=config.pool_max,
                     timeout=CONNECT_TIMEOUT_S,
                     max_inactive_connection_lifetime=IDLE_CONNECTION_S,
+                    max_queries=QUERIES_MAX,
+                    connection_class=_Session,
                     server_settings=_session(room, config),
                 )
                 return cls(pool, config, metrics)
@@ -123,6 +152,13 @@ class Database:
             except (asyncpg.PostgresError, ValueError) as error:
                 raise _refused(error) from None
             await clock.sleep(0.1)
+
+    def part(self, most: int) -> Database:
+        """Return the same pool for users who take at most so many connections at a time, and leave the others theirs.
+
+        Who finds none of them free waits as for the pool. Closing is the whole pool's matter.
+        """
+        return Database(self._pool, self._config, self._metrics, asyncio.Semaphore(min(most, self._config.pool_max)))
 
     async def close(self) -> None:
         """Give connections back and close them; those still in use are cut after the acquire time-out."""
@@ -137,8 +173,15 @@ class Database:
         """Take a connection for the time of a block, or raise LIMIT_REACHED or PEER_UNAVAILABLE.
 
         LIMIT_REACHED too when the server's disk is full: what the statement would have written is not there.
+        PEER_UNAVAILABLE too when the connection breaks: what was asked may have been done.
         """
-        connection = await self._take()
+        if self._turns is not None:
+            await self._turn(self._turns)
+        try:
+            connection = await self._take()
+        except BaseException:
+            self._give_turn()
+            raise
         try:
             with TRACING.statements(connection):
                 yield connection
@@ -151,7 +194,18 @@ class Database:
                 metadata={"limit": "postgres_disk"},
                 retry_after_s=10.0,
             ) from None
+        except _Broken as error:
+            if not _is_gone(connection):
+                raise
+            self._refused.labels("broken").inc()
+            raise DomainError(
+                Reason.PEER_UNAVAILABLE,
+                "The database broke off, and whether this was done is not known: look, or ask again with the same ids.",
+                metadata={"peer": "postgres"},
+                retry_after_s=0.5,
+            ) from error
         finally:
+            self._give_turn()
             await self._pool.release(connection)
 
     @asynccontextmanager
@@ -168,18 +222,32 @@ class Database:
         except _Away:
             raise self._away() from None
 
+    async def _turn(self, turns: asyncio.Semaphore) -> None:
+        try:
+            async with asyncio.timeout(self._config.acquire_timeout_s):
+                await turns.acquire()
+        except TimeoutError:
+            raise self._full() from None
+
+    def _give_turn(self) -> None:
+        if self._turns is not None:
+            self._turns.release()
+
+    def _full(self) -> DomainError:
+        self._refused.labels("limit").inc()
+        return DomainError(
+            Reason.LIMIT_REACHED,
+            f"All {self._config.pool_max} connections to the database are in use: try again in a moment.",
+            metadata={"limit": "postgres_pool", "pool_max": str(self._config.pool_max)},
+            retry_after_s=self._config.acquire_timeout_s,
+        )
+
     async def _take(self) -> Connection:
         taking = self._pool.acquire(timeout=self._config.acquire_timeout_s)
         try:
             return await taking
         except TimeoutError:
-            self._refused.labels("limit").inc()
-            raise DomainError(
-                Reason.LIMIT_REACHED,
-                f"All {self._config.pool_max} connections to the database are in use: try again in a moment.",
-                metadata={"limit": "postgres_pool", "pool_max": str(self._config.pool_max)},
-                retry_after_s=self._config.acquire_timeout_s,
-            ) from None
+            raise self._full() from None
         except (*_Away, asyncpg.PostgresError):
             raise self._away() from None
 
@@ -191,6 +259,14 @@ class Database:
             metadata={"peer": "postgres"},
             retry_after_s=1.0,
         )
+
+
+def _is_gone(connection: Connection) -> bool:
+    """Whether a connection that was taken is of no more use; the pool has taken back one that broke."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 def _session(room: str, config: PostgresConfig) -> dict[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,10 +29,12 @@ from services.execution.app.attempts import Attempts
 from services.execution.app.budgets import VenueBudgets
 from services.execution.app.closing import Closer
 from services.execution.app.deeds import Deeds
+from services.execution.app.door import Door
 from services.execution.app.gate import Gate
 from services.execution.app.halting import Halts
 from services.execution.app.intake import Intake
 from services.execution.app.leverage import Leverages
+from services.execution.app.lines import Lines
 from services.execution.app.pacing import Pacer
 from services.execution.app.previewing import Previewer
 from services.execution.app.replacing import Replacer
@@ -106,31 +107,27 @@ async def main(config: Config, stop: asyncio.Event) -> None:
 
 
 async def _serve(
-    config: Config,
-    stop: asyncio.Event,
-    *,
-    database: Database,
-    vault: Peer,
-    routing: Peer,
-    bus: ValkeyBus,
+    config: Config, stop: asyncio.Event, *, database: Database, vault: Peer, routing: Peer, bus: ValkeyBus,
     books: FollowedBooks,
-) -> None:
+) -> None:  # fmt: skip
     clock, scribe, seen = SYSTEM, ProtoScribe(config.venues.upper()), LastSeen()
     keys = VaultPeer(vault, clock)
-    venues = ConfiguredVenues(config.places(_URLS), clock, keys.token)
+    venues = ConfiguredVenues(config.places(_URLS), clock, keys.token, config.granted.value())
     relay = Relay(database, config.bus, scribe, clock)
     reporter = Reporter(books, scribe, clock)
-    orders = PostgresOrders(database, scribe, clock, wake=relay.wake, reporter=reporter)
-    care = await _care(config, database, orders, clock, keys, venues, seen)
+    front = database.part(max(1, config.postgres.pool_max * 2 // 5))
+    orders = PostgresOrders(database, scribe, clock, wake=relay.wake, reporter=reporter, front=front)
+    door = Door(config.door(), orders, clock)
+    care = await _care(config, database, orders, clock, keys, venues, seen, door)
     planner = RoutingPeer(routing)
     gate = Gate(
-        stops=care.halts.stops, standing=PostgresStanding(database), venues=venues, clock=clock,
+        stops=care.halts.stops, standing=PostgresStanding(front), venues=venues, clock=clock,
         monotonic_ns=clock.monotonic_ns, orders_per_minute=config.orders_per_minute,
         open_orders_max=config.open_orders_max,
     )  # fmt: skip
     intake = Intake(
         orders=orders, accounts=keys, planner=planner, venues=venues, clock=clock, chance=_Chance(),
-        wake=care.worker.wake, gate=gate, books=books, standings=seen,
+        wake=care.worker.wake, gate=gate, books=books, standings=seen, door=door, workers=care.worker,
     )  # fmt: skip
     pacer = Pacer(
         intake=intake, orders=orders, accounts=keys, planner=planner, gate=gate, clock=clock, wake=care.worker.wake,
@@ -164,6 +161,7 @@ async def _serve(
             tasks.start("venues", venues.run)
             tasks.start("relay", relay.run)
             tasks.start("books", books.run)
+            tasks.start("door", door.run)
             care.start(tasks)
             tasks.start("pacer", pacer.run)
             await server.start()
@@ -224,22 +222,19 @@ async def _care(
     keys: VaultPeer,
     venues: ConfiguredVenues,
     seen: LastSeen,
+    door: Door,
 ) -> _Care:
     """Make what goes on by itself, knowing what is halted and what failed before."""
     live: set[uuid.UUID] = set()
     attempts = _attempts(config, database, clock)
     due = asyncio.Event()
     halts = Halts(
-        store=PostgresHalts(database),
-        orders=orders,
-        clock=clock,
-        chance=_Chance(),
-        wake=due.set,
+        store=PostgresHalts(database), orders=orders, clock=clock, chance=_Chance(), wake=due.set,
         tell_fault=_tell_record,
-    )
+    )  # fmt: skip
     await halts.look()
     await attempts.begin()
-    lines: defaultdict[uuid.UUID, asyncio.Lock] = defaultdict(asyncio.Lock)
+    lines = Lines()
     deeds = Deeds(
         store=PostgresDeeds(database, clock),
         signer=keys,
@@ -263,6 +258,7 @@ async def _care(
         stops=halts.stops,
         lines=lines,
         due=due,
+        door=door,
         parallel=config.parallel,
     )
     watcher = Watcher(

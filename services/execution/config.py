@@ -11,8 +11,13 @@ from services.chassis.config import ConfigError, group, setting
 from services.chassis.postgres import PostgresConfig
 from services.chassis.room import ChassisConfig
 from services.chassis.verifier import AuthConfig
+from services.execution.app.door import Bounds
 from services.execution.model import retry
 from services.execution.model.retry import Retry, Trouble
+from services.execution.peers.venues import Granted
+from services.venues.hyperliquid.budgets import TRADING_WEIGHT
+from services.venues.lighter.budgets import KIND_PER_MINUTE, SENDS_PER_MINUTE
+from services.venues.lighter.http import REQUESTS_PER_MINUTE
 
 OFF: Final = "off"
 
@@ -50,6 +55,58 @@ class RetryConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GrantedConfig:
+    """What the venues grant; beyond it the room stops before they do."""
+
+    hyperliquid_weight: int = setting(
+        "PERPMESH_EXECUTION_HYPERLIQUID_WEIGHT",
+        "The weight of requests a minute that orders may use of what Hyperliquid grants a network address, 1,200; "
+        "prices and keys use 450 of them.",
+        default=TRADING_WEIGHT,
+        minimum=100,
+        maximum=10_000_000,
+    )
+    lighter_requests: int = setting(
+        "PERPMESH_EXECUTION_LIGHTER_REQUESTS",
+        "The requests a minute that Lighter grants our network address; a premium account has more.",
+        default=REQUESTS_PER_MINUTE,
+        minimum=10,
+        maximum=10_000_000,
+    )
+    lighter_sends: int = setting(
+        "PERPMESH_EXECUTION_LIGHTER_SENDS",
+        "The transactions a minute that Lighter grants each wallet; premium accounts have more.",
+        default=SENDS_PER_MINUTE,
+        minimum=10,
+        maximum=10_000_000,
+    )
+    lighter_sends_of_a_kind: int = setting(
+        "PERPMESH_EXECUTION_LIGHTER_SENDS_OF_A_KIND",
+        "Of these, the transactions of one kind.",
+        default=KIND_PER_MINUTE,
+        minimum=10,
+        maximum=10_000_000,
+    )
+    connections: int = setting(
+        "PERPMESH_EXECUTION_VENUE_CONNECTIONS",
+        "How many requests to one venue are out at a time.",
+        default=64,
+        minimum=4,
+        maximum=1_000,
+    )
+
+    def value(self) -> Granted:
+        """Return it as the venues take it."""
+        return Granted(
+            hyperliquid_weight=self.hyperliquid_weight,
+            lighter_requests=self.lighter_requests,
+            lighter_sends=self.lighter_sends,
+            lighter_sends_of_a_kind=self.lighter_sends_of_a_kind,
+            connections=self.connections,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Whom the room asks, where it trades, and how much at a time."""
 
@@ -58,6 +115,7 @@ class Config:
     bus: BusConfig = group(BusConfig)
     auth: AuthConfig = group(AuthConfig)
     retries: RetryConfig = group(RetryConfig)
+    granted: GrantedConfig = group(GrantedConfig)
     signer_address: str = setting(
         "PERPMESH_SIGNER_ADDRESS", "Where the vault's signer is, as host:port; it answers to execution alone."
     )
@@ -104,11 +162,38 @@ class Config:
     )
     parallel: int = setting(
         "PERPMESH_EXECUTION_PARALLEL",
-        "How many legs are worked on at a time.",
-        default=32,
+        "How many legs are worked on at a time; an eighth of the places is kept for cancels and unknown outcomes.",
+        default=128,
         minimum=1,
         maximum=1_000,
     )
+    intake_max: int = setting(
+        "PERPMESH_EXECUTION_INTAKE_MAX",
+        "How many orders are taken in at a time; further ones are refused with a time, those that only reduce at twice "
+        "as many.",
+        default=32,
+        minimum=1,
+        maximum=10_000,
+    )
+    waiting_max: int = setting(
+        "PERPMESH_EXECUTION_WAITING_MAX",
+        "How many legs may wait for a worker; beyond, new orders are refused with a time, those that only reduce at "
+        "twice as many.",
+        default=256,
+        minimum=1,
+        maximum=100_000,
+    )
+    waiting_age_s: float = setting(
+        "PERPMESH_EXECUTION_WAITING_AGE_S",
+        "How long the oldest leg may wait for a worker, in seconds; beyond, new orders are refused as above.",
+        default=2.0,
+        minimum=0.1,
+        maximum=60,
+    )
+
+    def door(self) -> Bounds:
+        """Return how many new orders are let in."""
+        return Bounds(calls=self.intake_max, legs=self.waiting_max, age_s=self.waiting_age_s)
 
     def places(self, defaults: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
         """Return the address of every venue by venue and environment; `defaults` are by venue and network."""

@@ -4,7 +4,7 @@ POST   /control/accounts             {"venue", "address", "usdc"?: "1000", "pool
                                      also {"api_keys"?: {"5": "<80 hex>"}, "index"?}: make the account if it is new,
                                      add money; `volume` is a trading history in dollars, `tier` decides fees and delays
 GET    /control/accounts             ?venue= : every account, its money, positions and orders
-GET    /control/accounts/journal     ?venue=&account=&after=&limit= : what was received, answered, accepted, filled
+GET    /control/accounts/journal     ?venue=&account=&kinds=&after=&limit= : received, answered, accepted, filled
 GET    /control/exchange             both venues: the sums that must be zero, counts, how signatures are sampled
 """
 
@@ -93,9 +93,10 @@ class AccountControl:
         after, limit = int(request.query.get("after", "0")), int(request.query.get("limit", "1000"))
         if not 0 < limit <= JOURNAL_MAX:
             raise ValueError(f"limit: {limit}; 1 to {JOURNAL_MAX} would pass")
-        entries = journal.read(account=account, after=after, limit=limit)
+        kinds = frozenset(request.query.get("kinds", "").split(",")) - {""}
+        entries = journal.read(account=account, after=after, limit=limit, kinds=kinds)
         return _json({
-            "dropped": journal.dropped, "counts": journal.counts,
+            "dropped": journal.dropped, "counts": journal.counts, "last": journal.last,
             "entries": [dataclasses.asdict(entry) for entry in entries],
         })  # fmt: skip
 

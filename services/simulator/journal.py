@@ -7,6 +7,7 @@ went. An entry is never changed. Kinds: `received` (the bytes as they came, befo
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 
@@ -67,11 +68,17 @@ class Journal:
             body = {"kind": event.kind, "pool": event.pool, "amount": event.amount, "other": event.other}
             self.write(event.at_us, "money", event.account, body)
 
-    def read(self, *, account: int | None, after: int, limit: int) -> list[Entry]:
-        """Return lines after a number, oldest first; of one account or of all."""
+    @property
+    def last(self) -> int:
+        """The number of the last line ever written."""
+        return self._seq
+
+    def read(self, *, account: int | None, after: int, limit: int, kinds: frozenset[str] = frozenset()) -> list[Entry]:
+        """Return lines after a number, oldest first; of one account or of all, of some kinds or of all."""
         found: list[Entry] = []
-        for entry in self.entries:
-            if entry.seq > after and (account is None or entry.account == account):
+        skipped = max(0, after - (self._seq - len(self.entries)))  # numbers are dense
+        for entry in itertools.islice(self.entries, skipped, None):
+            if (account is None or entry.account == account) and (not kinds or entry.kind in kinds):
                 found.append(entry)
                 if len(found) >= limit:
                     break

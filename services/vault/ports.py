@@ -238,6 +238,10 @@ class Signing(Protocol):
         """Return those actions that are kept, and of each leg its account and newest fence."""
         ...
 
+    def recent(self, legs: Sequence[Leg]) -> tuple[dict[tuple[UUID, int], Kept], dict[UUID, tuple[UUID, int]]]:
+        """Return the same of what was signed here of late, without a look."""
+        ...
+
     async def note_fences(self, account_id: UUID, fences: Mapping[UUID, int]) -> None:
         """Remember newer fences."""
         ...

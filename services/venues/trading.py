@@ -187,6 +187,11 @@ class TradingVenue(Protocol):
         """The venue's name, such as `hyperliquid`."""
         ...
 
+    @property
+    def orders_nonces(self) -> bool:
+        """Whether the nonces of a key must arrive in a row, so that its bytes are posted one after another."""
+        ...
+
     async def load(self) -> None:
         """Learn what is listed; again at any time."""
         ...

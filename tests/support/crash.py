@@ -8,9 +8,10 @@
         if room.died: room.start()           # and see what it remembers
 
 A step is one callback of asyncio's loop: every `await` that really waits, every reader that became ready. `arm` starts
-counting; the process kills itself just before step number `kill_at`. Rooms are forked from a server that has imported
-their code already, so that a start costs a tenth of a second. The room must run on asyncio's own loop
-(`PERPMESH_EVENT_LOOP=asyncio`), whose handles can be counted; `arm` refuses a room that is gone.
+counting; the process kills itself just before step number `kill_at`, or sends itself another signal there, such as
+SIGSTOP. Rooms are forked from a server that has imported their code already, so that a start costs a tenth of a second.
+The room must run on asyncio's own loop (`PERPMESH_EVENT_LOOP=asyncio`), whose handles can be counted; `arm` refuses a
+room that is gone.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class CrashingRoom:
         self._kill_at = _CONTEXT.RawValue("q", 0)
         self._steps = _CONTEXT.RawValue("q", 0)
         self._armed = _CONTEXT.RawValue("b", 0)
+        self._signal = _CONTEXT.RawValue("i", signal.SIGKILL)
         self._process: ForkServerProcess | None = None
 
     @property
@@ -65,14 +67,16 @@ class CrashingRoom:
         self.disarm()
         arguments = (
             self._module, self._name, self._environ, str(self._log), self._kill_at, self._steps, self._armed,
+            self._signal,
         )  # fmt: skip
         self._process = _CONTEXT.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
 
-    def arm(self, *, kill_at: int = 0) -> None:
-        """Count steps from now on, and die just before the step of a number."""
+    def arm(self, *, kill_at: int = 0, number: signal.Signals = signal.SIGKILL) -> None:
+        """Count steps from now on, and die just before the step of a number; or get another signal there."""
         assert not self.died, "the room to be armed is gone"
         self._steps.value = 0
+        self._signal.value = number
         self._kill_at.value = kill_at
         self._armed.value = 1
 
@@ -80,6 +84,12 @@ class CrashingRoom:
         """Count no more, and let it live."""
         self._armed.value = 0
         self._kill_at.value = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop and does nothing."""
+        state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "T"
 
     async def gone(self, timeout_s: float = STOP_S) -> bool:
         """Wait for its end; say whether it ended."""
@@ -113,7 +123,7 @@ def crashing(
 
 
 def _run(
-    module: str, name: str, environ: Mapping[str, str], log: str, kill_at: Any, steps: Any, armed: Any
+    module: str, name: str, environ: Mapping[str, str], log: str, kill_at: Any, steps: Any, armed: Any, number: Any
 ) -> None:  # pragma: no cover - in another process
     """Run the room, counting the loop's steps while armed."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -125,7 +135,7 @@ def _run(
         if armed.value:
             steps.value += 1
             if steps.value == kill_at.value:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), number.value)
         step(self)  # type: ignore[arg-type]
 
     asyncio.events.Handle._run = counted  # type: ignore[method-assign, assignment]

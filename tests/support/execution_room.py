@@ -10,7 +10,7 @@ import contextlib
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +25,7 @@ from services.chassis.migrate import folder_of, migrate, read_migrations
 from services.chassis.postgres import connect
 from services.launcher import certificates
 from tests.support.crash import CrashingRoom, crashing
+from tests.support.valkey import free_port
 from tests.support.vault import MARKET, Owner
 from tests.support.vault_room import Client, Grounds, client, facts, grounds
 
@@ -33,6 +34,7 @@ ENDED = frozenset(
     for name in ("DONE", "PARTIALLY_DONE", "CANCELED", "EXPIRED", "DENIED", "REJECTED", "FAILED")
 )
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+MODULE = "services.execution.__main__"
 CALL_S = 20.0
 PATIENCE_S = 150.0
 """Lighter's 60 requests a minute may hold work up for a whole minute, and twice where a death spent them."""
@@ -47,6 +49,9 @@ class Brittle:
     ground: Grounds
     room: CrashingRoom
     run_file: Path
+    vault: CrashingRoom
+    settings: dict[str, str]
+    """The environment of the room."""
     deaths: int = 0
     _channel: grpc.aio.Channel | None = None
 
@@ -57,6 +62,25 @@ class Brittle:
         self.room.start()
         told = await facts(self.run_file)
         self._channel = _channel(self.ground, told["port"])
+
+    async def turn_to(self, run_file: Path) -> None:
+        """Talk to another execution room from now on."""
+        await self.close()
+        self._channel = _channel(self.ground, (await facts(run_file))["port"])
+
+    @property
+    def stub(self) -> Any:
+        """The calls, made once: what a caller sees who does not ask again."""
+        return ExecutionServiceStub(self._channel)  # type: ignore[arg-type]
+
+    @contextlib.contextmanager
+    def twin(self) -> Iterator[tuple[CrashingRoom, Path]]:
+        """Have a second execution room over the same record, not started yet, and the run file it will write."""
+        run_file = self.run_file.with_name("twin.json")
+        run_file.unlink(missing_ok=True)
+        given = {**self.settings, "PERPMESH_RUN_FILE": str(run_file)}
+        with crashing(MODULE, "execution", given, self.run_file.with_name("twin.log")) as room:
+            yield room, run_file
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -75,8 +99,7 @@ class Brittle:
         async with asyncio.timeout(60):
             while True:
                 try:
-                    stub = ExecutionServiceStub(self._channel)  # type: ignore[arg-type]
-                    return await getattr(stub, method)(request, metadata=metadata, timeout=CALL_S)
+                    return await getattr(self.stub, method)(request, metadata=metadata, timeout=CALL_S)
                 except grpc.aio.AioRpcError as error:
                     if error.code() not in GONE:
                         raise
@@ -213,13 +236,14 @@ async def brittle(folder: Path, **options: object) -> AsyncIterator[tuple[Brittl
         await migrate(connection, "execution", read_migrations(folder_of("execution")))  # type: ignore[arg-type]
         await connection.close()
         vault_file, run_file = folder / "vault.json", folder / "execution.json"
-        with crashing("services.vault.__main__", "vault", ground.environ(vault_file), folder / "vault.log") as vault:
+        ports = {name: f"127.0.0.1:{free_port()}" for name in ("listen", "signer_listen")}  # a vault comes back there
+        known = ground.environ(vault_file, **ports)
+        with crashing("services.vault.__main__", "vault", known, folder / "vault.log") as vault:
             vault.start()
             told = await facts(vault_file)
             given = environ(ground, run_file, told["signer_port"])
-            module = "services.execution.__main__"
-            with crashing(module, "execution", given, folder / "execution.log") as room:
-                made = Brittle(ground, room, run_file)
+            with crashing(MODULE, "execution", given, folder / "execution.log") as room:
+                made = Brittle(ground, room, run_file, vault, given)
                 await made.start()
                 async with client(ground, vault_file) as spoken:
                     try:

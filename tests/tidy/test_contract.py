@@ -155,3 +155,10 @@ def test_a_service_package_imports_only_shared_words() -> None:
                 allowed = {"type"} | ({"marketdata", "execution", "portfolio"} if package == "stream" else set())
                 assert parts[1] in allowed, f"{file.name} imports {other}"
                 assert package != "type", f"{file.name} imports {other}"
+
+
+def test_whatever_is_served_is_promised() -> None:
+    """`buf breaking` holds only what the baseline holds: a room that starts is in it, with every service it has."""
+    promised = descriptor_pb2.FileDescriptorSet.FromString((ROOT / "proto" / "baseline.binpb").read_bytes())
+    held = {f"{file.package}.{service.name}" for file in promised.file for service in file.service}
+    assert {service for service, _, _ in methods()} <= held

@@ -49,6 +49,11 @@ class Attempts:
         found = self._failing.get(work_id)
         return 0 if found is None else found.attempts
 
+    def words(self, work_id: UUID) -> str:
+        """Return what work met that failed the last time; nothing where it did not."""
+        found = self._failing.get(work_id)
+        return "" if found is None else found.last_error
+
     async def failed(self, work: Work, trouble: Trouble, words: str, *, least_s: float = 0.0) -> float:
         """Count a failed attempt for a leg; return the pause before the next, in seconds."""
         leg, now = work.leg, self._clock.now()

@@ -16,7 +16,8 @@ from uuid import UUID
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app.attempts import Attempts
-from services.execution.app.worker import key_index_of
+from services.execution.app.lines import Lines
+from services.execution.app.placing import key_index_of
 from services.execution.model.deed import Deed, DeedAction, DeedKind, DeedState, Heard, hear
 from services.execution.model.fate import Fate, fate_of
 from services.execution.model.order import mesh_says_no
@@ -61,10 +62,10 @@ class Deeds:
         clock: Clock,
         chance: Chance,
         attempts: Attempts,
-        lines: defaultdict[UUID, asyncio.Lock],
+        lines: Lines,
         tell_fault: Callable[[Deed, Exception], None],
     ) -> None:
-        """Prepare; `lines` keep the bytes of each account in a row, the orders' among them."""
+        """Prepare; `lines` keep the bytes of accounts in a row, the orders' among them."""
         self._store = store
         self._signer = signer
         self._accounts = accounts
@@ -174,7 +175,7 @@ class Deeds:
             if account is None:
                 raise DomainError(Reason.RESOURCE_UNKNOWN, f"The account {deed.account_id} is gone.")
             venue = self._venues.at(account.venue, account.environment)
-            async with self._lines[deed.account_id]:
+            async with self._lines.of(deed.account_id, venue):
                 await (self._send if deed.state is DeedState.PREPARED else self._follow)(deed, account, venue)
             if failed:
                 await self._attempts.went_well(deed.deed_id, seen=failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,12 +15,25 @@ from services.domain.decimals import Price, Size, plain_text, rounding
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app import bracketing, slicing
+from services.execution.app.door import Door
 from services.execution.app.gate import Gate
 from services.execution.app.quoting import with_quoted
 from services.execution.model import expiry, twap
-from services.execution.model.leg import Leg
+from services.execution.model.leg import Leg, LegState
 from services.execution.model.order import NewOrder, Order, denied, mesh_says_no, venue_client_id
-from services.execution.ports import Accounts, Chance, Clock, Orders, Planner, Route, TradingAccount, Venues, Wake
+from services.execution.ports import (
+    Accounts,
+    Chance,
+    Clock,
+    Orders,
+    Planner,
+    Route,
+    TradingAccount,
+    Venues,
+    Wake,
+    Work,
+    Workers,
+)
 from services.execution.ports.looking import Books, Standings
 from services.venues.actions import ActionError, OrderTerms, OrderType, Side, TimeInForce
 
@@ -28,6 +42,8 @@ SLIPPAGE_BPS_DEFAULT: Final = 100
 TRIGGER_SLIPPAGE_BPS_DEFAULT: Final = 1_000
 """What bounds a stop or take-profit market order that states no limit, counted from its trigger: as far as the venues'
 own pages set it, since a stop that finds no taker within its limit protects nothing."""
+BIRTH_S: Final = 10.0
+"""How long legs are held that are made in a worker's hands; noting that they are sent holds them for longer."""
 _ANY_PRICE: Final = Price(Decimal(1_000))
 BPS: Final = Decimal(10_000)
 
@@ -48,6 +64,8 @@ class Intake:
         gate: Gate,
         books: Books,
         standings: Standings,
+        door: Door,
+        workers: Workers,
     ) -> None:
         self._orders = orders
         self._books = books
@@ -59,9 +77,15 @@ class Intake:
         self._chance = chance
         self._wake = wake
         self._gate = gate
+        self._door = door
+        self._workers = workers
 
     async def place(self, user_id: UUID, wanted: NewOrder) -> Order:
-        """Accept an order, make it durable, then have it sent."""
+        """Accept an order, make it durable, then have it sent. Raises LIMIT_REACHED where too many come."""
+        with self._door.entered(reduces=wanted.reduce_only):
+            return await self._place(user_id, wanted)
+
+    async def _place(self, user_id: UUID, wanted: NewOrder) -> Order:
         known = await self._orders.by_request(user_id, wanted.request_id)
         if known is not None:
             return known.answer_to(wanted)
@@ -78,9 +102,30 @@ class Intake:
         """Make an order durable and have it sent; of two twins the winner is returned."""
         if order.refusal is None:
             await self.look_at(order.market)
-        kept = await self._orders.add(with_quoted(order, self._books, self._standings, self._clock.now()))
-        self._wake()
+        order = with_quoted(order, self._books, self._standings, self._clock.now())
+        # A caller who leaves meanwhile must not leave legs behind that nobody works on.
+        kept = await asyncio.shield(asyncio.ensure_future(self._hand_over(order)))
         return kept.answer_to(wanted)
+
+    async def _hand_over(self, order: Order) -> Order:
+        """Make an order durable and give its legs to workers who are free, or have them look."""
+        legs = [leg for leg in order.legs if leg.state is LegState.PREPARED]
+        reserved = bool(legs) and self._workers.reserve(len(legs))
+        try:
+            kept = await self._orders.add(order, lease_s=BIRTH_S if reserved else None)
+        except BaseException:
+            if reserved:
+                self._workers.give_back(len(legs))
+            raise
+        is_ours = kept.order_id == order.order_id
+        if reserved and is_ours:
+            self._workers.take([Work(order=kept, leg=leg, fence=1) for leg in legs])
+        elif reserved:
+            self._workers.give_back(len(legs))
+        elif legs and is_ours:
+            self._door.added(len(legs))
+        self._wake()
+        return kept
 
     async def look_at(self, market: str) -> None:
         """Have the books of a market followed that is about to be traded in, so that reports know them."""

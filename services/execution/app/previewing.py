@@ -9,8 +9,8 @@ from uuid import UUID
 from services.domain.decimals import plain_text
 from services.domain.refusal import Refusal
 from services.execution.app.intake import Intake, needs_route
+from services.execution.app.placing import place_of
 from services.execution.app.quoting import with_quoted
-from services.execution.app.worker import place_of
 from services.execution.model.leg import Leg, Role
 from services.execution.model.order import NewOrder, Order
 from services.execution.model.preview import Preview, PreviewLeg, distinct, preview_leg, standing_of

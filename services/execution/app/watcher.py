@@ -50,6 +50,8 @@ ENDED_S: Final = 3.5
 AGAIN_S: Final = 2.0
 SEAT_S: Final = 10.0
 """How long until a seat is asked for again at a venue that lets us listen to so many accounts and no more."""
+BLIND_S: Final = 10.0
+"""How soon what rests is looked up once its account's stream tells nothing."""
 OVERLAP_MS: Final = 60_000
 """How far back trades are asked for beyond the last that was counted; those known count once."""
 
@@ -129,7 +131,6 @@ class Watcher:
             except (
                 Exception
             ) as error:  # the venue's, the vault's or a fault of ours: the account is not left alone for it
-                self._live.discard(account.account_id)
                 self._tell(account, error)
                 pause_s = await self._attempts.failed_account(account, Trouble.DEAF, str(error) or repr(error))
             await self._clock.sleep(pause_s)
@@ -140,7 +141,10 @@ class Watcher:
         async def emit(event: AccountEvent) -> None:
             await self._take(account, event)
 
-        await venue.watch(account.ref, emit, since_ms=since_ms)
+        try:
+            await venue.watch(account.ref, emit, since_ms=since_ms)
+        finally:
+            await self._deaf(account)
 
     async def _states(self, account: TradingAccount, venue: TradingVenue) -> None:
         fees: Fees | None = None
@@ -183,9 +187,19 @@ class Watcher:
                 self._live.add(account.account_id)
                 await self._attempts.went_well(account.account_id, seen=self._attempts.of(account.account_id))
             else:
-                self._live.discard(account.account_id)
+                await self._deaf(account)
         else:
             assert isinstance(event, PositionsSeen | BalancesSeen), "every kind of event is taken"
+
+    async def _deaf(self, account: TradingAccount) -> None:
+        """Note that nothing is told of an account now: what rests there was left alone for minutes, and is no more."""
+        if account.account_id not in self._live:
+            return
+        self._live.discard(account.account_id)
+        try:
+            await self._orders.hasten(account, BLIND_S)
+        except Exception as error:  # the database is away too: the account is reconciled before it is live again
+            self._tell(account, error)
 
     async def _observe(self, account: TradingAccount, state: AccountState, *, fees: Fees | None = None) -> None:
         observed = Observed(account=account, receive_time=self._clock.now(), state=state, fees=fees)

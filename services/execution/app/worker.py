@@ -5,27 +5,28 @@
     OPEN, PARTIALLY...   look it up now and then: what the stream missed; cancel where that is wanted
 
 A leg is noted as sent before its bytes leave, so nothing that may have arrived is ever taken for unsent. Unknown is
-left only by evidence. Bytes of one account are posted one after another: Lighter's order of nonces demands it.
+left only by evidence. Bytes of one account at Lighter are posted one after another: its order of nonces demands it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from services.domain.decimals import Price, Size
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app.attempts import Attempts
 from services.execution.app.canceling import Canceler, reference_of
+from services.execution.app.door import Door
+from services.execution.app.lines import Lines
+from services.execution.app.placing import bytes_of, key_index_of, place_of
 from services.execution.app.replacing import Succession
 from services.execution.app.settling import fate_of_placing, settle, settled
+from services.execution.app.watcher import BLIND_S
 from services.execution.model.evidence import apply_outcome, apply_record, trades_of
 from services.execution.model.fate import Fate, fate_of
 from services.execution.model.leg import Evidence, Leg, LegState, Told, tell
@@ -33,19 +34,19 @@ from services.execution.model.order import mesh_says_no
 from services.execution.model.retry import Trouble, trouble_of
 from services.execution.ports import Accounts, Clock, Orders, Signer, TradingAccount, Venues, Work
 from services.venues.account import OrderRecord
-from services.venues.actions import OrderTerms, Place
 from services.venues.port import VenueError
 from services.venues.trading import NonceFate, Outcome, Refused, SignedBytes, TradingVenue, Unknown
 
-_KEY_INDEX: Final = re.compile(rb'"ApiKeyIndex":([0-9]{1,3})')
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LEASE_S: Final = 30.0
-CLAIM_MAX: Final = 16
+CLAIM_MAX: Final = 32
+LOOK_S: Final = 0.25
+"""How often due legs are looked for that nobody said a word of, such as those that wait for a time."""
 RESEND_MAX: Final = 3
 """How often identical bytes are posted in all; after that the venue is only asked."""
-SOON_S, BLIND_S, CALM_S = 0.5, 10.0, 120.0
-"""When a leg is looked at again: while its outcome is open; while it rests and the account's stream is away; while it
-rests and the stream tells. Look-ups cost of the venue's budget, and each reconciliation names what to look up."""
+SOON_S, CALM_S = 0.5, 120.0
+"""When a leg is looked at again: while its outcome is open; while it rests and the account's stream tells. Look-ups
+cost of the venue's budget, and each reconciliation names what to look up."""
 SETTLE_MS: Final = 3_000
 """How long after an order's end a venue may show it without all of its trades: look-ups lag by up to a second."""
 SENT_WITHIN_S: Final = 60.0
@@ -69,9 +70,10 @@ class Worker:
         hears: Callable[[UUID], bool],
         attempts: Attempts,
         stops: Callable[[UUID, str], Refusal | None],
-        lines: defaultdict[UUID, asyncio.Lock],
+        lines: Lines,
         due: asyncio.Event,
-        parallel: int = 32,
+        door: Door,
+        parallel: int = 128,
     ) -> None:
         """Prepare; `stops` says why no new order may leave, `lines` keep the bytes of each account in a row,
         `due` is set to have the workers look.
@@ -84,6 +86,9 @@ class Worker:
         self._tell = tell_fault
         self._hears = hears
         self._parallel = parallel
+        self._urgent_only = parallel // 8  # places that new orders leave to cancels and unknown outcomes
+        self._promised = 0
+        self._door = door
         self._attempts = attempts
         self._succession = Succession(orders, clock)
         self._stops = stops
@@ -104,16 +109,10 @@ class Worker:
         try:
             await self._orders.release()
             while True:
-                room = self._parallel - len(self._running)
-                works = await self._orders.claim(min(CLAIM_MAX, room), LEASE_S) if room > 0 else ()
-                for work in works:
-                    task = asyncio.create_task(self._do(work))
-                    self._running.add(task)
-                    task.add_done_callback(self._running.discard)
-                if not works:
+                if not await self._claim():
                     self._due.clear()
                     try:
-                        async with asyncio.timeout(0.25):
+                        async with asyncio.timeout(LOOK_S):
                             await self._due.wait()
                     except TimeoutError:
                         continue
@@ -121,6 +120,49 @@ class Worker:
             for task in self._running:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _claim(self) -> bool:
+        """Take up what is due as far as there is room; say whether there may be more."""
+        room = self._parallel - len(self._running) - self._promised
+        is_full = room <= self._urgent_only
+        count = min(CLAIM_MAX, room if is_full else room - self._urgent_only)
+        if count <= 0:
+            return False
+        works = await self._orders.claim(count, LEASE_S, urgent=is_full)
+        for work in works:
+            self._begin(work)
+        if not is_full:
+            self._door.taken(len(works), all_taken=len(works) < count)
+        return len(works) == count
+
+    def reserve(self, count: int) -> bool:
+        """Keep places for new legs, unless others wait for one."""
+        room = self._parallel - self._urgent_only - len(self._running) - self._promised
+        if count > room or self._door.waiting:
+            return False
+        self._promised += count
+        return True
+
+    def give_back(self, count: int) -> None:
+        """Give places back that were kept."""
+        self._promised -= count
+        self._due.set()
+
+    def take(self, works: Sequence[Work]) -> None:
+        """Do works for which places were kept."""
+        self._promised -= len(works)
+        for work in works:
+            self._begin(work)
+
+    def _begin(self, work: Work) -> None:
+        task = asyncio.create_task(self._do(work))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if self._door.waiting:
+            self._due.set()
 
     async def _do(self, work: Work) -> None:
         failed = self._attempts.of(work.leg.leg_id)
@@ -170,7 +212,7 @@ class Worker:
             await settle(self._signer, work, 0, Fate.NOT_SENT)  # it may have been signed; it was surely not sent
             await self._orders.change(work, self._teller(told, Evidence.NOT_SENT), due_s=CALM_S)
             return
-        async with self._lines[work.leg.account_id]:
+        async with self._lines.of(work.leg.account_id, venue):
             if await self._withheld(work):
                 return
             signed = await self._signer.sign(work, account, place_of(work.leg), 0)
@@ -182,7 +224,9 @@ class Worker:
                 return
             if not signed.body or signed.expire_time_ms <= self._clock.time_ns() // 1_000_000:
                 await settle(self._signer, work, 0, Fate.NOT_SENT)
-                await self._orders.change(work, self._teller(Told.EXPIRE, Evidence.NOT_SENT), due_s=CALM_S)
+                late = _too_late(work.leg, self._attempts.words(work.leg.leg_id))
+                end = self._teller(Told.EXPIRE, Evidence.NOT_SENT, refusal=late)
+                await self._orders.change(work, end, due_s=CALM_S)
                 return
             await self._post(work, account, venue, signed)
 
@@ -250,7 +294,7 @@ class Worker:
     async def _resolve(self, work: Work, account: TradingAccount, venue: TradingVenue) -> None:
         """Find out what became of bytes that may have been acted on."""
         leg = work.leg
-        async with self._lines[leg.account_id]:
+        async with self._lines.of(leg.account_id, venue):
             ref = replace(account.ref, api_key_index=leg.key_index)
             (outcome, *_) = await venue.trace(ref, bytes_of(leg))
             now = self._clock.now()
@@ -293,7 +337,7 @@ class Worker:
             if work.leg.action_number and work.leg.is_settled:
                 words = f"The venue took {work.leg.action_number} cancels, and the order still stands."
                 await self._attempts.failed(work, Trouble.STANDING, words)
-            async with self._lines[work.leg.account_id]:
+            async with self._lines.of(work.leg.account_id, venue):
                 kept = await self._canceler.cancel(work, account, venue)
             if kept is None:
                 return
@@ -309,7 +353,7 @@ class Worker:
                 return
             work = kept
         if not work.leg.is_settled:
-            async with self._lines[work.leg.account_id]:
+            async with self._lines.of(work.leg.account_id, venue):
                 kept = await self._canceler.cancel(work, account, venue)
             if kept is None:
                 return
@@ -361,6 +405,13 @@ def _expiring(leg: Leg) -> Leg:
     return leg if leg.wants_cancel else replace(leg, expiring=True)
 
 
+def _too_late(leg: Leg, why: str) -> Refusal:
+    """Say that signed bytes had expired before they could be sent, and what kept them."""
+    kept = f" ({why.rstrip('.')})" if why else ""
+    words = f"It could not be sent to {leg.venue} before its signature expired{kept}; nothing of it exists there."
+    return mesh_says_no(RefusalReason.EXPIRED, words, "Place it again.", venue=leg.venue)
+
+
 def _why_held(outcome: Outcome) -> tuple[Trouble, str]:
     """Return why bytes did not leave this machine."""
     assert isinstance(outcome, Refused), "what was not sent is refused by us"
@@ -373,45 +424,3 @@ def _unsent(leg: Leg) -> Leg:
     if leg.state is not LegState.SUBMITTED or leg.send_count != 1:
         return leg
     return replace(leg, state=LegState.SIGNED, send_count=0, submit_time=None, resolve_time=None)
-
-
-def place_of(leg: Leg) -> Place:
-    """Return what is signed to place a leg: a function of the leg, so that it is the same after any crash."""
-    return Place(
-        orders=(
-            OrderTerms(
-                market=leg.market,
-                venue_market_id=leg.venue_market_id,
-                side=leg.side,
-                size=Size(leg.size),
-                limit_price=Price(leg.limit_price),
-                type=leg.type,
-                time_in_force=leg.time_in_force,
-                client_id=leg.client_id,
-                reduce_only=leg.reduce_only,
-                trigger_price=None if leg.trigger_price is None else Price(leg.trigger_price),
-                expire_time_ms=_milliseconds(leg.expire_time) if leg.venue_ends_it else None,
-            ),
-        )
-    )
-
-
-def _milliseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - _EPOCH) // timedelta(milliseconds=1)
-
-
-def bytes_of(leg: Leg) -> SignedBytes:
-    """Return what tracing needs of a leg's bytes, which are the vault's to keep."""
-    return SignedBytes(
-        body=b"",
-        action=place_of(leg),
-        nonce=leg.nonce,
-        expire_time_ms=leg.expire_ms,
-        transaction_hash=leg.transaction_hash,
-    )
-
-
-def key_index_of(signed: SignedBytes) -> int:
-    """Return the number of the API key in a transaction of Lighter's; 0 where there are no numbered keys."""
-    found = _KEY_INDEX.search(signed.body)
-    return int(found.group(1)) if found is not None else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from services.chassis.clock import Clock
@@ -14,6 +15,8 @@ from services.venues.circuit import REST, SOCKET, Circuit
 from services.venues.hyperliquid.budgets import TRADING_WEIGHT, HyperliquidBudgets
 from services.venues.hyperliquid.trader import HyperliquidTrader
 from services.venues.hyperliquid.trader import TraderConfig as HyperliquidConfig
+from services.venues.lighter.budgets import KIND_PER_MINUTE, SENDS_PER_MINUTE, LighterBudgets
+from services.venues.lighter.http import REQUESTS_PER_MINUTE
 from services.venues.lighter.tokens import TokenSource
 from services.venues.lighter.trader import LighterTrader
 from services.venues.lighter.trader import TraderConfig as LighterConfig
@@ -26,12 +29,25 @@ RECONCILE_S: Final = 180.0
 BOOT_S: Final = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """What the venues grant our network address and its accounts, and how many requests are out at a time."""
+
+    hyperliquid_weight: int = TRADING_WEIGHT
+    lighter_requests: int = REQUESTS_PER_MINUTE
+    lighter_sends: int = SENDS_PER_MINUTE
+    lighter_sends_of_a_kind: int = KIND_PER_MINUTE
+    connections: int = 64
+
+
 class ConfiguredVenues:
     """The port `Venues`."""
 
-    def __init__(self, places: Mapping[tuple[str, str], str], clock: Clock, tokens: TokenSource) -> None:
+    def __init__(
+        self, places: Mapping[tuple[str, str], str], clock: Clock, tokens: TokenSource, granted: Granted
+    ) -> None:
         self._clock = clock
-        self._venues = {place: _make(place[0], url, clock, tokens) for place, url in places.items()}
+        self._venues = {place: _make(place[0], url, clock, tokens, granted) for place, url in places.items()}
         self._loaded: set[tuple[str, str]] = set()
         self._tried: set[tuple[str, str]] = set()
 
@@ -77,22 +93,29 @@ class ConfiguredVenues:
             await venue.close()
 
 
-def _make(venue: str, url: str, clock: Clock, tokens: TokenSource) -> HyperliquidTrader | LighterTrader:
+def _make(
+    venue: str, url: str, clock: Clock, tokens: TokenSource, granted: Granted
+) -> HyperliquidTrader | LighterTrader:
     rest, socket = Circuit(f"execution.{venue}", REST, clock=clock), Circuit(f"execution.{venue}", SOCKET, clock=clock)
     if venue == HYPERLIQUID:
         return HyperliquidTrader(
-            HyperliquidConfig(base_url=url, reconcile_every_s=RECONCILE_S),
+            HyperliquidConfig(base_url=url, reconcile_every_s=RECONCILE_S, connections_max=granted.connections),
             clock=clock,
             rng=seeded_random(),
             rest_breaker=rest,
             socket_breaker=socket,
-            budgets=HyperliquidBudgets(weight_per_minute=TRADING_WEIGHT),
+            budgets=HyperliquidBudgets(weight_per_minute=granted.hyperliquid_weight),
         )
     return LighterTrader(
-        LighterConfig(base_url=url, reconcile_every_s=RECONCILE_S),
+        LighterConfig(base_url=url, reconcile_every_s=RECONCILE_S, connections_max=granted.connections),
         clock=clock,
         rng=seeded_random(),
         rest_breaker=rest,
         socket_breaker=socket,
         tokens=tokens,
+        budgets=LighterBudgets(
+            requests_per_minute=granted.lighter_requests,
+            sends_per_minute=granted.lighter_sends,
+            kind_per_minute=granted.lighter_sends_of_a_kind,
+        ),
     )

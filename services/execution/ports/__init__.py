@@ -173,16 +173,26 @@ class Orders(Protocol):
         """Return the order a request made."""
         ...
 
-    async def add(self, order: Order) -> Order:
-        """Make an order durable with its legs and events; of two twins the loser reads the winner's."""
+    async def add(self, order: Order, *, lease_s: float | None = None) -> Order:
+        """Make an order durable with its legs and events; of two twins the loser reads the winner's.
+
+        With `lease_s` its legs that are due are held from the start, with the first fencing number.
+        """
         ...
 
     async def get(self, user_id: UUID, order_id: UUID) -> Order | None:
         """Return an order of a user."""
         ...
 
-    async def claim(self, count: int, lease_s: float) -> Sequence[Work]:
-        """Take legs that are due under a lease with a new fencing number."""
+    async def claim(self, count: int, lease_s: float, *, urgent: bool = False) -> Sequence[Work]:
+        """Take legs that are due under a lease with a new fencing number, those that are urgent first, or alone.
+
+        Urgent are cancels, and bytes whose outcome is not known.
+        """
+        ...
+
+    async def waiting(self, most: int) -> tuple[int, int]:
+        """Return how many new legs are due that nobody holds, at most `most`, and since when in Unix ns or 0."""
         ...
 
     async def release(self) -> None:
@@ -213,6 +223,10 @@ class Orders(Protocol):
 
     async def doubt(self, account: TradingAccount, open_ids: Sequence[str], before: datetime) -> int:
         """Have the open legs of an account looked up that stood before a time and are not among its open orders."""
+        ...
+
+    async def hasten(self, account: TradingAccount, within_s: float) -> None:
+        """Have the open legs of an account looked up within some seconds: its stream tells nothing of them now."""
         ...
 
     async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
@@ -396,6 +410,22 @@ class Chance(Protocol):
 
     def uuid(self) -> UUID:
         """Return a new id."""
+        ...
+
+
+class Workers(Protocol):
+    """Those who send."""
+
+    def reserve(self, count: int) -> bool:
+        """Keep places for new legs; False where there are not so many."""
+        ...
+
+    def give_back(self, count: int) -> None:
+        """Give places back that were kept."""
+        ...
+
+    def take(self, works: Sequence[Work]) -> None:
+        """Do works for which places were kept."""
         ...
 
 

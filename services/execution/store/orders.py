@@ -7,10 +7,10 @@ What a venue tells is applied whoever holds the leg: changes are functions of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -21,70 +21,53 @@ from services.execution.model.leg import Leg, LegState, Trade, fill
 from services.execution.model.order import Order, with_leg
 from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Clock, Observed, Scribe, TradingAccount, Work
-from services.execution.store.following import ADD_LEG, due_of, followed
+from services.execution.store import statements as sql
+from services.execution.store.following import due_of, followed
 from services.execution.store.plans import twap_json
-from services.execution.store.reports import Reporter
-from services.execution.store.rows import LEG, ORDER, leg_row, marks, order_of, order_row, replacement_json
+from services.execution.store.quick import LATE, SLOWLY, Quick, times_of
+from services.execution.store.reports import Reporter, quoted_json
+from services.execution.store.rows import legs_json, order_json, order_of, replacement_json
+from services.execution.store.shelf import Shelf
+from services.execution.store.writer import Write, Writer
 from services.venues.actions import Side
 
-_ORDER_COLUMNS: Final = ", ".join(ORDER)
-_LEG_COLUMNS: Final = ", ".join(LEG)
-_ADD_ORDER: Final = (
-    f"INSERT INTO orders ({_ORDER_COLUMNS}) VALUES ({marks(len(ORDER))}) "  # noqa: S608
-    "ON CONFLICT (user_id, request_id) DO NOTHING RETURNING order_id"
-)
-_CLAIM: Final = """
-    UPDATE legs SET fence = fence + 1, lease_time = $1
-    WHERE leg_id IN (
-        SELECT leg_id FROM legs WHERE due_time <= $2 AND (lease_time IS NULL OR lease_time < $2)
-        ORDER BY due_time LIMIT $3 FOR UPDATE SKIP LOCKED
-    )
-    RETURNING leg_id, order_id, fence"""
-_FIND_LEG: Final = """
-    SELECT leg_id, order_id FROM legs
-    WHERE account_id = $1 AND ((client_id = $2 AND $2 <> '') OR (venue_order_id = $3 AND $3 <> '')) LIMIT 1"""
-_RELEASE: Final = "UPDATE legs SET lease_time = NULL, due_time = $1 WHERE lease_time IS NOT NULL"
-_DOUBT: Final = """
-    UPDATE legs SET due_time = $4
-    WHERE account_id = $1 AND due_time > $4 AND lease_time IS NULL AND state IN ('OPEN', 'PARTIALLY_FILLED')
-        AND update_time < $3 AND client_id <> ALL ($2)"""
-_LOOK: Final = "UPDATE legs SET due_time = least(due_time, $2) WHERE leg_id = $1 AND lease_time IS NULL"
-_SLICING: Final = "SELECT order_id FROM orders WHERE slice_time <= $1 ORDER BY slice_time LIMIT $2"
-_ADOPT: Final = """
-    UPDATE fills SET order_id = $3, leg_id = $4 WHERE account_id = $1 AND venue_order_id = $2 AND leg_id IS NULL
-    RETURNING fill_id, trade_id, venue, account_id, market, side, price, size, liquidity, cause, fee, interface_fee,
-        realized_pnl, venue_order_id, fill_time, receive_time"""
-_ADD_FILL: Final = """
-    INSERT INTO fills (fill_id, user_id, order_id, leg_id, account_id, venue, market, side, price, size, liquidity,
-        cause, fee, interface_fee, realized_pnl, trade_id, venue_order_id, fill_time, receive_time)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-    ON CONFLICT (fill_id) DO NOTHING RETURNING number"""
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A trade that was not known before, and its order as it then stands."""
 
-HOLD_S: Final = 30.0
-"""A look exactly this far ahead keeps the lease: the worker goes on with the leg. Any other time gives it back."""
-FOLLOW_S: Final = 0.3
-"""How soon a leg that has ended is looked at where another is to follow it."""
-LATE: Final = timedelta(seconds=1)
-"""How soon a leg is looked at again whose time ran out and that could not be taken down yet."""
+    order: Order | None
 
 
 class PostgresOrders:
     """The port `Orders`."""
 
     def __init__(
-        self, database: Database, scribe: Scribe, clock: Clock, *, wake: Callable[[], None], reporter: Reporter
+        self,
+        database: Database,
+        scribe: Scribe,
+        clock: Clock,
+        *,
+        wake: Callable[[], None],
+        reporter: Reporter,
+        front: Database,
     ) -> None:
-        """Prepare; `wake` is called when the relay has something to number."""
+        """Prepare; `wake` is called when the relay has something to number. New orders come in by `front` alone."""
+        self._front = front
         self._reporter = reporter
         self._database = database
         self._scribe = scribe
         self._clock = clock
         self._wake = wake
+        self._shelf = Shelf()
+        self._writer = Writer(database)
+        self._quick = Quick(
+            database, self._writer, self._shelf, scribe=scribe, clock=clock, reporter=reporter, read=self._read
+        )
 
     async def by_request(self, user_id: UUID, request_id: UUID) -> Order | None:
         """Return the order a request made."""
-        async with self._database.acquire() as connection:
+        async with self._front.acquire() as connection:
             return await _order(connection, "user_id = $1 AND request_id = $2", user_id, request_id)
 
     async def get(self, user_id: UUID, order_id: UUID) -> Order | None:
@@ -92,44 +75,66 @@ class PostgresOrders:
         async with self._database.acquire() as connection:
             return await _order(connection, "user_id = $1 AND order_id = $2", user_id, order_id)
 
-    async def add(self, order: Order) -> Order:
+    async def add(self, order: Order, *, lease_s: float | None = None) -> Order:
         """Make an order durable with its legs and its event; of two twins the loser reads the winner's."""
-        async with self._database.transaction() as connection:
-            added = await connection.fetchval(_ADD_ORDER, *order_row(order))
-            if added is not None:
-                for leg in order.legs:
-                    await connection.execute(ADD_LEG, *leg_row(leg, order), due_of(leg, order.create_time))
-                await self._reporter.begin(connection, order)
-                await self._say(connection, order.user_id, "order", self._scribe.order(order))
-                if order.state.is_final:
-                    await self._reporter.end(connection, order)
+        report = self._reporter.denied(order) if order.state.is_final else None
+        values = (
+            order_json(order),
+            legs_json(order, self._clock.now(), lease_s),
+            None if order.quoted is None else quoted_json(order.quoted),
+            self._scribe.order(order),
+            report,
+        )
+        async with self._front.acquire() as connection:
+            added = await connection.fetchval(sql.ADD, *values)
         if added is None:
             twin = await self.by_request(order.user_id, order.request_id)
             assert twin is not None, "the twin that won is durable"
             return twin
+        self._shelf.put(order)
         self._wake()
         return order
 
-    async def claim(self, count: int, lease_s: float) -> Sequence[Work]:
+    async def _read(self, order_id: UUID, leg_id: UUID) -> tuple[Order, int]:
+        async with self._database.acquire() as connection:
+            fence: int = await connection.fetchval("SELECT fence FROM legs WHERE leg_id = $1", leg_id)
+            order = await _order(connection, "order_id = $1", order_id)
+        assert order is not None, "orders are never deleted"
+        return order, fence
+
+    async def claim(self, count: int, lease_s: float, *, urgent: bool = False) -> Sequence[Work]:
         """Take legs that are due under a lease with a new fencing number."""
         now = self._clock.now()
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch(_CLAIM, now + timedelta(seconds=lease_s), now, count)
-            works = []
-            for row in rows:
-                order = await _order(connection, "order_id = $1", row["order_id"])
-                assert order is not None, "a leg has an order"
+        works = []
+        async with self._database.acquire() as connection:
+            for row in await connection.fetch(sql.CLAIM, now + timedelta(seconds=lease_s), now, count, urgent):
+                order = self._shelf.get(row["order_id"])
+                if order is None or order.version != row["version"]:
+                    order = await _order(connection, "order_id = $1", row["order_id"])
+                    assert order is not None, "a leg has an order"
+                    self._shelf.put(order)
                 leg = next(one for one in order.legs if one.leg_id == row["leg_id"])
                 works.append(Work(order=order, leg=leg, fence=row["fence"]))
         return works
 
+    async def waiting(self, most: int) -> tuple[int, int]:
+        """Return how many new legs wait, and since when."""
+        async with self._database.acquire() as connection:
+            row = await connection.fetchrow(sql.WAITING, self._clock.now(), most)
+        assert row is not None, "a count has one row"
+        return row["legs"], 0 if row["oldest"] is None else round(row["oldest"].timestamp() * 1e9)
+
     async def release(self) -> None:
         """Have every leg that is held looked at now: its holder is gone, or is fenced off by the next claim."""
         async with self._database.acquire() as connection:
-            await connection.execute(_RELEASE, self._clock.now())
+            await connection.execute(sql.RELEASE, self._clock.now())
 
     async def change(self, work: Work, change: Callable[[Leg], Leg], *, due_s: float) -> Work | None:
         """Apply a worker's change to a leg as it now stands, unless the worker was fenced off."""
+        done = await self._quick.change(work, change, due_s=due_s)
+        if done is not SLOWLY:
+            self._wake()
+            return done
         now = self._clock.now()
         async with self._database.transaction() as connection:
             order = await _locked(connection, work.order.order_id)
@@ -138,23 +143,14 @@ class PostgresOrders:
                 return None
             was_held = work.leg.state is LegState.HELD
             order, leg = await self._apply(connection, order, work.leg.leg_id, change, now, ripe=was_held)
-            is_held = due_s == HOLD_S  # the worker goes on; a longer wait is a leg at rest, which anyone may take up
-            wait_s = 0.0 if leg.cancel_wanted > work.leg.cancel_wanted and not is_held else due_s
-            follows = leg.is_final and order.is_replacing(leg)
-            ended = leg.is_final and leg.is_settled and not follows
-            if follows and not is_held:
-                wait_s = min(wait_s, FOLLOW_S)
-            due = None if ended else now + timedelta(seconds=wait_s)
-            if was_held:
-                due = due_of(leg, now)
-            if due is not None and leg.take_down_time is not None and not is_held:
+            timed = times_of(order, leg, work.leg, now, due_s)
+            due = due_of(leg, now) if was_held else timed.due
+            if was_held and due is not None and leg.take_down_time is not None:
                 due = min(due, max(leg.take_down_time, now + LATE))
             await connection.execute(
-                "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1",
-                leg.leg_id,
-                due,
-                due if is_held else None,
+                "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1", leg.leg_id, due, timed.lease
             )
+        self._shelf.put(order)
         self._wake()
         return Work(order=order, leg=leg, fence=work.fence)
 
@@ -168,57 +164,71 @@ class PostgresOrders:
         look_s: float | None = None,
     ) -> bool:
         """Apply to a leg what its venue told of it; one that has not ended by that is looked up in `look_s` seconds."""
+        done = await self._quick.told(account, venue_order_id, client_id, change, look_s)
+        if done is not SLOWLY:
+            self._wake()
+            return done
         async with self._database.transaction() as connection:
-            found = await connection.fetchrow(_FIND_LEG, account.account_id, client_id, venue_order_id)
+            found = await connection.fetchrow(sql.FIND_LEG, account.account_id, client_id, venue_order_id)
             if found is None:
                 return False
             order = await _locked(connection, found["order_id"])
             now = self._clock.now()
-            _, leg = await self._apply(connection, order, found["leg_id"], change, now)
+            order, leg = await self._apply(connection, order, found["leg_id"], change, now)
             if look_s is not None and not leg.is_final:
-                await connection.execute(_LOOK, leg.leg_id, now + timedelta(seconds=look_s))
+                await connection.execute(sql.LOOK, leg.leg_id, now + timedelta(seconds=look_s))
+        self._shelf.put(order)
         self._wake()
         return True
 
     async def doubt(self, account: TradingAccount, open_ids: Sequence[str], before: datetime) -> int:
         """Have the open legs looked up that are not among the account's open orders; return how many."""
         async with self._database.acquire() as connection:
-            done: str = await connection.execute(_DOUBT, account.account_id, open_ids, before, self._clock.now())
+            done: str = await connection.execute(sql.DOUBT, account.account_id, open_ids, before, self._clock.now())
         return int(done.rpartition(" ")[2])
+
+    async def hasten(self, account: TradingAccount, within_s: float) -> None:
+        """Have the open legs of an account looked up within some seconds."""
+        async with self._database.acquire() as connection:
+            await connection.execute(sql.HASTEN, account.account_id, self._clock.now() + timedelta(seconds=within_s))
 
     async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
         """Count trades, each once by the venue's own id."""
-        new = 0
-        for trade in trades:
+        new, left = await self._quick.record(account, trades)
+        for trade in left:
             async with self._database.transaction() as connection:
-                new += await self._count(connection, account, trade)
+                counted = await self._count(connection, account, trade)
+            if counted is not None:
+                new += 1
+                if counted.order is not None:
+                    self._shelf.put(counted.order)
         if new:
             self._wake()
         return new
 
-    async def _count(self, connection: Connection, account: TradingAccount, trade: Trade) -> bool:
-        found = await connection.fetchrow(_FIND_LEG, account.account_id, trade.client_id, trade.venue_order_id)
+    async def _count(self, connection: Connection, account: TradingAccount, trade: Trade) -> _Counted | None:
+        found = await connection.fetchrow(sql.FIND_LEG, account.account_id, trade.client_id, trade.venue_order_id)
         order = await _locked(connection, found["order_id"]) if found is not None else None
         order_id: UUID | None = order.order_id if order is not None else None
         leg_id: UUID | None = found["leg_id"] if found is not None else None
         number = await connection.fetchval(
-            _ADD_FILL, trade.fill_id, account.user_id, order_id, leg_id, trade.account_id, trade.venue, trade.market,
+            sql.ADD_FILL, trade.fill_id, account.user_id, order_id, leg_id, trade.account_id, trade.venue, trade.market,
             trade.side.value, trade.price, trade.size, trade.liquidity, trade.cause, trade.fee, trade.interface_fee,
             trade.realized_pnl, trade.trade_id, trade.venue_order_id, trade.fill_time, trade.receive_time,
         )  # fmt: skip
         if number is None:
-            return False
+            return None
         event = self._scribe.fill(account.user_id, order_id, leg_id, trade, number)
         await self._say(connection, account.user_id, "fill", event)
         if order is not None and leg_id is not None:
             now = self._clock.now()
-            await self._apply(connection, order, leg_id, lambda leg: fill(leg, trade, now), now)
-        return True
+            order, _ = await self._apply(connection, order, leg_id, lambda leg: fill(leg, trade, now), now)
+        return _Counted(order)
 
     async def observe(self, observed: Observed) -> None:
         """Write to the log what a venue said of an account."""
-        async with self._database.transaction() as connection:
-            await self._say(connection, observed.account.user_id, "account", self._scribe.observed(observed))
+        event = self._scribe.observed(observed)
+        await self._writer.write(Write(said=[(observed.account.user_id, "account", event)]))
         self._wake()
 
     async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
@@ -238,13 +248,14 @@ class PostgresOrders:
             )
             order = await followed(connection, order, wanted, now)
             await self._keep_order(connection, order)
+        self._shelf.put(order)
         self._wake()
         return order
 
     async def slicing(self, count: int) -> Sequence[Order]:
         """Return orders whose next slice is due."""
         async with self._database.acquire() as connection:
-            ids = await connection.fetch(_SLICING, self._clock.now(), count)
+            ids = await connection.fetch(sql.SLICING, self._clock.now(), count)
             found = [await _order(connection, "order_id = $1", row["order_id"]) for row in ids]
         return [order for order in found if order is not None]
 
@@ -348,7 +359,7 @@ class PostgresOrders:
 
     async def _adopted(self, connection: Connection, order: Order, leg: Leg, now: datetime) -> Leg:
         """Return a leg with the trades that were told before the venue's id of it was known."""
-        rows = await connection.fetch(_ADOPT, leg.account_id, leg.venue_order_id, order.order_id, leg.leg_id)
+        rows = await connection.fetch(sql.ADOPT, leg.account_id, leg.venue_order_id, order.order_id, leg.leg_id)
         for row in rows:
             leg = fill(leg, Trade(**{**row, "side": Side(row["side"]), "client_id": leg.client_id}), now)
         return leg
@@ -378,7 +389,7 @@ class PostgresOrders:
 
 
 async def _order(connection: Connection, where: str, *arguments: object) -> Order | None:
-    row = await connection.fetchrow(f"SELECT {_ORDER_COLUMNS} FROM orders WHERE {where}", *arguments)  # noqa: S608
+    row = await connection.fetchrow(f"SELECT {sql.ORDER_COLUMNS} FROM orders WHERE {where}", *arguments)  # noqa: S608
     if row is None:
         return None
     return order_of(row, await _legs(connection, row["order_id"]))
@@ -392,7 +403,7 @@ async def _locked(connection: Connection, order_id: UUID) -> Order:
 
 async def _legs(connection: Connection, order_id: UUID) -> list[Any]:
     rows: list[asyncpg.Record] = await connection.fetch(
-        f"SELECT {_LEG_COLUMNS} FROM legs WHERE order_id = $1 ORDER BY number",  # noqa: S608
+        f"SELECT {sql.LEG_COLUMNS} FROM legs WHERE order_id = $1 ORDER BY number",  # noqa: S608
         order_id,
     )
     return rows

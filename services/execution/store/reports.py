@@ -12,7 +12,7 @@ from uuid import UUID
 from services.chassis.postgres import Connection, Database
 from services.chassis.telemetry import log
 from services.domain.decimals import plain_text
-from services.execution.model.leg import ZERO, Leg
+from services.execution.model.leg import ZERO, Leg, Trade
 from services.execution.model.order import Order
 from services.execution.model.quoted import Levels, Quoted, QuotedLeg, Rates, enough, joined, replaced
 from services.execution.model.report import report
@@ -20,7 +20,6 @@ from services.execution.model.reported import Filled, Report, Seen
 from services.execution.ports import Clock, Scribe
 from services.execution.ports.looking import Books
 
-_KEEP_QUOTED: Final = "INSERT INTO order_quotes (order_id, quoted) VALUES ($1, $2)"
 _CHANGE_QUOTED: Final = "UPDATE order_quotes SET quoted = $2 WHERE order_id = $1"
 _KEEP_SENT: Final = """
     INSERT INTO leg_books (leg_id, levels) VALUES ($1, $2)
@@ -29,6 +28,9 @@ _KEEP_REPORT: Final = """
     INSERT INTO reports (order_id, filled, event) VALUES ($1, $2, $3)
     ON CONFLICT (order_id) DO UPDATE SET filled = excluded.filled, event = excluded.event"""
 _FILLS: Final = "SELECT leg_id, price, size, liquidity, fee, interface_fee, receive_time FROM fills WHERE order_id = $1"
+_ENDED: Final = """
+    SELECT (SELECT filled FROM reports WHERE order_id = $1) AS reported,
+        (SELECT quoted FROM order_quotes WHERE order_id = $1) AS quoted"""
 _SENT: Final = "SELECT leg_id, levels FROM leg_books WHERE leg_id = ANY($1)"
 _SAY: Final = "INSERT INTO outbox (user_id, kind, event) VALUES ($1, 'report', $2)"
 
@@ -41,31 +43,48 @@ class Reporter:
         self._scribe = scribe
         self._clock = clock
 
-    async def begin(self, connection: Connection, order: Order) -> None:
-        """Keep what a new order is expected to cost."""
-        if order.quoted is not None:
-            await connection.execute(_KEEP_QUOTED, order.order_id, quoted_json(order.quoted))
+    def denied(self, order: Order) -> bytes | None:
+        """Return the report of an order that has ended as it came, without a leg; None where none can be made."""
+        try:
+            return self._scribe.report(report(order, order.quoted, {}, {}, self._clock.now()))
+        except (ArithmeticError, AssertionError, LookupError, ValueError) as error:
+            log.error("report.failed", order_id=str(order.order_id), error=error)
+            return None
 
     async def sent(self, connection: Connection, leg: Leg) -> None:
-        """Keep the book that a leg is sent into; what waits for a trigger is sent into none."""
+        """Keep the book that a leg is sent into."""
+        await connection.execute(_KEEP_SENT, leg.leg_id, self.sent_json(leg))
+
+    def sent_json(self, leg: Leg) -> str:
+        """Return the book that a leg is sent into; what waits for a trigger is sent into none."""
         levels = self._books.now(leg.market, leg.venue, leg.side) if leg.trigger_price is None else None
-        kept = None if levels is None else _levels_json(enough(levels, leg.size))
-        await connection.execute(_KEEP_SENT, leg.leg_id, json.dumps(kept))
+        return json.dumps(None if levels is None else _levels_json(enough(levels, leg.size)))
 
     async def end(self, connection: Connection, order: Order) -> None:
         """Write the report of an order that has ended, and say it, unless that was done for all that is filled."""
-        reported = await connection.fetchval("SELECT filled FROM reports WHERE order_id = $1", order.order_id)
+        made = await self.ended(connection, order, ())
+        if made is not None:
+            await connection.execute(_KEEP_REPORT, order.order_id, *made)
+            await connection.execute(_SAY, order.user_id, made[1])
+
+    async def ended(
+        self, connection: Connection, order: Order, trades: Sequence[tuple[UUID, Trade]]
+    ) -> tuple[Decimal, bytes] | None:
+        """Return what an order that has ended has filled and its report; None where that was said before.
+
+        `trades` are those, by leg, that are not in the record yet.
+        """
+        row = await connection.fetchrow(_ENDED, order.order_id)
+        assert row is not None, "a question without a table has one row"
         filled = sum((leg.filled for leg in order.legs), ZERO)  # its exits too
-        if reported is not None and reported == filled:
-            return
+        if row["reported"] is not None and row["reported"] == filled:
+            return None
         try:
-            event = self._scribe.report(await self.make(connection, order))
+            return filled, self._scribe.report(await self._made(connection, order, row["quoted"], trades))
         except (ArithmeticError, AssertionError, LookupError, ValueError) as error:
             # A fault of the report's own must not keep what happened to an order from being written.
             log.error("report.failed", order_id=str(order.order_id), error=error)
-            return
-        await connection.execute(_KEEP_REPORT, order.order_id, filled, event)
-        await connection.execute(_SAY, order.user_id, event)
+            return None
 
     async def replaced(self, connection: Connection, order: Order, old_id: UUID, fresh: Leg) -> None:
         """Expect of an order whose owner gave it new terms what its next leg would do now."""
@@ -86,10 +105,17 @@ class Reporter:
     async def make(self, connection: Connection, order: Order) -> Report:
         """Return what an order came to so far."""
         kept = await connection.fetchval("SELECT quoted FROM order_quotes WHERE order_id = $1", order.order_id)
+        return await self._made(connection, order, kept, ())
+
+    async def _made(
+        self, connection: Connection, order: Order, kept: str | None, trades: Sequence[tuple[UUID, Trade]]
+    ) -> Report:
         fills: defaultdict[UUID, list[Filled]] = defaultdict(list)
         for row in await connection.fetch(_FILLS, order.order_id):
             if row["leg_id"] is not None:
                 fills[row["leg_id"]].append(_filled(row))
+        for leg_id, trade in trades:
+            fills[leg_id].append(_traded(trade))
         rows = await connection.fetch(_SENT, [leg.leg_id for leg in order.legs])
         sent = {row["leg_id"]: json.loads(row["levels"]) for row in rows}
         seen = {leg.leg_id: self._seen(leg, sent.get(leg.leg_id)) for leg in order.legs}
@@ -186,6 +212,17 @@ def _levels_json(levels: Levels) -> list[tuple[str, str]]:
 
 def _levels_of(levels: Sequence[Any]) -> Levels:
     return tuple((Decimal(price), Decimal(size)) for price, size in levels)
+
+
+def _traded(trade: Trade) -> Filled:
+    return Filled(
+        price=trade.price,
+        size=trade.size,
+        is_maker=trade.liquidity == "MAKER",
+        fee=trade.fee,
+        interface_fee=trade.interface_fee,
+        receive_time=trade.receive_time,
+    )
 
 
 def _filled(row: Any) -> Filled:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from services.execution.model.leg import Evidence, Leg, LegState, Role
 from services.execution.model.order import Order, Replacement
@@ -37,23 +40,45 @@ def marks(count: int, start: int = 1) -> str:
     return ", ".join(f"${at}" for at in range(start, start + count))
 
 
-def order_row(order: Order) -> list[object]:
-    """Return an order's values in the order of `ORDER`."""
-    values: dict[str, object] = {
-        name: getattr(order, name) for name in ORDER if name not in ("refusal", "state", "twap")
-    }
-    values |= {
-        "side": order.side.value,
-        "type": order.type.value,
-        "time_in_force": order.time_in_force.value,
-        "refusal": refusal_json(order.refusal),
-        "state": order.state.value,
-        "take_profit": exit_json(order.take_profit),
-        "stop_loss": exit_json(order.stop_loss),
-        "twap": twap_json(order.twap),
-        "replacement": replacement_json(order.replacement),
-    }
-    return [values[name] for name in ORDER]
+def order_json(order: Order) -> str:
+    """Return a new order's values as JSON, by the names of `ORDER`."""
+    row: dict[str, object] = {name: getattr(order, name) for name in ORDER}
+    row["digest"] = "\\x" + order.digest.hex()
+    for name, text in (
+        ("refusal", refusal_json(order.refusal)),
+        ("take_profit", exit_json(order.take_profit)),
+        ("stop_loss", exit_json(order.stop_loss)),
+        ("twap", twap_json(order.twap)),
+        ("replacement", replacement_json(order.replacement)),
+    ):
+        row[name] = raw_json(text)
+    return msgspec.json.encode(row).decode()
+
+
+def legs_json(order: Order, now: datetime, lease_s: float | None) -> str:
+    """Return a new order's legs as JSON, by the names of `LEG`: due now, or held; what waits for another is neither."""
+    rows = []
+    for leg in order.legs:
+        row = leg_values(leg, order.order_id, LEG)
+        is_held = lease_s is not None and leg.state is LegState.PREPARED
+        lease = now + timedelta(seconds=lease_s) if lease_s is not None and is_held else None
+        row["due_time"] = lease or (None if leg.state is LegState.HELD else now)
+        row["lease_time"], row["fence"] = lease, int(is_held)
+        rows.append(row)
+    return msgspec.json.encode(rows).decode()
+
+
+def leg_values(leg: Leg, order_id: UUID | None, names: Sequence[str]) -> dict[str, object]:
+    """Return a leg's values by the names of columns, as JSON takes them."""
+    row: dict[str, object] = {name: getattr(leg, name, None) for name in names}
+    row["leg_id"], row["order_id"] = leg.leg_id, order_id
+    row["refusal"] = raw_json(refusal_json(leg.refusal))
+    return row
+
+
+def raw_json(text: str | None) -> msgspec.Raw | None:
+    """Return JSON that is a part of other JSON."""
+    return None if text is None else msgspec.Raw(text.encode())
 
 
 def leg_row(leg: Leg, order: Order, names: Sequence[str] = LEG) -> list[object]:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal
+from services.vault.app.job import Answer, Job
 from services.vault.app.maker import Maker
 from services.vault.model import signing as model
 from services.vault.model.account import Account
@@ -34,31 +35,6 @@ JOBS_MAX: Final = 20_000
 TRIES: Final = 8
 LOOK_S: Final = 0.4
 """How often an account is looked at while jobs wait, so that a freeze reaches them within a second."""
-
-Answer = SignedAction | Refusal | None
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """Something asked of a desk: an action to sign or prepare, a caller's signature, or an outcome."""
-
-    leg: Leg
-    wanted: Wanted | None = None
-    signature: str = ""
-    report: Report | None = None
-    answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    is_taken: bool = False
-    """Whether it is being signed, so that its answer must be awaited."""
-
-    def give(self, answer: Answer) -> None:
-        """Answer it, if anybody still waits."""
-        if not self.answer.done():
-            self.answer.set_result(answer)
-
-    def fail(self, error: BaseException) -> None:
-        """Fail it, if anybody still waits."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
 
 
 class DeskWorker:
@@ -190,9 +166,26 @@ class DeskWorker:
         for job in jobs:
             job.is_taken = True
 
-    async def _sort(self, arrived: list[Job]) -> tuple[list[tuple[Job, Kept]], list[tuple[Job, Kept]]]:
-        """Answer what was done before, put what is to be signed in line, and return outcomes and signatures."""
-        kept, legs = await self._signing.known([job.leg for job in arrived])
+    async def _sort(
+        self, arrived: list[Job], *, surely: bool = False
+    ) -> tuple[list[tuple[Job, Kept]], list[tuple[Job, Kept]]]:
+        """Answer what was done before, put what is to be signed in line, and return outcomes and signatures.
+
+        While the lane is held, what is to be signed with a first fence is taken for new without a look: was it signed
+        before, its write is refused, and it is sorted again, `surely`.
+        """
+        kept, legs = self._signing.recent([job.leg for job in arrived])
+        desk = None if surely else self._desk
+        is_sure = desk is not None and self._maker.refusal(desk, self._caller) is None
+        looked = []
+        for job in arrived:
+            is_here = job.leg.name in kept
+            job.is_unseen = is_sure and job.wanted is not None and job.leg.fence <= 1 and not is_here
+            if not job.is_unseen and (job.wanted is not None or not is_here):
+                looked.append(job.leg)  # bytes are given from the record alone
+        if looked:
+            seen, fences = await self._signing.known(looked)
+            kept, legs = kept | seen, legs | fences
         settling: list[tuple[Job, Kept]] = []
         accepting: list[tuple[Job, Kept]] = []
         for job in arrived:
@@ -365,10 +358,16 @@ class DeskWorker:
                     return True
                 continue
             self._desk = written
+            unsure = []
             for jobs, answer in zip(line, answers, strict=True):
+                if isinstance(answer, Refusal) and jobs[0].is_unseen:
+                    unsure.append(jobs)
+                    continue
                 self._waiting.pop(jobs[0].leg.name, None)
                 for job in jobs:
                     job.give(answer)
+            if unsure:
+                await self._reline(unsure)
             return True
         raise model.held_elsewhere()
 
@@ -379,7 +378,7 @@ class DeskWorker:
             self._waiting.pop(job.leg.name, None)
         later = self._waiting
         self._waiting = OrderedDict()
-        await self._sort(jobs)
+        await self._sort(jobs, surely=True)
         self._waiting.update(later)
 
     def _next(self, count: int) -> list[list[Job]]:

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from services.domain.market import LIGHTER
 from services.domain.refusal import Refusal
-from services.vault.app.desk import Answer, DeskWorker, Job
+from services.vault.app.desk import DeskWorker
 from services.vault.app.exposure import Exposures
+from services.vault.app.job import Answer, Job
 from services.vault.app.maker import Maker
 from services.vault.model import signing as model
 from services.vault.model.account import Account, forbids

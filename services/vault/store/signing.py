@@ -28,6 +28,7 @@ from services.vault.model.lane import Lane, Out
 from services.vault.model.signing import CallerKey, Kept, Leg
 from services.vault.ports import Batch, Clock, Desk
 from services.vault.store.leases import Lease
+from services.vault.store.recent import Recent
 from services.vault.store.rows import ACCOUNT_COLUMNS, ACTION_COLUMNS, KEY_COLUMNS, account_of, kept_of, key_of
 from services.vault.store.sealing import Sealer
 
@@ -40,6 +41,8 @@ WITH held AS MATERIALIZED (
     WHERE a.account_id = $1 AND a.version = $2 AND a.audit_seq = $3 AND a.delete_time IS NULL
         AND ($4::bigint IS NULL OR EXISTS (SELECT FROM held))
         AND ($6::bigint IS NULL OR EXISTS (SELECT FROM room WHERE version = $6))
+        AND NOT EXISTS (SELECT FROM legs l JOIN unnest($13::uuid[], $14::bigint[]) AS x(leg_id, fence) USING (leg_id)
+            WHERE l.leg_id = ANY ($15::uuid[]) AND (l.fence > x.fence OR l.account_id <> $1))
     FOR UPDATE
 ), moved AS (
     UPDATE lanes l SET nonce = $7, foreign_moves = $8 FROM gate WHERE l.lane_id = $4
@@ -93,6 +96,7 @@ class PostgresSigning:
         self._sealer = sealer
         self._lease = lease
         self._clock = clock
+        self._recent = Recent()
 
     @asynccontextmanager
     async def _reached(self, *, whole: bool = False) -> AsyncIterator[Connection]:
@@ -197,8 +201,14 @@ class PostgresSigning:
             foreign_moves=taken["foreign_moves"],
         )
 
+    def recent(self, legs: Sequence[Leg]) -> tuple[dict[tuple[UUID, int], Kept], dict[UUID, tuple[UUID, int]]]:
+        """Return what was signed here of late."""
+        return self._recent.known(legs)
+
     async def known(self, legs: Sequence[Leg]) -> tuple[dict[tuple[UUID, int], Kept], dict[UUID, tuple[UUID, int]]]:
         """Return those actions that are kept, and of each leg its account and newest fence."""
+        kept: dict[tuple[UUID, int], Kept] = {}
+        fences: dict[UUID, tuple[UUID, int]] = {}
         ids = [leg.leg_id for leg in legs]
         async with self._reached() as connection:
             rows = await connection.fetch(
@@ -209,8 +219,6 @@ class PostgresSigning:
                 ids,
                 [leg.number for leg in legs],
             )
-        kept: dict[tuple[UUID, int], Kept] = {}
-        fences: dict[UUID, tuple[UUID, int]] = {}
         for row in rows:
             fences[row["leg_id"]] = (row["leg_account"], row["fence"])
             if row["action_number"] is not None:
@@ -220,6 +228,7 @@ class PostgresSigning:
 
     async def note_fences(self, account_id: UUID, fences: Mapping[UUID, int]) -> None:
         """Remember newer fences."""
+        self._recent.fence(fences)
         async with self._reached() as connection:
             await connection.execute(
                 "INSERT INTO legs (leg_id, account_id, fence) SELECT x.leg_id, $1, x.fence "
@@ -261,9 +270,12 @@ class PostgresSigning:
         try:
             async with self._reached() as connection:
                 if not await connection.fetchval(_WRITE, *values):
+                    self._recent.clear()
                     return None
         except asyncpg.UniqueViolationError:
-            return None  # the same action was signed meanwhile: it is read again
+            self._recent.clear()
+            return None  # the same action was signed before, or meanwhile: it is read
+        self._recent.note(batch)
         recent = (*desk.recent, *((one.sign_time, one.orders) for one in signed if one.orders))
         after = replace(account, audit_seq=seq, audit_hash=head, day=now.date(), day_notional=batch.day_notional)
         return replace(desk, account=after, lane=lane, recent=recent)

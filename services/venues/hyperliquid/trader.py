@@ -69,6 +69,8 @@ class TraderConfig:
     dexes: tuple[str, ...] = ("",)
     """The dexes whose accounts are looked at; the first must be the venue's own, empty."""
     reconcile_every_s: float = 60.0
+    connections_max: int = 16
+    """HTTP connections, each of which carries one request at a time."""
 
     def socket_url(self) -> str:
         """Return the WebSocket's address."""
@@ -98,7 +100,7 @@ class HyperliquidTrader:
             budget=self.budgets.weight,
             breaker=rest_breaker,
             clock=clock,
-            config=RestConfig(connections_max=16),
+            config=RestConfig(connections_max=config.connections_max),
         )
         self._info = Info(self._rest, clock)
         self._ask = AccountInfo(self._rest, self.budgets, clock, config.dexes)
@@ -108,6 +110,11 @@ class HyperliquidTrader:
     def name(self) -> str:
         """The venue's name."""
         return HYPERLIQUID
+
+    @property
+    def orders_nonces(self) -> bool:
+        """Nonces here are a set: any that is newer than the hundred highest passes, once."""
+        return False
 
     async def load(self) -> None:
         """Learn what is listed."""

@@ -62,6 +62,8 @@ class TraderConfig:
 
     base_url: str
     reconcile_every_s: float = 60.0
+    connections_max: int = 16
+    """HTTP connections, each of which carries one request at a time."""
     price_protection: bool = True
     """Whether the venue's own guards against accidental prices are on."""
 
@@ -94,7 +96,7 @@ class LighterTrader:
             budget=self.budgets.requests,
             breaker=rest_breaker,
             clock=clock,
-            config=RestConfig(connections_max=16, budget_wait_s=15.0),
+            config=RestConfig(connections_max=config.connections_max, budget_wait_s=15.0),
         )
         self._http = LighterHttp(self._rest, clock)
         self.tokens = Tokens(tokens, clock)
@@ -108,6 +110,11 @@ class LighterTrader:
     def name(self) -> str:
         """The venue's name."""
         return LIGHTER
+
+    @property
+    def orders_nonces(self) -> bool:
+        """Nonces here count up by one for each key."""
+        return True
 
     @property
     def scales(self) -> Scales:

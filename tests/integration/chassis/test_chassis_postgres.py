@@ -120,6 +120,26 @@ async def test_a_database_that_dies_is_a_peer_unavailable_and_comes_back() -> No
         assert caught.value.reason is Reason.PEER_UNAVAILABLE
         own.start()
         await database.check()
+
+        async def cut() -> None:
+            async with database.transaction() as connection:
+                waiting = asyncio.ensure_future(connection.execute("SELECT pg_sleep(30)"))
+                await asyncio.sleep(0)
+                await asyncio.to_thread(own.stop)
+                await waiting
+
+        with pytest.raises(DomainError, match="whether this was done is not known") as caught:
+            await cut()
+        assert (caught.value.reason, caught.value.metadata["peer"]) == (Reason.PEER_UNAVAILABLE, "postgres")
+        own.start()
+        await database.check()
+
+        async def misused() -> None:
+            async with database.acquire() as connection:
+                await asyncio.gather(connection.fetchval("SELECT 1"), connection.fetchval("SELECT 2"))
+
+        with pytest.raises(asyncpg.InterfaceError):  # a mistake of ours is no outage
+            await misused()
         await database.close()
 
 

@@ -1,13 +1,15 @@
 """The venues' rate limits are on: orders signed here and sent by the adapters meet no nonce error, breach no budget.
 
 `PERPMESH_VAULT_LIMITED` says how many orders a venue. `make vault-nonces` makes 10,000 at Hyperliquid, whose 1,200 a
-minute let them through in ten minutes, and 10,000 from a premium account of Lighter, whose 4,000 a minute do in three.
+minute, 750 of them for trading, let them through in a quarter of an hour, and 10,000 from a premium account of
+Lighter, whose 4,000 a minute do in three.
 A standard account of Lighter's may send 40 of one kind a minute, with which 10,000 would take four hours: it makes 80.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import time
@@ -24,6 +26,7 @@ from services.chassis.clock import SYSTEM
 from services.domain.errors import Reason
 from services.vault.rpc import decode
 from services.venues.circuit import REST, SOCKET, Circuit
+from services.venues.hyperliquid.budgets import TRADING_WEIGHT, HyperliquidBudgets
 from services.venues.hyperliquid.trader import HyperliquidTrader
 from services.venues.hyperliquid.trader import TraderConfig as HyperliquidConfig
 from services.venues.lighter.budgets import LighterBudgets
@@ -65,7 +68,10 @@ def trader_at(venue: str, url: str, tier: str) -> Any:
         "socket_breaker": Circuit(venue, SOCKET, clock=SYSTEM),
     }
     if venue == "hyperliquid":
-        return HyperliquidTrader(HyperliquidConfig(base_url=url), clock=SYSTEM, rng=random.Random(1), **circuits)
+        return HyperliquidTrader(
+            HyperliquidConfig(base_url=url), clock=SYSTEM, rng=random.Random(1), **circuits,
+            budgets=HyperliquidBudgets(weight_per_minute=TRADING_WEIGHT),
+        )  # fmt: skip
 
     async def token(_: AccountRef) -> VenueToken:
         raise AssertionError("posting needs no token")
@@ -125,7 +131,7 @@ async def test_orders_are_signed_and_sent_within_the_budgets(tmp_path: Path, who
         environ = ground.environ(run_file, vault_marks_s=50)
         with crashing("services.vault.__main__", "vault", environ, tmp_path / "vault.log") as room:
             room.start()
-            async with client(ground, run_file) as vault:
+            async with client(ground, run_file) as vault, contextlib.AsyncExitStack() as held:
                 owner = await vault.owner(venue)
                 key = await owner.ready()
                 about = (await owner.get()).account
@@ -137,6 +143,7 @@ async def test_orders_are_signed_and_sent_within_the_budgets(tmp_path: Path, who
                 limits = vault_pb.SetTradingLimitsRequest(account_id=owner.account_id, limits=most)
                 await owner.vault.SetTradingLimits(limits, metadata=owner.metadata)
                 trader = trader_at(venue, ground.face(venue), tier)
+                held.push_async_callback(trader.close)
                 await trader.load()
                 account = AccountRef(
                     account_id=owner.account_id,
@@ -159,7 +166,6 @@ async def test_orders_are_signed_and_sent_within_the_budgets(tmp_path: Path, who
 
                 began = time.monotonic()
                 done = await asyncio.gather(*(one(request) for request in requests))
-                await trader.close()
         nonces = [nonce for nonce, _ in done]
         odd = [came for _, came in done if came.nonce is not NonceFate.USED]
         assert odd == [], odd[:3]

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from services.domain.refusal import RefusalReason
-from services.execution.app.worker import place_of
+from services.execution.app.placing import place_of
 from services.execution.model import expiry
 from services.execution.model.evidence import apply_record
 from services.execution.model.leg import Evidence, LegState, Told, tell

@@ -10,7 +10,7 @@ import pytest
 
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.execution.app.intake import resting_price
-from services.execution.app.worker import place_of
+from services.execution.app.placing import place_of
 from services.execution.model.evidence import apply_outcome, apply_record
 from services.execution.model.leg import Evidence, LegState, fill
 from services.venues.account import OrderStatus
