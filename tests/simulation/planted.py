@@ -7,8 +7,9 @@ from typing import Any
 
 from services.domain.errors import DomainError
 from services.domain.refusal import Origin, Refusal, RefusalReason
+from services.execution.app.placing import bytes_of, key_index_of, place_of
 from services.execution.app.settling import settle
-from services.execution.app.worker import Worker, bytes_of, key_index_of, place_of
+from services.execution.app.worker import Worker
 from services.execution.model.evidence import apply_outcome
 from services.execution.model.fate import Fate
 from services.execution.model.order import Order
@@ -79,9 +80,9 @@ def answers_first(room: Room) -> None:
     """Answers a caller though the order could not be written."""
     add = room.intake._orders.add
 
-    async def added(order: Order) -> Order:
+    async def added(order: Order, *, lease_s: float | None = None) -> Order:
         try:
-            return await add(order)
+            return await add(order, lease_s=lease_s)
         except (ConnectionError, DomainError):
             return order
 

@@ -20,7 +20,7 @@ from services.execution.model.order import NewOrder, Order, OrderState, conclude
 from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Look, Observed, TradingAccount, Work
 from services.execution.store.following import due_of
-from services.execution.store.orders import FOLLOW_S, HOLD_S, LATE
+from services.execution.store.quick import FOLLOW_S, HOLD_S, LATE
 from tests.simulation.around import Around, LegRow
 
 Change = Callable[[Leg], Leg]
@@ -57,7 +57,7 @@ class Record(Around):
         found = self.orders.get(order_id)
         return found if found is not None and found.user_id == user_id else None
 
-    def add(self, order: Order, now: datetime) -> Order:
+    def add(self, order: Order, now: datetime, *, lease_s: float | None = None) -> Order:
         name = (order.user_id, order.request_id)
         if name in self.requests:
             return self.orders[self.requests[name]]
@@ -65,7 +65,11 @@ class Record(Around):
         kept = replace(order, quoted=None)
         self.orders[order.order_id] = kept
         for leg in order.legs:
-            self._add_leg(order, leg, due_of(leg, order.create_time))
+            self._add_leg(order, leg, due_of(leg, now))
+            if lease_s is not None and leg.state is LegState.PREPARED:
+                row = self.legs[leg.leg_id]
+                row.due = row.lease = now + timedelta(seconds=lease_s)
+                row.fence = 1
         self.said.append(("order", kept))
         return order
 
@@ -75,22 +79,31 @@ class Record(Around):
         self.clients[leg.account_id, leg.client_id] = leg.leg_id
         self.legs[leg.leg_id] = LegRow(order.order_id, due)
 
-    def claim(self, count: int, lease_s: float, now: datetime) -> list[Work]:
-        ripe = [
-            (row.due, leg_id)
-            for leg_id, row in self.legs.items()
-            if row.due is not None and row.due <= now and (row.lease is None or row.lease < now)
-        ]
-        if not ripe:
-            return []
-        ripe.sort(key=lambda one: one[0])
+    def claim(self, count: int, lease_s: float, now: datetime, *, urgent: bool = False) -> list[Work]:
+        ripe = []
+        for leg_id, row in self.legs.items():
+            if _is_due(row, now):
+                hurries = _hurries(self.leg(leg_id))
+                if hurries or not urgent:
+                    ripe.append((not hurries, row.due, leg_id))
+        ripe.sort(key=lambda one: one[:2])
         works = []
-        for _, leg_id in ripe[:count]:
+        for _, _, leg_id in ripe[:count]:
             row = self.legs[leg_id]
             row.fence += 1
             row.lease = now + timedelta(seconds=lease_s)
             works.append(Work(order=self.orders[row.order_id], leg=self.leg(leg_id), fence=row.fence))
         return works
+
+    def waiting(self, most: int, now: datetime) -> tuple[int, int]:
+        due = []
+        for leg_id, row in self.legs.items():
+            if row.due is not None and _is_due(row, now):
+                leg = self.leg(leg_id)
+                if leg.state is LegState.PREPARED and not leg.cancel_wanted:
+                    due.append(row.due)
+        oldest = sorted(due)[:most]
+        return len(oldest), round(oldest[0].timestamp() * 1e9) if oldest else 0
 
     def leg(self, leg_id: UUID) -> Leg:
         order = self.orders[self.legs[leg_id].order_id]
@@ -146,6 +159,14 @@ class Record(Around):
                 row.due = now
                 count += 1
         return count
+
+    def hasten(self, account_id: UUID, within_s: float, now: datetime) -> None:
+        at = now + timedelta(seconds=within_s)
+        for leg_id, row in self.legs.items():
+            if row.due is not None and row.due > at and row.lease is None:
+                leg = self.leg(leg_id)
+                if leg.state in (LegState.OPEN, LegState.PARTIALLY_FILLED) and leg.account_id == account_id:
+                    row.due = at
 
     def count(self, account: TradingAccount, trade: Trade, now: datetime) -> bool:
         leg_id = self._find(account.account_id, trade.client_id, trade.venue_order_id)
@@ -306,3 +327,11 @@ class Record(Around):
             None,
         )
         return Look(open_count=count, twin_id=twin, unknown_id=unknown)
+
+
+def _is_due(row: LegRow, now: datetime) -> bool:
+    return row.due is not None and row.due <= now and (row.lease is None or row.lease < now)
+
+
+def _hurries(leg: Leg) -> bool:
+    return leg.cancel_wanted or leg.expiring or leg.state in (LegState.SUBMITTED, LegState.SUBMIT_UNKNOWN)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from random import Random
@@ -16,10 +15,12 @@ from services.domain.refusal import RefusalReason
 from services.execution.app.attempts import Attempts
 from services.execution.app.closing import Closer
 from services.execution.app.deeds import Deeds
+from services.execution.app.door import Bounds, Door
 from services.execution.app.gate import Gate
 from services.execution.app.halting import Halts
 from services.execution.app.intake import Intake
 from services.execution.app.leverage import Leverages
+from services.execution.app.lines import Lines
 from services.execution.app.pacing import Pacer
 from services.execution.app.replacing import Replacer
 from services.execution.app.standing import LastSeen
@@ -115,7 +116,9 @@ class Room:
         planner = Routing(fars, process, chaos, self.rng)
         self.due = asyncio.Event()
         live: set[UUID] = set()
-        lines: defaultdict[UUID, asyncio.Lock] = defaultdict(asyncio.Lock)
+        parallel = self.rng.choice((1, 3, 128))
+        lines = Lines()
+        self.door = Door(Bounds(calls=64, legs=200, age_s=5.0), orders, clock)
 
         def wake() -> None:
             if not chaos.strikes("wake_lost"):
@@ -138,6 +141,7 @@ class Room:
         self.worker = worker(
             orders=orders, accounts=vault, signer=vault, venues=venues, clock=clock, tell_fault=told,
             hears=live.__contains__, attempts=self.attempts, stops=self.halts.stops, lines=lines, due=self.due,
+            door=self.door, parallel=parallel,
         )  # fmt: skip
         self.watcher = Watcher(
             orders=orders, accounts=vault, venues=venues, clock=clock, live=live, seen=seen, wake=wake,
@@ -153,7 +157,7 @@ class Room:
         )  # fmt: skip
         self.intake = Intake(
             orders=orders, accounts=vault, planner=planner, venues=venues, clock=clock, chance=chance, wake=wake,
-            gate=gate, books=books, standings=books,
+            gate=gate, books=books, standings=books, door=self.door, workers=self.worker,
         )  # fmt: skip
         self.pacer = Pacer(
             intake=self.intake, orders=orders, accounts=vault, planner=planner, gate=gate, clock=clock, wake=wake,
@@ -170,11 +174,17 @@ class Room:
         await self.halts.look()
         await self.attempts.begin()
         works: dict[str, Callable[[], Awaitable[None]]] = {
-            "attempts": self.attempts.run, "worker": self.worker.run, "watcher": self.watcher.run,
-            "halts": self.halts.run, "pacer": self.pacer.run, "switches": self.switching.run, "deeds": self.deeds.run,
-        }  # fmt: skip
+            "attempts": self.attempts.run,
+            "door": self.door.run,
+            "worker": self.worker.run,
+            "watcher": self.watcher.run,
+            "halts": self.halts.run,
+            "pacer": self.pacer.run,
+            "switches": self.switching.run,
+            "deeds": self.deeds.run,
+        }
         for name, work in works.items():
-            if name in ("attempts", "worker", "watcher") or name in self.needs:
+            if name in ("attempts", "worker", "watcher", "door") or name in self.needs:
                 self.process.start(self._supervised(name, work))
 
     async def _supervised(self, name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -94,22 +94,20 @@ class MemoryOrders:
     async def by_request(self, user_id: UUID, request_id: UUID) -> Order | None:
         return await self._line.do("by_request", lambda _: self._record.by_request(user_id, request_id), writes=False)
 
-    async def add(self, order: Order) -> Order:
-        return await self._line.do("add", lambda now: self._record.add(order, now))
+    async def add(self, order: Order, *, lease_s: float | None = None) -> Order:
+        return await self._line.do("add", lambda now: self._record.add(order, now, lease_s=lease_s))
 
     async def get(self, user_id: UUID, order_id: UUID) -> Order | None:
         return await self._line.do("get", lambda _: self._record.get(user_id, order_id), writes=False)
 
-    async def claim(self, count: int, lease_s: float) -> Sequence[Work]:
-        works: list[Work] = []
-
+    async def claim(self, count: int, lease_s: float, *, urgent: bool = False) -> Sequence[Work]:
         def claim(now: datetime) -> list[Work]:
-            works.extend(self._record.claim(count, lease_s, now))
-            return works
+            return self._record.claim(count, lease_s, now, urgent=urgent)
 
-        if not self._has_due():
-            return await self._line.do("claim", claim, writes=False)
-        return await self._line.do("claim", claim)
+        return await self._line.do("claim", claim, writes=self._has_due())
+
+    async def waiting(self, most: int) -> tuple[int, int]:
+        return await self._line.do("waiting", lambda now: self._record.waiting(most, now), writes=False)
 
     def _has_due(self) -> bool:
         now = self._line.clock.now()
@@ -132,6 +130,9 @@ class MemoryOrders:
 
     async def doubt(self, account: TradingAccount, open_ids: Sequence[str], before: datetime) -> int:
         return await self._line.do("doubt", lambda now: self._record.doubt(account.account_id, open_ids, before, now))
+
+    async def hasten(self, account: TradingAccount, within_s: float) -> None:
+        await self._line.do("hasten", lambda now: self._record.hasten(account.account_id, within_s, now))
 
     async def record(self, account: TradingAccount, trades: Sequence[Trade]) -> int:
         new = 0

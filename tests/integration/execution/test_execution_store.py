@@ -1,4 +1,4 @@
-"""The store's referee: the simulation's record and PostgreSQL, given the same calls, answer and keep the same.
+"""The store's referee: the simulation's record, and two rooms over PostgreSQL, given the same calls, are one.
 
 Calls are drawn by a seed: orders with exits, in slices, replaced; claims, changes under old and new fences, what venues
 tell, trades known and unknown, cancels, deeds, switches, halts, troubles. After each call both answers are compared;
@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -47,8 +46,7 @@ class Both(StorePair):
     """Both stores, and the calls that are drawn."""
 
     def __init__(self, database: Database, seed: int) -> None:
-        super().__init__(database)
-        self.rng = Random(seed)
+        super().__init__(database, seed)
         self.works: list[Work] = []
         self.deeds: list[Deed] = []
 
@@ -137,12 +135,15 @@ class Both(StorePair):
         known = list(self.record.orders.values())
         if known and self.rng.random() < 0.2:
             order = replace(order, request_id=self.rng.choice(known).request_id)
-        await self.call("orders", "add", order)
+        await self.call("orders", "add", order, lease_s=self.rng.choice((None, 10.0)))
+        await self.call("orders", "waiting", self.rng.choice((2, 1_000)))
 
     async def claim(self) -> None:
         if self.rng.random() < 0.05:
             await self.call("orders", "release")
-        works = await self.call("orders", "claim", 10_000, self.rng.choice((LEASE_S, 1.0)))
+        works = await self.call(
+            "orders", "claim", 10_000, self.rng.choice((LEASE_S, 1.0)), urgent=self.rng.random() < 0.2
+        )
         self.works = [*self.works[-30:], *sorted(works, key=lambda one: one.leg.leg_id)]
 
     async def worker_changes(self) -> None:
@@ -273,6 +274,7 @@ class Both(StorePair):
     async def doubts(self) -> None:
         known = [leg.client_id for _, leg in self.legs()]
         names = self.rng.sample(known, len(known) // 2)
+        await self.call("orders", "hasten", self.rng.choice(ACCOUNTS), self.rng.choice((1.0, 10.0)))
         await self.call("orders", "doubt", self.rng.choice(ACCOUNTS), names, self.clock.now() - timedelta(seconds=5))
 
     async def of_deeds(self) -> None:

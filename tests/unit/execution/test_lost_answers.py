@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +13,7 @@ from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.execution.app.attempts import Attempts
 from services.execution.app.canceling import Canceler
 from services.execution.app.deeds import Deeds
+from services.execution.app.lines import Lines
 from services.execution.model.deed import Deed, DeedState
 from services.execution.model.fate import Fate
 from services.execution.model.leg import LegState
@@ -118,8 +117,8 @@ async def test_a_deed_stays_noted_as_sent_when_the_vault_cannot_be_told_what_bec
     deeds = Deeds(
         store=store, signer=SimpleNamespace(sign_deed=sign_deed, settle_deed=settle_deed),  # type: ignore[arg-type]
         accounts=SimpleNamespace(of_user=of_user), clock=clock, chance=SimpleNamespace(), attempts=attempts,  # type: ignore[arg-type]
-        venues=SimpleNamespace(at=lambda *_: SimpleNamespace(submit=submit)),  # type: ignore[arg-type]
-        lines=defaultdict(asyncio.Lock), tell_fault=lambda one, error: None,
+        venues=SimpleNamespace(at=lambda *_: SimpleNamespace(submit=submit, orders_nonces=True)),  # type: ignore[arg-type]
+        lines=Lines(), tell_fault=lambda one, error: None,
     )  # fmt: skip
     await deeds._do(store.deed)
     assert (store.deed.state, store.deed.send_count) == (DeedState.SENT, 1)
