@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Origin, Refusal, RefusalReason
-from services.execution.app.attempts import Attempts
+from services.execution.app.attempts import KEPT_FROM, SWEEP_S, Attempts
 from services.execution.app.canceling import Canceler
 from services.execution.app.deeds import Deeds
 from services.execution.app.lines import Lines
@@ -122,3 +123,36 @@ async def test_a_deed_stays_noted_as_sent_when_the_vault_cannot_be_told_what_bec
     )  # fmt: skip
     await deeds._do(store.deed)
     assert (store.deed.state, store.deed.send_count) == (DeedState.SENT, 1)
+
+
+async def test_work_that_went_well_while_the_database_was_away_is_settled_when_it_is_back() -> None:
+    clock, away, settled = ManualClock(), [True], []
+
+    async def keep(failing: object) -> None:
+        """It is kept."""
+
+    async def settle(work_id: object, now: object) -> None:
+        if away:
+            raise ConnectionResetError
+        settled.append(work_id)
+
+    async def settle_ended(now: object) -> list[object]:
+        return []
+
+    troubles: Any = SimpleNamespace(keep=keep, settle=settle, settle_ended=settle_ended)
+    attempts = Attempts(
+        troubles=troubles, clock=clock, chance=lambda: 0.5, table=TABLE, show_stuck=lambda count: None,
+        tell_fault=lambda error: None,
+    )  # fmt: skip
+    account: Any = SimpleNamespace(account_id=ACCOUNT.account_id, user_id=ACCOUNT.account_id, venue="lighter")
+    for _ in range(KEPT_FROM):
+        await attempts.failed_account(account, Trouble.DEAF, "cut")
+    await attempts.went_well(account.account_id, seen=KEPT_FROM)
+    sweeping = asyncio.create_task(attempts.run())
+    await clock.advance(2 * SWEEP_S)
+    assert settled == []
+    away.clear()
+    await clock.advance(2 * SWEEP_S)
+    sweeping.cancel()
+    assert settled == [account.account_id]
+    assert attempts.of(account.account_id) == 0
