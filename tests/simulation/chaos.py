@@ -32,6 +32,10 @@ KINDS: dict[str, str] = {
     "garbage": "the answer cannot be read (B3)",
     "too_many": "the venue answers 429 and did nothing (B1)",
     "maintenance": "a venue is down for seconds (B2)",
+    "venue_budget": "the venue's true request limits are in force and hold work up (B1)",
+    "dropped": "Lighter takes a transaction in and then drops it without a word (A8)",
+    "foreign_nonce": "somebody else uses Lighter's key (D2, D4)",
+    "token_refused": "Lighter refuses the token of a private question (D10)",
     "look_ups_lag": "look-ups and histories are up to a second behind",
     "stream_cut": "a private stream breaks, and what it would have said is lost (C3, C4)",
     "stream_silent": "a private stream says nothing and does not end (C1)",
@@ -57,7 +61,7 @@ class Chaos:
         count = self.rng.choice((1, 2, 3, 4, 6, 8, 12))
         kinds = sorted(KINDS)
         self.kinds = set(self.rng.sample(kinds, count))
-        self.hardness = self.rng.choice((0.03, 0.08, 0.15, 0.3))
+        self.hardness = self.rng.choice((0.03, 0.08, 0.15, 0.3, 0.5))
         self.met: Counter[str] = Counter()
         self.is_on = True
 

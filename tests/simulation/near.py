@@ -11,7 +11,7 @@ from typing import Any
 from services.domain.errors import DomainError, Reason
 from services.domain.market import HYPERLIQUID, LIGHTER
 from services.venues.circuit import REST, SOCKET, Circuit
-from services.venues.hyperliquid.budgets import HyperliquidBudgets
+from services.venues.hyperliquid.budgets import TRADING_WEIGHT, HyperliquidBudgets
 from services.venues.hyperliquid.trader import HyperliquidTrader
 from services.venues.hyperliquid.trader import TraderConfig as HyperliquidConfig
 from services.venues.hyperliquid.trader import _Sources as HyperliquidSources
@@ -149,6 +149,11 @@ async def _watch(
     await watch.run(Channel(far, watch, hear, process.breathe))  # type: ignore[arg-type]
 
 
+def roomy() -> LighterBudgets:
+    """Return Lighter's budgets a hundred times as large, so that most seeds need no minutes."""
+    return LighterBudgets(requests_per_minute=6_000, sends_per_minute=6_000, kind_per_minute=6_000)
+
+
 class Near:
     """The port `Venues` of one process."""
 
@@ -157,16 +162,19 @@ class Near:
     ) -> None:
         rest = {name: Circuit(name, REST, clock=clock) for name in fars}
         socket = {name: Circuit(name, SOCKET, clock=clock) for name in fars}
+        is_tight = fars[HYPERLIQUID].chaos.has("venue_budget")
+        if is_tight:
+            fars[HYPERLIQUID].chaos.met["venue_budget"] += 1
         hyper = NearHyperliquid(
             HyperliquidConfig(base_url="http://hyperliquid", reconcile_every_s=RECONCILE_S), clock=clock, rng=rng,
             rest_breaker=rest[HYPERLIQUID], socket_breaker=socket[HYPERLIQUID],
-            budgets=HyperliquidBudgets(weight_per_minute=100_000),
+            budgets=HyperliquidBudgets(weight_per_minute=TRADING_WEIGHT if is_tight else 100_000),
         )  # fmt: skip
         hyper.universe = UNIVERSE
         lighter = NearLighter(
             LighterConfig(base_url="http://lighter", reconcile_every_s=RECONCILE_S), clock=clock, rng=rng,
             rest_breaker=rest[LIGHTER], socket_breaker=socket[LIGHTER], tokens=tokens,
-            budgets=LighterBudgets(requests_per_minute=6_000, sends_per_minute=6_000, kind_per_minute=6_000),
+            budgets=LighterBudgets() if is_tight else roomy(),
         )  # fmt: skip
         lighter._listings = (LISTINGS[LIGHTER],)
         lighter._markets = {1: LISTINGS[LIGHTER]}

@@ -116,12 +116,13 @@ def unsettled(world: World) -> list[str]:
         if row.due is not None
     ]
     deeds = [f"deed {row.deed.kind} {row.deed.state}" for row in record.deeds.values() if row.due is not None]
+    failing = [f"{one.kind} that met {one.trouble}: {one.last_error[:80]}" for one in record.failing()]
     fills = [
         f"trade {name} of {witness.account_id} is not counted"
         for witness in world.witnesses.values()  # type: ignore[attr-defined]
         for name in _missing(world, witness)
     ]
-    return open_ + due + deeds + fills
+    return open_ + due + deeds + fills + failing
 
 
 def _missing(world: World, witness: Witness) -> Iterable[str]:
@@ -214,6 +215,8 @@ def _nonces(world: World) -> None:
     for (leg_id, number), kept in world.vault.kept.items():
         far = fars[kept.account_id]
         nonce = kept.signed.nonce
+        if kept.signed.body.decode() in world.lighter.dropped:
+            continue  # its nonce is used and nothing came of it
         landed = nonce in far.received if far is world.hyper else kept.signed.body.decode() in bodies
         # Hyperliquid's nonces have no order: a cancel or a setting counts as landed when what it was for is so.
         is_vague = far is world.hyper and not isinstance(kept.signed.action, Place)

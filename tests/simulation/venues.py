@@ -267,8 +267,10 @@ class FarHyperliquid(Far):
 class _Holders(Holders):
     """The register, with tokens that nobody signed."""
 
+    chaos: Chaos
+
     def authorize(self, token: str | None, account: int | None, now_s: int) -> int:
-        if not token or int(token.split(":")[0]) < now_s:
+        if not token or int(token.split(":")[0]) < now_s or self.chaos.strikes("token_refused", 0.3):
             raise RefusedError(20013, "invalid auth: invalid deadline", 401)
         return INDEX
 
@@ -296,10 +298,13 @@ class FarLighter(Far):
         super().__init__(LIGHTER, *given)
         verifier = Verifier()
         self.holders = _Holders(verifier)
+        self.holders.chaos = self.chaos
         holder = self.holders.open(0x11, 0, INDEX)
         holder.keys[KEY] = Key(bytes(40))
         self.exchange.open_account(INDEX, tier="premium")
         self.symbols = {"1": "BTC"}
+        self.dropped: set[str] = set()
+        """What was taken in, and never acted on."""
         self.sequencer = Sequencer(
             self.exchange,
             self.holders,
@@ -367,8 +372,13 @@ class FarLighter(Far):
         self.sequencer.check(tx, self.next_nonce(), self.loop.time(), protected=True)
         row = self.sequencer.admit(tx, self.loop.time())
         assert self.received.setdefault(tx.nonce, tx.text) == tx.text, "one nonce, two payloads"
-        delay_s = self.sequencer.delay_ms(tx) / 1_000
-        self.loop.call_later(delay_s + 0.001, self._run)
+        if self.chaos.strikes("dropped"):
+            self.trace.note(self.name, "dropped", tx.nonce)
+            self.dropped.add(tx.text)
+            self.sequencer._queue = [one for one in self.sequencer._queue if one.row is not row]
+            del self.holders.rows[row.hash]
+        else:
+            self.loop.call_later(self.sequencer.delay_ms(tx) / 1_000 + 0.001, self._run)
         return {"code": 200, "message": "", "tx_hash": row.hash, "predicted_execution_time_ms": 0}
 
     def _run(self) -> None:

@@ -22,7 +22,7 @@ from tests.simulation.chaos import Chaos
 from tests.simulation.record import Record
 from tests.simulation.room import Room
 from tests.simulation.store import Line
-from tests.simulation.vaults import Vault, VaultLine
+from tests.simulation.vaults import KEY, Vault, VaultLine
 from tests.simulation.venues import ADDRESS, DOLLAR, INDEX, Far, FarHyperliquid, FarLighter
 from tests.simulation.virtual import Process, Trace, VirtualLoop, WallClock, adopt
 
@@ -129,7 +129,7 @@ class World:
             self._start_room()
         for work in (
             self._time_passes, self._crashes, self._freezes, self._clock_jumps, self._maintenance, self._market,
-            self._foreign_hand, self._halts,
+            self._foreign_hand, self._foreign_nonces, self._halts,
         ):  # fmt: skip
             self._disturbing.append(self.loop.create_task(work()))
 
@@ -278,6 +278,13 @@ class World:
                 far.exchange.place(far.account, wanted, far.now_us())
             self.trace.note(far.name, "foreign")
             far.flush()
+
+    async def _foreign_nonces(self) -> None:
+        while self.chaos.is_on:
+            await asyncio.sleep(self.rng.expovariate(0.3))
+            if self.chaos.met["foreign_nonce"] < 2 and self.chaos.strikes("foreign_nonce", 3):
+                self.trace.note("lighter", "foreign.nonce")
+                self.lighter.holders.advance(INDEX, KEY, self.lighter.next_nonce() + 1)
 
     async def _halts(self) -> None:
         if not self.chaos.has("halt"):
