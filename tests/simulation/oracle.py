@@ -4,7 +4,8 @@ I1 no wish is two orders at a venue. I2 what was acknowledged ends, as it ended 
 the venue does not have. I4 fills are the venue's, each once, to the last unit. I5 so are positions, which are
 sums of fills: the exchange's own audit and the two lists of trades are equal. I6 every end has evidence, and
 the vault was told the truth of every nonce. I7 versions and filled sizes never go back. I10 no nonce carries
-two payloads. I12 what an order may still trade and has traded is never more than was wished.
+two payloads. H8 nothing new is sent a second after a halt. I12 what an order may still trade and has traded is
+never more than was wished.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from services.simulator.exchange.values import Order as VenueOrder
 from services.vault.model.lane import Outcome
 from services.venues.actions import Place
 from tests.simulation.venues import Far
+from tests.simulation.virtual import EPOCH, START_NS
 from tests.simulation.world import HYPER_ID, LIGHTER_ID, ViolationError, World
 
 SIZE = Decimal("0.00001")
 MONEY = Decimal("0.000001")
+HALT_S = 1.0
+"""How soon after its answer a halt is felt everywhere."""
 _LANDED = (Outcome.ACCEPTED,)
 _NEVER = (Outcome.NOT_SENT, Outcome.NEVER_LANDED, Outcome.REFUSED_NONCE_FREE)
 _ENDS = {
@@ -136,6 +140,7 @@ def judge(world: World) -> None:
         for leg in order.legs:
             _leg(world, order, leg)
     _log(world)
+    _halts(world)
     for witness in world.witnesses.values():  # type: ignore[attr-defined]
         _fills(world, witness)
     _nonces(world)
@@ -194,6 +199,22 @@ def _log(world: World) -> None:
                 raise ViolationError(f"I6: {said.order_id} went from {old.state} to {new.state}")
         if len(said.legs) < len(before.legs):
             raise ViolationError(f"I7: {said.order_id} lost a leg")
+
+
+def _halts(world: World) -> None:
+    """Hold that a second after a halt was answered nothing new is sent, where clocks and the database are well."""
+    if world.chaos.kinds & {"clock_jump", "freeze", "database_away", "database_cut", "commit_unknown", "database_slow"}:
+        return
+    for order in world.record.orders.values():
+        for leg in order.legs:
+            if leg.submit_time is None or leg.reduce_only:
+                continue
+            sent_s = (leg.submit_time - EPOCH).total_seconds() - START_NS / 1e9
+            for scope, began_s, ended_s in world.halted:
+                if scope.takes_in(order.user_id, leg.venue) and began_s + HALT_S < sent_s < ended_s:
+                    raise ViolationError(
+                        f"H8: leg {leg.number} of {order.order_id} was sent {sent_s - began_s} s after a halt"
+                    )
 
 
 def _fills(world: World, witness: Witness) -> None:

@@ -109,7 +109,7 @@ async def limit(player: Player) -> None:
     tif = player.rng.choice((GTC, GTC, TimeInForce.POST_ONLY))
     at = price(player, wanted.side, player.rng.choice((-5, -1, 2)))
     await place(player, wish(player, side=wanted.side, venue=wanted.venue, limit_price=at, time_in_force=tif))
-    await some_time(player, 6)
+    await some_time(player, 150 if player.rng.random() < 0.05 else 6)
 
 
 async def canceled(player: Player) -> None:
@@ -259,20 +259,14 @@ async def levered(player: Player) -> None:
 
 
 async def expiring(player: Player) -> None:
-    """A resting order that ends by its time."""
-    wanted = wish(player, venue=HYPERLIQUID)
-    until_time = player.world.clock.now() + timedelta(seconds=player.rng.choice((2, 5, 8)))
-    await place(
-        player,
-        wish(
-            player,
-            side=wanted.side,
-            venue=HYPERLIQUID,
-            limit_price=price(player, wanted.side, -4),
-            expire_time=until_time,
-        ),
-    )
-    await some_time(player, 10)
+    """A resting order that ends by its time: at Hyperliquid soon and by us, at Lighter after minutes and by itself."""
+    venue = player.rng.choice((HYPERLIQUID, HYPERLIQUID, HYPERLIQUID, LIGHTER))
+    wanted = wish(player, venue=venue)
+    life_s = player.rng.choice((2, 5, 8)) if venue == HYPERLIQUID else 340
+    until_time = player.world.clock.now() + timedelta(seconds=life_s)
+    at = price(player, wanted.side, -4)
+    order = await place(player, wish(player, side=wanted.side, venue=venue, limit_price=at, expire_time=until_time))
+    await until(player, order.order_id, lambda one: one.state.is_final, life_s + 15 if player.rng.random() < 0.3 else 5)
 
 
 STORIES: dict[str, tuple[Story, frozenset[str]]] = {

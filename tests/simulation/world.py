@@ -32,6 +32,7 @@ HYPER_ID, LIGHTER_ID = UUID(int=1, version=4), UUID(int=2, version=4)
 AGAIN = (
     Reason.PEER_UNAVAILABLE, Reason.VENUE_UNAVAILABLE, Reason.LIMIT_REACHED, Reason.DRAINING, Reason.DEADLINE_EXCEEDED,
 )  # fmt: skip
+ROOMS_MAX = 3
 MID = 10_000
 """The first price, in tenths of a dollar."""
 
@@ -88,6 +89,8 @@ class World:
         self.processes: list[Process] = []
         self.needs: set[str] = set()
         self.seen = Seen()
+        self.halted: list[tuple[Scope, float, float]] = []
+        """What was halted, from when it was answered until before it was resumed."""
         self.starts = 0
         self.commits = Random(f"{seed} commits")
         self._disturbing: list[asyncio.Task[Any]] = []
@@ -230,7 +233,7 @@ class World:
                 room = self.rng.choice(self.rooms)
                 room.process.frozen_until = self.loop.time() + self.rng.choice((2, 12, 33, 40))
                 self.trace.note("world", "freeze", room.process.name)
-                if self.rng.random() < 0.7:  # another takes over meanwhile
+                if len(self.rooms) < ROOMS_MAX and self.rng.random() < 0.7:  # another takes over meanwhile
                     self._start_room()
 
     async def _clock_jumps(self) -> None:
@@ -302,7 +305,9 @@ class World:
             "halt",
             lambda room: room.halts.begin(scope, reason="a drill", operator="seed", cancels_orders=cancels),
         )
+        began_s = self.loop.time()
         await asyncio.sleep(2 + self.rng.random() * 5)
+        self.halted.append((scope, began_s, self.loop.time()))
         await self.ask("resume", lambda room: room.halts.end(scope, operator="seed"))
 
     def heal(self) -> None:
