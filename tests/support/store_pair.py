@@ -44,7 +44,7 @@ class Plain:
     def __init__(self, record: Record, clock: ManualClock) -> None:
         self.record, self.clock = record, clock
 
-    async def do(self, what: str, effect: Any, *, writes: bool = True) -> Any:
+    async def do(self, what: str, effect: Any, **_: bool) -> Any:
         return effect(self.clock.now())
 
 
