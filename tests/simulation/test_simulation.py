@@ -24,6 +24,7 @@ FOUND_WITHIN = 120
 SAME = 8
 
 
+@pytest.mark.timeout(1_800)  # half a minute of work, for which a busy machine may take many
 def test_no_seed_loses_doubles_or_invents() -> None:
     met = Met()
     for result in several(range(SEEDS)):
@@ -47,6 +48,7 @@ def test_one_seed_has_one_trace_also_in_another_process() -> None:
     assert [line.split()[-1] for line in told.stdout.splitlines()] == first
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_is_found(mistake: str) -> None:
     variant = PLANTED[mistake]
