@@ -67,6 +67,9 @@ mutation: $(VENV)/.dev  ## make every small change of the order table and the re
 stale: $(VENV)/.dev  ## stop a room at 100 steps of an order at each venue, let another take over, and wake it
 	@PERPMESH_STALE_STEPS=100 $(PY) -m pytest tests/integration/execution/test_stale_worker.py -s $(ARGS)
 
+simulation: $(VENV)/.dev  ## play 100,000 seeds (SEEDS=) of faults against execution on a virtual clock, over all cores
+	@$(PY) -m tests.simulation --count $(or $(SEEDS),100000) $(ARGS)
+
 vault-nonces: $(VENV)/.dev  ## 10,000 signatures at once per venue, and with rate limits; a vault stopped past its lease 1,000 times
 	@PERPMESH_VAULT_SIGNS=10000 PERPMESH_VAULT_STOPS=1000 PERPMESH_VAULT_LIMITED=hyperliquid=10000,lighter=80,lighter.premium=10000 \
 		$(PY) -m pytest tests/integration/vault/test_vault_nonces.py tests/integration/vault/test_vault_budgets.py -s $(ARGS)

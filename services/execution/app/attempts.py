@@ -38,6 +38,8 @@ class Attempts:
         self._tell = tell_fault
         self.table = table
         self._failing: dict[UUID, Failing] = {}
+        self._well: dict[UUID, None] = {}
+        """What went well and could not be settled, since the database was away."""
 
     async def begin(self) -> None:
         """Count on from what was kept."""
@@ -92,13 +94,17 @@ class Attempts:
         try:
             await self._troubles.settle(work_id, self._clock.now())
         except Exception as error:
-            self._failing[work_id] = before  # the next time it goes well
+            self._failing[work_id] = before
+            self._well[work_id] = None
             self._tell(error)
 
     async def run(self) -> None:
-        """Settle what failed for legs that have ended meanwhile, until canceled."""
+        """Settle what failed for legs that have ended meanwhile, and what went well before, until canceled."""
         while True:
             await self._clock.sleep(SWEEP_S)
+            for work_id in list(self._well):
+                del self._well[work_id]
+                await self.went_well(work_id, seen=self.of(work_id))
             if not self._failing:
                 continue
             try:
@@ -113,6 +119,7 @@ class Attempts:
     async def count(self, now: Failing, least_s: float = 0.0) -> float:
         """Count a failed attempt; return the pause before the next, in seconds."""
         retry = self.table[now.trouble]
+        self._well.pop(now.work_id, None)
         before = self._failing.get(now.work_id)
         failing = failed_again(before, now, retry)
         if before is not None or len(self._failing) < FAILING_MAX:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from services.domain.refusal import Refusal
+from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app.settling import settle, settled
 from services.execution.app.signing import by_caller, canceling_bytes
 from services.execution.model.fate import Fate, fate_of
@@ -100,7 +100,10 @@ class Canceler:
         outcome = (await venue.trace(ref, signed))[0]
         if isinstance(outcome, Unknown):
             return None
-        return Fate.ACCEPTED if isinstance(outcome, Accepted) else Fate.NEVER_LANDED
+        if isinstance(outcome, Accepted):
+            return Fate.ACCEPTED
+        never = outcome.refusal.reason is RefusalReason.NEVER_LANDED
+        return Fate.NEVER_LANDED if never else Fate.REFUSED_NONCE_USED  # such as one of an order that had ended
 
 
 def cancel_of(leg: Leg) -> Cancel:

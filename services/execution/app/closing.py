@@ -65,8 +65,20 @@ class Closer:
         for side in (Side.SELL, Side.BUY):
             mine = [(account, position) for account, position in held if position.size * side.sign < 0]
             if mine:
-                orders.append(await self._order(user_id, asked, side, mine))
+                orders.append(await self._surely(user_id, asked, side, mine))
         return orders
+
+    async def _surely(self, user_id: UUID, asked: Close, side: Side, held: Sequence[Held]) -> Order:
+        """Return the order that closes; where the same close came twice at once, and what is held moved, the first."""
+        try:
+            return await self._order(user_id, asked, side, held)
+        except DomainError as error:
+            if error.reason is not Reason.REQUEST_ID_REUSED:
+                raise
+            twin = await self._orders.by_request(user_id, _id_of(asked, side))
+            if twin is None or twin.market != asked.market:
+                raise
+            return twin
 
     async def _held(self, user_id: UUID, asked: Close) -> list[Held]:
         accounts = [

@@ -185,7 +185,7 @@ class Deeds:
         except Exception as error:  # the venue's, the vault's or a fault of ours: told, and tried again later
             self._tell(deed, error)
             trouble = Trouble.VENUE_AWAY if isinstance(error, VenueError) else trouble_of(error)
-            await self._later(deed, trouble, str(error) or repr(error))
+            await self._later(deed, trouble, str(error) or repr(error), as_kept=True)
         finally:
             if deed.deed_id in self._moved:
                 self._moved[deed.deed_id].set()
@@ -271,7 +271,8 @@ class Deeds:
             return replace(deed, is_acknowledged=True, update_time=now)
         return hear(deed, Heard.ACCEPT, now)
 
-    async def _later(self, deed: Deed, trouble: Trouble, words: str) -> None:
+    async def _later(self, deed: Deed, trouble: Trouble, words: str, *, as_kept: bool = False) -> None:
+        """Have a deed looked at again; `as_kept` as it stands in the record, since it may have been sent meanwhile."""
         now = self._clock.now()
         failing = Failing(
             work_id=deed.deed_id, kind=WorkKind.RESOLVE if deed.send_count else WorkKind.SIGN, trouble=trouble,
@@ -280,6 +281,8 @@ class Deeds:
         )  # fmt: skip
         pause_s = await self._attempts.count(failing)
         try:
+            if as_kept:
+                deed = replace(await self._store.get(deed.deed_id), fence=deed.fence)
             await self._change(deed, due_s=pause_s)
         except Exception as error:  # the database is away too: the lease ends by itself
             self._tell(deed, error)

@@ -181,7 +181,7 @@ class HyperliquidTrader:
             return Submission(outcomes=(Unknown(str(error), error.retry_after_s),) * count, nonce=NonceFate.UNKNOWN)
         allotment.spend(now_ns, count)
         scenes = [self._scene(action, index) for index in range(count)]
-        return await self._taught(account, signed, body, answers.read(body, action, scenes), scenes)
+        return await self._taught(account, signed, body, answers.read(body, action, scenes, again=again), scenes)
 
     def _held(self, signed: SignedBytes, why: str, wait_s: float | None, again: bool) -> Submission:
         """Nothing was sent. Where the bytes may have been sent before, that leaves them as unknown as they were."""

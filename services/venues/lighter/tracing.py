@@ -1,7 +1,8 @@
 """What became of bytes whose answer was lost, or that wait: asked of Lighter until it is evident, never guessed.
 
 A transaction is looked up by its hash. One the venue does not know may still come until `ExpiredAt`; after that, with
-the key's next nonce not beyond its own, it never can: with it beyond, it landed, and the order is asked for by our id.
+the key's next nonce not beyond its own, it never can. With it beyond, it landed, or another got its nonce when it had
+lapsed: the order is asked for by our id, and what has shown nothing of itself a minute after its expiry was the lapsed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final, Protocol
 from services.domain.market import LIGHTER
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.venues import actions
-from services.venues.account import OrderRecord, OrderStatus
+from services.venues.account import Fill, OrderRecord, OrderStatus
 from services.venues.actions import OrderReference
 from services.venues.lighter.wire import account as wire
 from services.venues.lighter.wire import answers, refusals
@@ -20,6 +21,11 @@ from services.venues.trading import Accepted, AccountRef, Outcome, Refused, Sign
 
 SETTLE_MS: Final = 5_000
 """How long after its expiry a transaction may still be on its way into the venue's books, and clocks differ."""
+
+LAPSED_MS: Final = 60_000
+"""How long after its expiry a transaction whose nonce is used may take to show by its hash, its order or a trade."""
+LIFE_MAX_MS: Final = 15 * 60_000
+"""How long before its expiry it may have been sent: ten minutes, and clocks differ."""
 
 
 class Asked(Protocol):
@@ -30,6 +36,9 @@ class Asked(Protocol):
 
     async def order(self, account: AccountRef, reference: OrderReference) -> OrderRecord | None:
         """One order."""
+
+    async def fills(self, account: AccountRef, *, since_ms: int, until_ms: int | None = None) -> tuple[Fill, ...]:
+        """Trades of a time."""
 
     async def next_nonce(self, account: AccountRef) -> int | None:
         """The key's next nonce."""
@@ -59,19 +68,45 @@ async def _unknown(
 ) -> tuple[Outcome, ...]:
     nonce = await asked.next_nonce(account)
     if nonce is not None and nonce > signed.nonce:
-        if isinstance(signed.action, actions.Place):
-            return await _orders(asked, account, signed.action)
-        return (Unknown("the nonce is used; the venue does not say by what"),) * count
+        if not isinstance(signed.action, actions.Place):
+            return (Unknown("the nonce is used; the venue does not say by what"),) * count
+        found = await _orders(asked, account, signed.action)
+        if now_ms <= signed.expire_time_ms + LAPSED_MS or not any(isinstance(one, Unknown) for one in found):
+            return found
+        return await _lapsed(asked, account, signed, signed.action, found)
     if now_ms <= signed.expire_time_ms + SETTLE_MS:
         return (Unknown("the venue does not know the transaction, and it has not expired"),) * count
-    refusal = Refusal(
-        reason=RefusalReason.NEVER_LANDED,
-        origin=Origin.VENUE,
-        message="What was sent has expired, and its nonce was never used.",
-        advice="Send it anew.",
-        venue=LIGHTER,
+    return (_never("its nonce was never used"),) * count
+
+
+async def _lapsed(
+    asked: Asked, account: AccountRef, signed: SignedBytes, action: actions.Place, found: tuple[Outcome, ...]
+) -> tuple[Outcome, ...]:
+    """Return what became of orders of which the venue knows neither the transaction nor, so far, themselves."""
+    fills = await asked.fills(account, since_ms=max(0, signed.expire_time_ms - LIFE_MAX_MS))
+    traded = {fill.client_id: fill.order_id for fill in fills if fill.client_id}
+    outcomes: list[Outcome] = []
+    for terms, outcome in zip(action.orders, found, strict=True):
+        if not isinstance(outcome, Unknown):
+            outcomes.append(outcome)
+        elif terms.client_id in traded:
+            order_id = traded[terms.client_id]
+            outcomes.append(Accepted(standing=Standing.FILLED, order_id=order_id, client_id=terms.client_id))
+        else:
+            outcomes.append(_never("the venue knows neither it, nor the order, nor a trade: another used its nonce"))
+    return tuple(outcomes)
+
+
+def _never(why: str) -> Outcome:
+    return Refused(
+        Refusal(
+            reason=RefusalReason.NEVER_LANDED,
+            origin=Origin.VENUE,
+            message=f"What was sent has expired, and {why}.",
+            advice="Send it anew.",
+            venue=LIGHTER,
+        )
     )
-    return (Refused(refusal),) * count
 
 
 async def _orders(asked: Asked, account: AccountRef, action: actions.Place) -> tuple[Outcome, ...]:

@@ -24,10 +24,21 @@ from services.venues.actions import (
     TimeInForce,
 )
 from services.venues.hyperliquid import tracing as hyperliquid
+from services.venues.hyperliquid.wire import answers as hyperliquid_answers
 from services.venues.lighter import tracing as lighter
+from services.venues.lighter.wire import answers as lighter_answers
 from services.venues.lighter.wire.account import RawTx
 from services.venues.teaching import Scene
-from services.venues.trading import Accepted, AccountRef, Outcome, Refused, SignedBytes, Standing, Unknown
+from services.venues.trading import (
+    Accepted,
+    AccountRef,
+    NonceFate,
+    Outcome,
+    Refused,
+    SignedBytes,
+    Standing,
+    Unknown,
+)
 from tests.unit.venues.test_watching import fill, order
 
 D = Decimal
@@ -157,8 +168,42 @@ async def test_lighters_transaction_says_what_became_of_it() -> None:
     assert isinstance(await ask(lighter, Venue(tx=done, found=part), 0), Accepted)
 
 
-async def test_a_used_nonce_on_lighter_proves_that_it_landed_or_another_did_and_never_that_it_is_dead() -> None:
+async def test_a_used_nonce_on_lighter_proves_that_it_landed_or_that_another_did_which_only_its_traces_tell() -> None:
     assert isinstance(await ask(lighter, Venue(nonce=6, found=order()), LATE), Accepted)
     assert isinstance(await ask(lighter, Venue(nonce=6), LATE), Unknown)
     assert isinstance(await ask(lighter, Venue(nonce=6), LATE, actions.CancelAll()), Unknown)
+    assert isinstance(await ask(lighter, Venue(nonce=6), LATE + 1, actions.CancelAll()), Unknown)
+    assert isinstance(await ask(lighter, Venue(nonce=6, found=order()), LATE + 1), Accepted)
+    assert isinstance(await ask(lighter, Venue(nonce=6, trades=(fill(9),)), LATE + 1), Accepted)
+    assert never(await ask(lighter, Venue(nonce=6, trades=(replace(fill(9), client_id="other"),)), LATE + 1))
     assert never(await ask(lighter, Venue(nonce=5), LATE, actions.CancelAll()))
+
+
+@pytest.mark.parametrize("code", [21104, 21706, 21739, 21711, 23000, 21109])
+def test_what_lighters_api_refuses_when_posted_again_may_have_been_taken_in_before(code: int) -> None:
+    body = f'{{"code":{code},"message":"no"}}'.encode()
+    first = lighter_answers.read(body, client_id="", tx_hash="", scene=Scene(), again=False)
+    assert isinstance(first.outcomes[0], Refused)
+    again = lighter_answers.read(body, client_id="", tx_hash="", scene=Scene(), again=True)
+    assert isinstance(again.outcomes[0], Unknown)
+    assert again.nonce is NonceFate.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("words", "is_told"),
+    [
+        ("User or API Wallet 0xab does not exist", False),
+        ("Too many cumulative requests sent (2 > 1)", False),
+        ("Invalid nonce: nonce too low 1 < 2", False),
+        ("Action already expired", True),  # its nonce was taken this time, so it was not before
+    ],
+)
+def test_what_hyperliquid_refuses_before_the_nonce_when_posted_again_may_have_been_acted_on(
+    words: str, is_told: bool
+) -> None:
+    body = f'{{"status":"err","response":"{words}"}}'.encode()
+    action = Place(orders=(TERMS,))
+    assert isinstance(hyperliquid_answers.read(body, action, [Scene()]).outcomes[0], Refused)
+    again = hyperliquid_answers.read(body, action, [Scene()], again=True)
+    assert isinstance(again.outcomes[0], Refused if is_told else Unknown)
+    assert (again.nonce is NonceFate.USED) is is_told

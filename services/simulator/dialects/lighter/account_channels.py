@@ -188,7 +188,7 @@ class AccountChannels:
         state = self._exchange.state
         for event in events:
             if isinstance(event, OrderChanged):
-                if event.order.status != "rejected" or event.order.fired or event.order.reason == "post_only":
+                if accounts.is_shown(event.order):
                     orders[event.order.account][event.order.oid] = event.order
                     moved[event.order.account].add(event.order.wanted.market)
             elif isinstance(event, Traded):

@@ -250,7 +250,7 @@ class AccountRest:
     def _inactive(self, query: Query) -> dict[str, Json]:
         holder, limit = self._authorized(query), query.number("limit", 1, 100)
         done = [item for item in reversed(self._private.records.of(holder.index).orders.values()) if not item.live]
-        done = self._chosen(query, [item for item in done if item.status != "rejected" or item.reason == "post_only"])
+        done = self._chosen(query, [item for item in done if accounts.is_shown(item)])
         start = query.number("cursor", 0, 1 << 50, 0) if query.text("cursor", "") else 0
         rows = self._print(done[start : start + limit])
         more = str(start + limit) if start + limit < len(done) else ""
@@ -262,7 +262,7 @@ class AccountRest:
         if len(words) > CLIENTS_MAX or not all(word.isdigit() for word in words):
             raise RefusedError(20001, "invalid param : client_order_indexes")
         record = self._private.records.of(holder.index)
-        found = [item for word in words if (item := record.order(word)) is not None and item.status != "rejected"]
+        found = [item for word in words if (item := record.order(word)) is not None and accounts.is_shown(item)]
         return {"orders": self._print(found)}
 
     def _pnl(self, query: Query) -> dict[str, Json]:

@@ -84,6 +84,14 @@ def order(item: Order, terms: Terms, height: int, *, snapshot: bool) -> dict[str
     }  # fmt: skip
 
 
+def is_shown(order: Order) -> bool:
+    """Say whether an order is shown: not one that was refused as it came, save for crossing, which ends it as canceled.
+
+    A trigger's order that was refused when it fired had been there, and is shown as canceled.
+    """
+    return order.status != "rejected" or order.fired or order.reason == "post_only"
+
+
 def twap(item: Twap, terms: Terms, at_us: int, height: int) -> dict[str, Json]:
     """Print a TWAP as the order it is shown as."""
     names = {"activated": "in-progress", "finished": "filled", "terminated": "canceled", "error": "canceled"}

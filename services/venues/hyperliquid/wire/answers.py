@@ -52,8 +52,18 @@ def count_of(action: actions.Action) -> int:
     return 1
 
 
-def read(data: bytes, action: actions.Action, scenes: Sequence[Scene]) -> Submission:
-    """Return what an answer of HTTP 200 means for each part of `action`; `scenes` are what is known of each."""
+def read(data: bytes, action: actions.Action, scenes: Sequence[Scene], *, again: bool = False) -> Submission:
+    """Return what an answer of HTTP 200 means for each part of `action`; `scenes` are what is known of each.
+
+    `again` says that the bytes may have been posted before: a refusal that did not use their nonce is of this time.
+    """
+    made = _read(data, action, scenes)
+    if again and made.nonce not in (NonceFate.USED, NonceFate.UNKNOWN):
+        return _unknown(count_of(action), "the venue refused them this time, and may have acted on them before")
+    return made
+
+
+def _read(data: bytes, action: actions.Action, scenes: Sequence[Scene]) -> Submission:
     count = count_of(action)
     try:
         answer = _ANSWER.decode(data)

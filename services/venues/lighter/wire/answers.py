@@ -60,10 +60,9 @@ def read(data: bytes, *, client_id: str, tx_hash: str, scene: Scene, again: bool
     if not refusals.is_code(code):
         return _unknown(f"the venue answered an error that is none of its own: {data[:120]!r}")
     assert isinstance(code, int)
-    fate = refusals.nonce_fate(code)
-    if again and fate is NonceFate.REFUSED:
-        return _unknown("the nonce is used: by these bytes, it may be")
-    return Submission(outcomes=(Refused(refusals.explain(code, words, scene)),), nonce=fate)
+    if again:  # the API refuses before it looks at what it took in earlier, and its nonce may be used by these bytes
+        return _unknown(f"the venue refused them this time ({code} {words[:100]}), and may have taken them in before")
+    return Submission(outcomes=(Refused(refusals.explain(code, words, scene)),), nonce=refusals.nonce_fate(code))
 
 
 def quota_left(data: bytes) -> int | None:
