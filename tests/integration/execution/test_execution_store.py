@@ -22,10 +22,11 @@ from services.chassis.migrate import folder_of, migrate, read_migrations
 from services.chassis.postgres import Database, PostgresConfig, connect
 from services.domain.market import LIGHTER
 from services.execution.app.worker import LEASE_S
+from services.execution.model.clients import venue_client_id
 from services.execution.model.deed import Deed, DeedKind, Heard, hear
 from services.execution.model.halt import Halt, HaltKind, Scope
 from services.execution.model.leg import ZERO, Evidence, Leg, LegState, Role, Told, Trade, tell
-from services.execution.model.order import Exit, NewOrder, Order, Replacement, venue_client_id
+from services.execution.model.order import Exit, NewOrder, Order, Replacement
 from services.execution.model.replacing import ReplaceAsked, to_replace
 from services.execution.model.retry import Trouble
 from services.execution.model.switch import Switch
