@@ -14,13 +14,14 @@ from decimal import Decimal
 from uuid import UUID
 
 from services.domain.errors import DomainError, Reason
-from services.execution.model import exits
+from services.execution.model import exits, remedy
+from services.execution.model.canceling import EVERYWHERE, CancelScope, to_cancel
 from services.execution.model.leg import Leg, LegState, Trade, fill
-from services.execution.model.order import NewOrder, Order, OrderState, concluded, with_leg
+from services.execution.model.order import NewOrder, Order, OrderState, concluded, name_taken, with_leg
 from services.execution.model.replacing import ReplaceAsked, succeed
 from services.execution.ports import Look, Observed, TradingAccount, Work
-from services.execution.store.following import due_of
 from services.execution.store.quick import FOLLOW_S, HOLD_S, LATE
+from services.execution.store.rows import due_of
 from tests.simulation.around import Around, LegRow
 
 Change = Callable[[Leg], Leg]
@@ -45,6 +46,7 @@ class Record(Around):
     clients: dict[tuple[UUID, str], UUID] = field(default_factory=dict)
     fills: dict[UUID, FillRow] = field(default_factory=dict)
     replacements: dict[tuple[UUID, UUID], bytes] = field(default_factory=dict)
+    moved: dict[UUID, int] = field(default_factory=dict)
     said: list[tuple[str, object]] = field(default_factory=list)
 
     # --- orders ---------------------------------------------------------------------------------------------------
@@ -61,17 +63,29 @@ class Record(Around):
         name = (order.user_id, order.request_id)
         if name in self.requests:
             return self.orders[self.requests[name]]
+        named = self._named(order)
+        if named is not None:
+            raise name_taken(order.client_order_id, named)
         self.requests[name] = order.order_id
         kept = replace(order, quoted=None)
         self.orders[order.order_id] = kept
         for leg in order.legs:
             self._add_leg(order, leg, due_of(leg, now))
-            if lease_s is not None and leg.state is LegState.PREPARED:
+            if lease_s is not None and leg.state is LegState.PREPARED and not leg.awaits_signature:
                 row = self.legs[leg.leg_id]
                 row.due = row.lease = now + timedelta(seconds=lease_s)
                 row.fence = 1
         self.said.append(("order", kept))
         return order
+
+    def _named(self, order: Order) -> UUID | None:
+        """Return another open order of the user that has the order's name, where that has one and is open."""
+        if not order.client_order_id or order.finish_time is not None:
+            return None
+        for one in self.orders.values():
+            if one.finish_time is None and (one.user_id, one.client_order_id) == (order.user_id, order.client_order_id):
+                return one.order_id
+        return None
 
     def _add_leg(self, order: Order, leg: Leg, due: datetime | None) -> None:
         assert (leg.account_id, leg.client_id) not in self.clients, "client ids are unique"
@@ -131,7 +145,7 @@ class Record(Around):
             due = due_of(leg, now)
         if due is not None and leg.take_down_time is not None and not is_held:
             due = min(due, max(leg.take_down_time, now + LATE))
-        row.due, row.lease = due, due if is_held else None
+        row.due, row.lease = due, due if is_held and not was_held else None
         return Work(order=order, leg=leg, fence=work.fence)
 
     def told(
@@ -182,20 +196,29 @@ class Record(Around):
         return True
 
     def observe(self, observed: Observed) -> None:
-        self.said.append(("account", observed.account.account_id))
+        account_id = observed.account.account_id
+        self.said.append(("account", account_id))
+        if observed.transfers:
+            last_ms = max(one.time_ms for one in observed.transfers)
+            self.moved[account_id] = max(last_ms, self.moved.get(account_id, 0))
 
-    def want_cancel(self, user_id: UUID, order_id: UUID, now: datetime) -> Order | None:
-        order = self.get(user_id, order_id)
-        if order is None or order.state.is_final or order.cancel_time is not None:
-            return order
-        open_ids = {leg.leg_id for leg in order.legs if not leg.is_final}
-        for leg_id in open_ids:
-            self.legs[leg_id].due = now
-        legs = tuple(replace(leg, cancel_wanted=True) if leg.leg_id in open_ids else leg for leg in order.legs)
-        wanted = replace(
-            order, legs=legs, cancel_time=now, version=order.version + 1, update_time=now, replacement=None
-        )
-        return self._keep(self._followed(order, wanted, now))
+    def last_transfer_ms(self, account_id: UUID) -> int:
+        return self.moved.get(account_id, 0)
+
+    def want_cancel(
+        self, user_id: UUID, order_id: UUID, now: datetime, scope: CancelScope = EVERYWHERE
+    ) -> Order | None:
+        return self.schedule(user_id, order_id, lambda order: to_cancel(order, scope, now), now)
+
+    def remedying(self, count: int, now: datetime) -> list[Order]:
+        due = [one for one in self.orders.values() if one.remedy_time is not None and one.remedy_time <= now]
+        return sorted(due, key=lambda one: one.remedy_time or now)[:count]
+
+    def was_replaced(self, order: Order, asked: ReplaceAsked) -> bool:
+        known = self.replacements.get((order.order_id, asked.request_id))
+        if known is not None and known != asked.digest:
+            raise DomainError(Reason.REQUEST_ID_REUSED, "used for other terms")
+        return known is not None
 
     def slicing(self, count: int, now: datetime) -> list[Order]:
         due = [one for one in self.orders.values() if one.slice_time is not None and one.slice_time <= now]
@@ -209,14 +232,10 @@ class Record(Around):
 
     def replace(self, order: Order, asked: ReplaceAsked, decide: Callable[[Order], Order], now: datetime) -> Order:
         order = self.orders[order.order_id]
-        name = (order.order_id, asked.request_id)
-        known = self.replacements.get(name)
-        if known is not None:
-            if known != asked.digest:
-                raise DomainError(Reason.REQUEST_ID_REUSED, "used for other terms")
+        if self.was_replaced(order, asked):
             return order
         after = decide(order)
-        self.replacements[name] = asked.digest
+        self.replacements[order.order_id, asked.request_id] = asked.digest
         if after is order or after.replacement is None:
             return order
         old = after.replacement.leg_id
@@ -277,7 +296,7 @@ class Record(Around):
     def _followed(
         self, before: Order, after: Order, now: datetime, *, ripe: bool = False, hurry: bool = False
     ) -> Order:
-        made = exits.follow(after, now, ripe=ripe)
+        made = remedy.follow(exits.follow(after, now, ripe=ripe), now)
         if made is before:
             return before
         known = {leg.leg_id: leg for leg in before.legs}

@@ -166,7 +166,7 @@ class Room:
         self.closer = Closer(intake=self.intake, orders=orders, accounts=vault, venues=venues)
         self.leverages = Leverages(deeds=self.deeds, accounts=vault, venues=venues, clock=clock)
         self.replacer = Replacer(
-            orders=orders, accounts=vault, venues=venues, chance=chance, wake=wake, stops=self.halts.stops
+            orders=orders, accounts=vault, venues=venues, chance=chance, wake=wake, stops=self.halts.stops, signer=vault
         )
 
     async def start(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from services.domain.errors import DomainError, Reason
+from services.execution.model.canceling import EVERYWHERE, CancelScope
 from services.execution.model.deed import Deed, DeedKind
 from services.execution.model.halt import Halt, Scope
 from services.execution.model.leg import Leg, Trade
@@ -148,8 +149,19 @@ class MemoryOrders:
     async def observe(self, observed: Observed) -> None:
         await self._line.do("observe", lambda _: self._record.observe(observed))
 
-    async def want_cancel(self, user_id: UUID, order_id: UUID) -> Order | None:
-        return await self._line.do("want_cancel", lambda now: self._record.want_cancel(user_id, order_id, now))
+    async def want_cancel(self, user_id: UUID, order_id: UUID, scope: CancelScope = EVERYWHERE) -> Order | None:
+        return await self._line.do("want_cancel", lambda now: self._record.want_cancel(user_id, order_id, now, scope))
+
+    async def remedying(self, count: int) -> Sequence[Order]:
+        return await self._line.do(
+            "remedying", lambda now: self._record.remedying(count, now), writes=False, in_vain=True
+        )
+
+    async def was_replaced(self, order: Order, asked: ReplaceAsked) -> bool:
+        return await self._line.do("was_replaced", lambda _: self._record.was_replaced(order, asked), writes=False)
+
+    async def last_transfer_ms(self, account_id: UUID) -> int:
+        return await self._line.do("last_transfer", lambda _: self._record.last_transfer_ms(account_id), writes=False)
 
     async def slicing(self, count: int) -> Sequence[Order]:
         return await self._line.do("slicing", lambda now: self._record.slicing(count, now), writes=False, in_vain=True)

@@ -161,11 +161,11 @@ class PostgresOrders:
             was_held = work.leg.state is LegState.HELD
             order, leg = await self._apply(connection, order, work.leg.leg_id, change, now, ripe=was_held)
             timed = times_of(order, leg, work.leg, now, due_s)
-            due = due_of(leg, now) if was_held else timed.due
+            due, lease = (due_of(leg, now), None) if was_held else (timed.due, timed.lease)
             if was_held and due is not None and leg.take_down_time is not None:
                 due = min(due, max(leg.take_down_time, now + LATE))
             await connection.execute(
-                "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1", leg.leg_id, due, timed.lease
+                "UPDATE legs SET due_time = $2, lease_time = $3 WHERE leg_id = $1", leg.leg_id, due, lease
             )
         self._shelf.put(order)
         self._wake()

@@ -39,6 +39,9 @@ from tests.support.store_pair import ACCOUNTS, OTHER, USER, StorePair
 
 CALLS = int(os.environ.get("PERPMESH_STORE_CALLS", "700"))
 SEED = int(os.environ.get("PERPMESH_TEST_SEED", "20261128"))
+CALLS_MAX = 4 * CALLS
+WANTED = {"add", "claim", "change", "told", "record", "want_cancel", "schedule", "replace", "succeed", "doubt"}
+"""The calls that are made in any case, however rare a seed makes them."""
 WHOLE_EVERY = 20
 DUE = (0.5, 1.0, LEASE_S, 120.0)
 
@@ -360,7 +363,9 @@ async def test_the_record_of_the_simulation_and_postgresql_are_one(address: str)
     database = await Database.open("execution", PostgresConfig(url=address))
     try:
         both = Both(database, SEED)
-        for count in range(CALLS):
+        for count in range(CALLS_MAX):
+            if count >= CALLS and both.counts.keys() >= WANTED:
+                break
             await both.step()
             if count % WHOLE_EVERY == 0:
                 await both.compare()
@@ -370,5 +375,4 @@ async def test_the_record_of_the_simulation_and_postgresql_are_one(address: str)
     print(
         f"{sum(both.counts.values())} calls of {len(both.counts)} kinds, {len(both.record.orders)} orders, seed {SEED}"
     )
-    missing = {"add", "claim", "change", "told", "record", "want_cancel", "schedule", "replace", "succeed", "doubt"}
-    assert missing <= both.counts.keys()
+    assert both.counts.keys() >= WANTED
