@@ -50,7 +50,7 @@ MISTAKES: Final = (
     # --- the way of an order
     _mistake(
         "a fresh nonce for each try", "A5, A6", _WORKER,
-        "signed = await self._signer.sign(work, account, place_of(leg), 0)",
+        "signed = await placing_bytes(self._signer, work, account, place_of(leg))",
         "signed = await self._signer.sign(work, account, place_of(leg), leg.send_count)",
         MAINTENANCE,
     ),

@@ -45,15 +45,9 @@ class PostgresOrders:
     """The port `Orders`."""
 
     def __init__(
-        self,
-        database: Database,
-        scribe: Scribe,
-        clock: Clock,
-        *,
-        wake: Callable[[], None],
-        reporter: Reporter,
+        self, database: Database, scribe: Scribe, clock: Clock, *, wake: Callable[[], None], reporter: Reporter,
         front: Database,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Prepare; `wake` is called when the relay has something to number. New orders come in by `front` alone."""
         self._front = front
         self._reporter = reporter

@@ -20,9 +20,10 @@ from services.chassis.metrics import Metrics
 from services.chassis.migrate import folder_of, migrate, read_migrations
 from services.chassis.postgres import Database, PostgresConfig, connect
 from services.domain.errors import DomainError, Reason
+from services.execution.model.clients import venue_client_id
 from services.execution.model.evidence import fill_id
 from services.execution.model.leg import Evidence, Leg, LegState, Told, Trade, tell
-from services.execution.model.order import Exit, NewOrder, Order, OrderState, venue_client_id
+from services.execution.model.order import Exit, NewOrder, Order, OrderState
 from services.execution.model.wanted import Wanted
 from services.execution.peers.books import FollowedBooks
 from services.execution.ports import TradingAccount, Work

@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from services.domain.errors import DomainError, Reason
+from services.execution.model.clients import venue_client_id
 from services.execution.model.leg import Evidence, LegState, Role, Told, fill, tell
 from services.execution.model.order import (
     Exit,
@@ -20,7 +21,6 @@ from services.execution.model.order import (
     OrderState,
     Replacement,
     concluded,
-    venue_client_id,
     with_leg,
 )
 from services.execution.model.retry import PAUSE_MAX_S, TABLE, Retry, Trouble, parse
