@@ -128,9 +128,18 @@ MISTAKES: Final = (
         "Hyperliquid's 502 is a refusal", "A7, B2", "services/venues/hyperliquid/trader.py",
         "            return Submission(outcomes=(Unknown(str(error), error.retry_after_s),) * count, "
         "nonce=NonceFate.UNKNOWN)\n        allotment.spend(now_ns, count)\n        scenes",
-        '            return self._held(signed, str(error), error.retry_after_s, again=False)\n'
+        "            no = self._held(signed, str(error), None, again=False)\n"
+        "            return Submission(outcomes=no.outcomes, nonce=NonceFate.USED)\n"
         "        allotment.spend(now_ns, count)\n        scenes",
         f"{SPOILED}[hyperliquid-502]",
+    ),
+    _mistake(
+        "what met a 503 counts as never sent", "A7, B2", "services/venues/hyperliquid/trader.py",
+        "            return Submission(outcomes=(Unknown(str(error), error.retry_after_s),) * count, "
+        "nonce=NonceFate.UNKNOWN)\n        allotment.spend(now_ns, count)\n        scenes",
+        "            return self._held(signed, str(error), error.retry_after_s, again=False)\n"
+        "        allotment.spend(now_ns, count)\n        scenes",
+        f"{REFEREE}::test_an_answer_is_believed_only_as_far_as_it_can_be[hyperliquid-http_status-503]",
     ),
     _mistake(
         "Lighter's 502 is a refusal", "A7, B2", "services/venues/lighter/trader.py",
