@@ -111,6 +111,9 @@ def test_a_refusal_that_teaches_takes_the_place_of_one_in_a_word_and_not_the_oth
         (OrderStatus.FILLED, "3", "3", LegState.FILLED),
         (OrderStatus.FILLED, "3", None, LegState.FILLED),
         (OrderStatus.FILLED, "1", "1", LegState.CANCELED),  # an immediate order that got less
+        (OrderStatus.FILLED, "4", "4", LegState.FILLED),  # more than its size
+        (OrderStatus.FILLED, "4", None, LegState.FILLED),
+        (OrderStatus.CANCELED, "2", "1", LegState.CANCELED),  # its record lags behind its trades
     ],
 )
 def test_a_record_ends_a_leg_once_all_its_trades_are_counted(

@@ -49,3 +49,11 @@ def test_every_part_of_an_order_counts() -> None:
 def test_other_content_under_a_request_id_is_seen(name: str) -> None:
     assert wish(**{name: OTHERS[name]}).digest != wish().digest
     assert wish(**{name: OTHERS[name]}).digest == wish(**{name: OTHERS[name]}).digest
+
+
+def test_two_schedules_and_two_exits_are_told_apart() -> None:
+    schedules = [Terms(duration=timedelta(minutes=9), interval=timedelta(seconds=s)) for s in (30, 60)]
+    assert wish(twap=schedules[0]).digest != wish(twap=schedules[1]).digest
+    exits = [Exit(trigger_price=D(price)) for price in (90, 91)]
+    assert wish(stop_loss=exits[0]).digest != wish(stop_loss=exits[1]).digest
+    assert wish(stop_loss=exits[0], take_profit=exits[1]).digest != wish(stop_loss=exits[0]).digest

@@ -222,7 +222,8 @@ def test_pauses_grow_by_their_factor_up_to_the_longest() -> None:
         ("jitter=1", True), ("jitter=1.01", False), ("jitter=0", True), ("backoff_multiplier=1", True),
         ("backoff_multiplier=0.99", False), ("first_s=0.01", True), ("first_s=0", False), ("max_backoff_s=25", True),
         ("max_backoff_s=25.1", False), ("max_backoff_s=0", True), ("max_attempts=0", True), ("first_s=x", False),
-        ("first_s=1 jitter=2", False), ("last_s=1", False), ("first_s=1=1", False), ("", True),
+        ("max_attempts=3", True), ("first_s=1 jitter=2", False),
+        ("last_s=1", False), ("first_s=1=1", False), ("", True),
     ],
 )  # fmt: skip
 def test_rules_are_taken_within_their_bounds(words: str, passes: bool) -> None:
@@ -260,3 +261,5 @@ def test_work_is_stuck_with_its_last_attempt_and_never_for_none() -> None:
     again = failed_again(stuck, failing(last_time=LATER + timedelta(seconds=9)), rule)
     assert (again.attempts, again.stuck_time) == (rule.max_attempts + 1, LATER), "since the first time"
     assert failed_again(failing(attempts=1_000), failing(), never).stuck_time is None
+    beyond = failed_again(failing(attempts=1_000), failing(last_time=LATER), rule)
+    assert beyond.stuck_time == LATER, "a rule that allows less than was tried already"
