@@ -8,7 +8,8 @@ from uuid import UUID
 
 from services.execution.model.retry import Retry, Trouble
 from services.execution.model.trouble import WORDS_MAX, Failing, WorkKind, failed_again, kind_of
-from services.execution.ports import Clock, TradingAccount, Troubles, Work
+from services.execution.ports import Clock, TradingAccount, Work
+from services.execution.ports.steering import Troubles
 
 KEPT_FROM: Final = 3
 """From this failure in a row on, it is kept: a single hiccup costs no write."""

@@ -13,7 +13,8 @@ from uuid import UUID
 
 from services.domain.refusal import Refusal
 from services.execution.model.halt import Halt, Scope, halt_of, halted
-from services.execution.ports import Chance, Clock, HaltStore, Orders, Wake
+from services.execution.ports import Chance, Clock, Orders, Wake
+from services.execution.ports.steering import HaltStore
 
 LOOK_S: Final = 0.5
 """How often halts are read that another process or a command began; the contract says within a second."""

@@ -13,14 +13,12 @@ from services.domain.refusal import Refusal
 from services.execution.model.canceling import EVERYWHERE, CancelScope
 from services.execution.model.deed import Deed, DeedKind
 from services.execution.model.fate import Fate
-from services.execution.model.halt import Halt, Scope
 from services.execution.model.leg import Leg, Trade
 from services.execution.model.order import NewOrder, Order
 from services.execution.model.quoted import Quoted
 from services.execution.model.replacing import ReplaceAsked
 from services.execution.model.reported import Report
 from services.execution.model.switch import Switch
-from services.execution.model.trouble import Failing
 from services.venues.account import AccountState, Fees, FundingPaid, Transfer
 from services.venues.actions import Action
 from services.venues.trading import AccountRef, SignedBytes, TradingVenue
@@ -361,52 +359,6 @@ class Switches(Protocol):
 
     async def open_orders(self, account_id: UUID) -> list[UUID]:
         """Return our orders of an account that have not ended and are not being canceled."""
-        ...
-
-
-class HaltStore(Protocol):
-    """The record of halts."""
-
-    async def begin(self, halt: Halt) -> Halt:
-        """Begin a halt; one that is in force for the scope is returned."""
-        ...
-
-    async def end(self, scope: Scope, operator: str, now: datetime) -> None:
-        """End the halt of a scope, if there is one."""
-        ...
-
-    async def in_force(self) -> tuple[Halt, ...]:
-        """Return every halt in force, the oldest first."""
-        ...
-
-    async def open_orders(self, scope: Scope, count: int) -> list[tuple[UUID, UUID]]:
-        """Return (user, order) of orders in a scope that have not ended and are not being canceled."""
-        ...
-
-
-class Troubles(Protocol):
-    """The record of work that fails."""
-
-    async def keep(self, failing: Failing) -> None:
-        """Keep how work stands that fails."""
-        ...
-
-    async def settle(self, work_id: UUID, now: datetime) -> None:
-        """Note that work went well."""
-        ...
-
-    async def settle_ended(self, now: datetime) -> Sequence[UUID]:
-        """Settle what failed for legs and deeds that have ended and wait for nothing; return the works."""
-        ...
-
-    async def failing(self) -> Sequence[Failing]:
-        """Return all work that fails now."""
-        ...
-
-    async def stuck(
-        self, *, kind: str, venue: str, after: tuple[datetime, UUID] | None, count: int
-    ) -> Sequence[Failing]:
-        """Return work that is stuck, the oldest first by first_time and then by work_id; empty texts are any."""
         ...
 
 

@@ -15,8 +15,8 @@ from services.execution.app.halting import Halts
 from services.execution.model.halt import Halt, HaltKind, Scope
 from services.execution.model.retry import ADVICE
 from services.execution.model.trouble import Failing
-from services.execution.ports import Troubles
 from services.execution.ports.looking import Log
+from services.execution.ports.steering import Troubles
 
 EVENTS_MAX: Final = 1_000
 PAGE_DEFAULT, PAGE_MAX = 100, 1_000
