@@ -345,8 +345,8 @@ MISTAKES: Final = (
     ),
     _mistake(
         "an order's look-up lacks its user", "I9", _ORDERS,
-        'return await _order(connection, "user_id = $1 AND order_id = $2", user_id, order_id)',
-        'return await _order(connection, "$1::uuid IS NOT NULL AND order_id = $2", user_id, order_id)',
+        'return await _whole(connection, "user_id = $1 AND order_id = $2", user_id, order_id)',
+        'return await _whole(connection, "$1::uuid IS NOT NULL AND order_id = $2", user_id, order_id)',
         RECORD,
     ),
     _mistake(
