@@ -185,6 +185,7 @@ class Watcher:
                 if await self._orders.doubt(account, open_ids, now - timedelta(seconds=MISSING_S)):
                     self._wake()
         elif isinstance(event, StateSeen):
+            self._transfers.note(account, event.state)
             await self._observe(account, event.state, reconciled=event.reconciled)
         elif isinstance(event, FundingSeen):
             await self._orders.observe(Observed(account=account, receive_time=now, funding=event.payments))
