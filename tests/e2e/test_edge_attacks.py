@@ -23,7 +23,7 @@ from tests.support.edge import RunningEdge, running_edge
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOT = Path(__file__).resolve().parents[2]
 BOUND_S = 2.0
-RESETS_MAX = 50
+RESETS_MAX = 24
 """Of so many requests of a connection half may be reset at once; those that were answered before count as well."""
 
 
