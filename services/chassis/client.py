@@ -137,7 +137,7 @@ class Peer:
         return min(wanted, left)
 
     async def present(self, end: float) -> None:
-        """Wait until the peer is connected, for as long as patience lasts; without it the attempt says what is wrong."""
+        """Wait until the peer is connected, as long as patience lasts; after it the attempt says what is wrong."""
         if not self.policy.patience_s:
             return
         state = self._channel.get_state(try_to_connect=True)

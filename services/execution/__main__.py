@@ -95,8 +95,9 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     """Wire the room, serve it, and drain when told to stop."""
     tls = config.chassis.server.tls
     database = await Database.open(ROOM, config.postgres)
-    vault = Peer(config.signer_address, tls=tls, part="vault")
-    routing = Peer(config.routing_address, tls=tls, part="routing")
+    patient = PeerPolicy(patience_s=PEER_PATIENCE_S)
+    vault = Peer(config.signer_address, patient, tls=tls, part="vault")
+    routing = Peer(config.routing_address, patient, tls=tls, part="routing")
     address = config.market_data_address
     market_data = Peer(address, tls=tls, part="market_data") if address else None
     try:

@@ -47,8 +47,8 @@ from services.venues.port import FeedLevel, Venue
 SERVICE = "perpmesh.marketdata.v1.MarketDataService"
 OFF = "off"
 PAUSE_S = 10.0
-"""How long every venue may be away before the room says that it is not ready: longer than a change of the feeder takes on a
-busy machine, since who is passed over then leaves its callers with nobody."""
+"""How long every venue may be away before the room says that it is not ready: longer than a change of the feeder takes
+on a busy machine, since who is passed over then leaves its callers with nobody."""
 AGAIN_NS = 10_000_000_000
 """Prints this recent are recorded once more by a replica that begins to feed: they may have died with the last one."""
 

@@ -33,7 +33,7 @@ LEASE_KEY: Final = tagged("market_data", "feeder")
 LEASE_MS: Final = 1_200
 """Longer than a busy machine keeps the feeder waiting, and short enough that prices are back within two seconds."""
 GONE_MS: Final = 300
-"""A feeder that has not kept its lease for so long, and whose line to the bus is closed, is dead: nobody waits for it."""
+"""A feeder that has not kept its lease for so long, and whose line to the bus is closed, is dead and not waited for."""
 HERE: Final = "market_data:here:"
 """Every replica listens to a channel of its own name. Where nobody listens to it, the kernel has closed its line."""
 ASKS: Final = "market_data:asks"

@@ -1,5 +1,7 @@
 """Who feeds, asked of a real Valkey: a dead feeder is followed at once, one that is only slow keeps what it has."""
 
+# ruff: noqa: ASYNC110 - what is awaited is in another process
+
 from __future__ import annotations
 
 import asyncio
@@ -98,4 +100,3 @@ async def test_a_dead_feeder_too_is_followed_by_one_that_knows_before_one_that_d
             while await other.lease(knows=False) is not Lease.NOBODYS:
                 await asyncio.sleep(0.02)
         await taken(other, Lease.OURS)
-
