@@ -2,9 +2,9 @@
 
 Who feeds is a lease of 1.2 s. The replica that has it runs the venues; the others run the same engine on the same
 events, so that every call and stream is answered alike, trades under the same numbers. When the feeder goes, another
-takes the lease (at once where its process is dead, which the bus sees) and opens its own sockets; meanwhile its markets
-are RECOVERING. Where the lease cannot be asked for (the bus is away) the feeder goes on, and after `ALONE_S` every
-replica feeds itself: twice the sockets, no silence.
+takes the lease (at once where its process is dead, which the bus sees) and opens its own sockets; meanwhile what is
+known stays, and is STALE as after any silence. Where the lease cannot be asked for (the bus is away) the feeder goes
+on, and after `ALONE_S` every replica feeds itself: twice the sockets, no silence.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from services.domain.feed import (
     MarketDown,
     TopOfBook,
     Trade,
+    TradesMissed,
 )
 from services.market_data.model.relay import TRADES, Ask, Part, Told
 from services.market_data.ports import Lease
@@ -68,6 +69,7 @@ _EVENTS: Final[tuple[type[Any], ...]] = (
     Alive,
     MarketDown,
     ListingsChanged,
+    TradesMissed,
 )
 """The number of a kind of event is its place here."""
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_EVENTS)}
