@@ -97,7 +97,8 @@ async def come_together(trader: Trader) -> None:
     answer = await trader.brittle.ask("BatchPlaceOrders", batch, trader.owner.metadata)
     ids = [result.order.order_id for result in answer.results]
     trader.placed += ids
-    assert (await trader.ended(ids[0])).state == State.STATE_DONE
+    first = await trader.ended(ids[0])
+    assert first.state == State.STATE_DONE, first
     await trader.brittle.ask("CancelAllOrders", pb.CancelAllOrdersRequest(market=MARKET), trader.owner.metadata)
     assert [(await trader.ended(one)).state for one in ids[1:]] == [State.STATE_CANCELED] * 2
 
