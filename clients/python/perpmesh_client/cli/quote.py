@@ -207,7 +207,7 @@ async def run_forecast(arguments: Arguments, output: Output) -> None:
 
 
 async def run_check(arguments: Arguments, output: Output) -> bool:
-    """Have a kept quote made again and check it; return whether it holds. One's own takes the login it was made with."""
+    """Have a kept quote made again and check it; return whether it holds. One's own needs the login."""
     async with _quotes(arguments) as quotes:
         found = await quotes.replay(arguments.typed.id)
     problems = check_quote(found.stored_quote)
