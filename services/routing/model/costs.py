@@ -90,7 +90,7 @@ def add_up(legs: Sequence[PlanLeg]) -> tuple[Line, ...]:
 
 
 def _margin(venue: VenueInputs, notional: Decimal) -> Decimal | None:
-    """Return the margin a leg takes at the account's leverage, rounded up to a millionth; None where that is unknown."""
+    """Return the margin a leg takes at the account's leverage, rounded up to a millionth; None where unknown."""
     if not venue.max_leverage:
         return None
     return quotient(notional, Decimal(venue.max_leverage), 6, ROUND_UP)
