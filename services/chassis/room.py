@@ -38,8 +38,8 @@ DIGITS = 80
 
 COLLECTIONS = (10_000, 20, 20)
 """How many new containers make the collector look at the young, and how often it then looks at the older ones. With
-Python's own 700 it looked after every 70 messages of a busy stream, and took a tenth of market_data's CPU. Our values are trees and go with their last reference; cycles are what errors and tasks
-leave, and are few."""
+Python's own 700 it looked after every 70 messages of a busy stream, and took a tenth of market_data's CPU. Our values
+are trees and go with their last reference; cycles are what errors and tasks leave, and are few."""
 
 EXIT_FAULT = 1
 EXIT_CONFIG = 2
