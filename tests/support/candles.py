@@ -42,15 +42,22 @@ async def venues_own(mesh: Mesh, start_ns: int, end_ns: int) -> dict[str, list[P
     return found
 
 
-def equal_the_venues(ours: dict[str, list[Candle]], theirs: dict[str, list[PastCandle]]) -> None:
-    """Require that each minute is the venue's own, and that those of both are the two together."""
+def differences(ours: dict[str, list[Candle]], theirs: dict[str, list[PastCandle]]) -> list[str]:
+    """Say where a minute is not the venue's own, or one of both is not the two together."""
+    found = []
     for venue, candles in theirs.items():
-        assert [round(one.open_time.timestamp()) for one in ours[venue]] == [
-            one.open_time_ns // 10**9 for one in candles
+        shown = [
+            (round(one.open_time.timestamp()), one.open, one.high, one.low, one.close, one.volume)
+            for one in ours[venue]
         ]
-        for mine, true in zip(ours[venue], candles, strict=True):
-            shown = (mine.open, mine.high, mine.low, mine.close, mine.volume)
-            assert shown == (true.open, true.high, true.low, true.close, true.volume), (venue, mine, true)
-    for both, one, other in zip(ours[""], ours["lighter"], ours["hyperliquid"], strict=True):
-        assert both.volume == one.volume + other.volume
-        assert (both.high, both.low) == (max(one.high, other.high), min(one.low, other.low))
+        true = [(one.open_time_ns // 10**9, one.open, one.high, one.low, one.close, one.volume) for one in candles]
+        found += [f"{venue}: {mine} and not {own}" for mine, own in zip(shown, true, strict=False) if mine != own]
+        if len(shown) != len(true):
+            found.append(f"{venue}: {len(shown)} minutes and not {len(true)}")
+    for both, one, other in zip(ours[""], ours["lighter"], ours["hyperliquid"], strict=False):
+        together = (one.volume + other.volume, max(one.high, other.high), min(one.low, other.low))
+        if (both.volume, both.high, both.low) != together:
+            found.append(f"both: {both} and not {together}")
+    if len({len(candles) for candles in ours.values()}) > 1:
+        found.append(f"not as many of each: { {name: len(candles) for name, candles in ours.items()} }")
+    return found
