@@ -84,9 +84,9 @@ async def test_filled_orders_are_positions_that_the_venues_report_alike(trader: 
         assert abs(Decimal(account.equity) - Decimal(account.reported.equity)) < 100, account
 
 
-async def control(mesh: Mesh, path: str, **body: object) -> Any:
+async def control(mesh: Mesh, path: str, method: str = "POST", **body: object) -> Any:
     url = f"http://{mesh.address('simulator.control')}/control/{path}"
-    async with aiohttp.ClientSession() as http, http.post(url, json=body) as answer:
+    async with aiohttp.ClientSession() as http, http.request(method, url, json=body) as answer:
         told = await answer.json()
         assert answer.status == 200, told
         return told
@@ -165,6 +165,89 @@ async def trades(desk: HyperliquidDesk, side: Side, size: str) -> None:
     (outcome,) = (await desk.send(place(await desk.taking(side, size)))).outcomes
     assert isinstance(outcome, Accepted), outcome
     assert outcome.filled == D(size)
+
+
+class Held:
+    """A trader's position at a venue, and what has happened to it since this was made."""
+
+    def __init__(self, trader: Trader, portfolio: Any, venue: str) -> None:
+        self.trader, self.portfolio, self.venue, self.seen = trader, portfolio, venue, 0
+
+    async def events(self) -> list[Any]:
+        """Return what is new of the open position, oldest first, funding left out."""
+        asked = portfolio_pb.ListPositionHistoryRequest(
+            venue=self.venue, include_events=True, state=position_record_pb2.PositionRecord.STATE_OPEN
+        )
+        (record,) = (await self.portfolio.ListPositionHistory(asked, metadata=self.trader.metadata)).records
+        found = [event for event in reversed(record.events) if event.kind != Kind.KIND_FUNDING]
+        return found[self.seen :]
+
+    async def now(self) -> Any:
+        """Return the position."""
+        found = await self.portfolio.ListPositions(
+            portfolio_pb.ListPositionsRequest(), metadata=self.trader.metadata
+        )
+        (one,) = (one for one in found.positions if one.venue == self.venue)
+        return one
+
+    async def agrees(self, size: Decimal) -> None:
+        """Wait until ours and the venue's are of a size and agree in all."""
+        await until(
+            self.now,
+            lambda one: D(one.size) == D(one.reported.size) == size and not one.differences,
+            timeout_s=WAIT_S,
+            why=f"ours and the venue's agree on {size}",
+        )
+
+
+async def test_a_fill_that_the_stream_lost_is_noticed_then_found_and_the_history_says_so(
+    trader: Trader, portfolio: Any, mesh: Mesh
+) -> None:
+    held = Held(trader, portfolio, HYPERLIQUID)
+    size = D((await held.now()).size)
+    told: list[Any] = []
+    async with Elsewhere(mesh, trader.owners[HYPERLIQUID].wallet) as desk:
+        # Again where the account happened to be reconciled between the trade and the venue's next report.
+        while not told or told[0].kind != Kind.KIND_RECONCILIATION:
+            held.seen += len(await held.events())
+            await control(mesh, "faults", kind="private", venue=HYPERLIQUID)
+            await trades(desk, Side.BUY, "0.001")
+            size += D("0.001")
+            told = await until(held.events, bool, timeout_s=WAIT_S, why="the venue's report contradicts the log")
+    difference = next(one for one in (await held.now()).differences if one.field == "size")
+    assert (D(difference.computed_value), D(difference.reported_value)) == (size - D("0.001"), size)
+    assert difference.HasField("since_time")
+    assert f"The venue reports {size}, and the fills of our log come to {size - D('0.001')}." in told[0].explanation
+    await control(mesh, "faults", "DELETE")
+    await control(mesh, "faults", kind="close", venue=HYPERLIQUID)  # after which the account is reconciled
+    told = await until(held.events, lambda found: len(found) >= 3, timeout_s=WAIT_S, why="the fill is found")
+    assert [event.kind for event in told] == [Kind.KIND_RECONCILIATION, Kind.KIND_FILL, Kind.KIND_RECONCILIATION]
+    assert (D(told[1].size_change), told[1].order_id) == (D("0.001"), "")
+    assert "no order of ours" in told[1].explanation
+    assert told[2].explanation.startswith(f"The venue and our log agree again on {size}, after ")
+    await held.agrees(size)
+
+
+@pytest.mark.parametrize("venue", ["hyperliquid", "lighter"])
+async def test_a_position_closed_against_a_bankrupt_one_is_deleveraged_and_no_trade_of_ours(
+    trader: Trader, portfolio: Any, mesh: Mesh, edge: grpc.aio.Channel, venue: str
+) -> None:
+    held = Held(trader, portfolio, venue)
+    one = await held.now()
+    size, held.seen = D(one.size), len(await held.events())
+    asked = analytics_pb.GetPerformanceRequest(venue=venue)
+    before = (await AnalyticsServiceStub(edge).GetPerformance(asked, metadata=trader.metadata)).performance.total
+    answer = await control(mesh, "accounts/deleverage", venue=venue, market="BTC", size="-0.004")
+    assert len(answer["deleveraged"]) == 1
+    (event,) = await until(held.events, bool, timeout_s=WAIT_S, why="the venue tells of it")
+    assert event.kind == Kind.KIND_DELEVERAGING
+    assert (D(event.size_change), D(event.size_after), event.order_id) == (D("-0.004"), size - D("0.004"), "")
+    assert [D(cost.amount) for cost in event.costs if D(cost.amount)] == []
+    assert event.explanation.endswith(" by the venue, which closed it against a bankrupt position.")
+    await held.agrees(size - D("0.004"))
+    total = (await AnalyticsServiceStub(edge).GetPerformance(asked, metadata=trader.metadata)).performance.total
+    assert total.fill_count == before.fill_count + 1
+    assert D(total.realized_pnl) == D(before.realized_pnl) + D(event.realized_pnl)
 
 
 async def test_a_position_of_before_is_adopted_traded_elsewhere_and_liquidated_and_its_history_says_so(
