@@ -23,7 +23,8 @@ from tests.support.edge import RunningEdge, running_edge
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOT = Path(__file__).resolve().parents[2]
 BOUND_S = 2.0
-RESETS_MAX = 25
+RESETS_MAX = 24
+"""Of so many requests of a connection half may be reset at once; those that were answered before count as well."""
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -69,13 +70,19 @@ async def test_bodies_that_never_end_are_cut_and_reach_no_room(edge: RunningEdge
     assert len([name for name, _, _ in edge.room.received if name == "QuoteRoute"]) == before
 
 
+def begun_by_the_attacker(edge: RunningEdge) -> int:
+    """Return how many requests of a flood the edge has begun; slow attacks ask for other paths."""
+    lines = edge.access_log.read_text().splitlines()
+    return sum(f'"ip":"{SOURCE[0]}"' in line and '"/v1/prices"' in line for line in lines)
+
+
 @pytest.mark.parametrize("name", ["rapid_reset", "continuation", "settings", "pings"])
 async def test_a_flood_of_frames_is_cut(edge: RunningEdge, name: str) -> None:
-    before = edge.access_log.read_text().count(f'"ip":"{SOURCE[0]}"')
+    before = begun_by_the_attacker(edge)
     seen, _ = await attacked(edge, name, 2)
     assert seen["cut"] > 0
     if name == "rapid_reset":
-        begun = edge.access_log.read_text().count(f'"ip":"{SOURCE[0]}"') - before
+        begun = begun_by_the_attacker(edge) - before
         assert 0 < begun <= RESETS_MAX * seen["connections"], "a connection is cut before it can hold others up"
     async with grpc.aio.insecure_channel(edge.address) as channel:
         await channel.unary_unary("/perpmesh.marketdata.v1.MarketDataService/ListVenues")(b"", timeout=10)

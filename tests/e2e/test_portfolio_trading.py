@@ -47,6 +47,8 @@ __all__ = ["edge", "mesh", "trader"]
 D = Decimal
 Kind = position_record_pb2.PositionEvent
 WAIT_S = 90.0
+LEDGER_S = 200.0
+"""A ledger is asked for once a minute where trades hide that money moved, and not in a minute of many requests."""
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -107,7 +109,7 @@ async def test_money_that_comes_and_leaves_is_in_the_balances_and_in_no_profit(
         return list((await portfolio.ListTransfers(asked, metadata=trader.metadata)).transfers)
 
     found = await until(
-        moved, lambda found: len(found) == 4, timeout_s=WAIT_S, why="both venues tell what came and left"
+        moved, lambda found: len(found) == 4, timeout_s=LEDGER_S, why="both venues tell what came and left"
     )
     transfer = transfer_pb2.Transfer
     assert sorted((one.venue, one.kind, one.amount) for one in found) == sorted(

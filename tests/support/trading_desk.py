@@ -116,7 +116,12 @@ class Desk:
     async def traded(self, coin: str, side: str, size: str) -> tuple[quote_pb2.Quote, order_pb2.Order]:
         """Quote and place an order that cites the quote; once more where that took longer than the quote lived."""
         for _ in range(5):
-            quote = await self.quote(coin, side, size)
+            quote = await until(
+                lambda: self.quote(coin, side, size),
+                lambda quote: not quote.left_out,
+                timeout_s=WAIT_S,
+                why="both venues are in the quote: on a busy machine one is stale now and then",
+            )
             order = await self.place(
                 market=quote.market, side=quote.side, size=quote.size, quote_id=quote.quote_id,
                 type=order_type_pb2.ORDER_TYPE_MARKET,

@@ -55,18 +55,23 @@ class Transfers:
         """Forget an account that is gone."""
         self._looked.pop(account_id, None)
 
+    def note(self, account: TradingAccount, state: AccountState) -> None:
+        """Take what a venue said of an account: the more often, the fewer trades hide that money moved."""
+        known = self._looked.get(account.account_id)
+        if known is not None:
+            known.moved |= _has_moved(known, state)
+            known.money, known.sizes = _money(state), _sizes(state)
+
     async def look(
         self, account: TradingAccount, venue: TradingVenue, state: AccountState, *, accounts: int
     ) -> tuple[Transfer, ...]:
         """Return transfers not told before, where it is time to ask; `accounts` is how many the venue has here."""
+        self.note(account, state)
         known = self._looked.get(account.account_id)
         now_ns = self._clock.time_ns()
         pause_s = max(EVERY_S, EACH_S.get(account.venue, 0.0) * accounts)
-        if known is not None:
-            known.moved |= _has_moved(known, state)
-            known.money, known.sizes = _money(state), _sizes(state)
-            if now_ns - known.at_ns < (pause_s / NEWS_SHARE if known.moved else pause_s) * 1e9:
-                return ()
+        if known and now_ns - known.at_ns < (pause_s / NEWS_SHARE if known.moved else pause_s) * 1e9:
+            return ()
         last_ms = await self._orders.last_transfer_ms(account.account_id)
         try:
             found = await venue.transfers(account.ref, since_ms=max(0, last_ms - OVERLAP_MS))

@@ -163,6 +163,8 @@ class Watcher:
                 moved = await self._transfers.look(account, venue, state, accounts=self._counts[account.venue])
                 await self._observe(account, state, fees=fees, transfers=moved)
                 self._transfers.told(account, moved)
+                if account.account_id in self._live:  # what failed here before did not break the stream
+                    await self._attempts.went_well(account.account_id, seen=self._attempts.of(account.account_id))
             except VenueError:
                 pass  # the stream tells what it can meanwhile
             await self._clock.sleep(max(STATE_S, STATE_EACH_S.get(account.venue, 0.0) * self._counts[account.venue]))
@@ -185,6 +187,7 @@ class Watcher:
                 if await self._orders.doubt(account, open_ids, now - timedelta(seconds=MISSING_S)):
                     self._wake()
         elif isinstance(event, StateSeen):
+            self._transfers.note(account, event.state)
             await self._observe(account, event.state, reconciled=event.reconciled)
         elif isinstance(event, FundingSeen):
             await self._orders.observe(Observed(account=account, receive_time=now, funding=event.payments))

@@ -184,6 +184,7 @@ async def test_a_killed_or_stopped_child_is_replaced_and_gets_its_key_again(monk
         assert holds(await signer.sign(KEY, tx, 1))
         monkeypatch.setattr("services.venues.lighter.signer.ANSWER_TIMEOUT_S", 0.3)
         os.kill(signer._child.pid, signal.SIGSTOP)
+        await asyncio.to_thread(os.waitid, os.P_PID, signer._child.pid, os.WSTOPPED | os.WNOWAIT)
         with pytest.raises(SignerError, match="did not answer"):
             await signer.sign(KEY, tx, 2)
         monkeypatch.undo()
