@@ -129,7 +129,9 @@ class Portfolio(Part):
     ) -> performance_pb2.Performance:
         """Return what trading came to; `group_by` takes at most two of venue, market, side and day."""
         request = analytics_service_pb2.GetPerformanceRequest(
-            groupings=_groupings(group_by), market=market, venue=venue
+            groupings=[performance_pb2.Grouping.Value(name) for name in _groupings(group_by)],
+            market=market,
+            venue=venue,
         )
         if start is not None:
             request.start_time.FromDatetime(start)
@@ -147,7 +149,9 @@ class Portfolio(Part):
         end: datetime | None = None,
     ) -> execution_quality_pb2.ExecutionQuality:
         """Return what routed orders cost against their quotes and each venue alone; grouped as `performance` is."""
-        request = analytics_service_pb2.GetExecutionQualityRequest(groupings=_groupings(group_by), market=market)
+        request = analytics_service_pb2.GetExecutionQualityRequest(
+            groupings=[performance_pb2.Grouping.Value(name) for name in _groupings(group_by)], market=market
+        )
         if start is not None:
             request.start_time.FromDatetime(start)
         if end is not None:
@@ -164,11 +168,11 @@ class Portfolio(Part):
         return stub
 
 
-def _groupings(names: Sequence[str]) -> list[performance_pb2.Grouping]:
+def _groupings(names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in GROUPINGS:
             raise ValueError(f"group by one of {', '.join(GROUPINGS)}, not {name!r}")
-    return [performance_pb2.Grouping.Value(f"GROUPING_{name.upper()}") for name in names]
+    return [f"GROUPING_{name.upper()}" for name in names]
 
 
 def rows(messages: Iterable[Message]) -> list[dict[str, Value]]:
