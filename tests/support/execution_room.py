@@ -245,6 +245,9 @@ def environ(ground: Grounds, run_file: Path, signer_port: int) -> dict[str, str]
         "metrics_port": -1, "event_loop": "asyncio", "drain_grace_s": 1,
         "hyperliquid_url": ground.simulator.hyperliquid_http, "lighter_url": ground.simulator.lighter_http,
         "signer_address": f"127.0.0.1:{signer_port}", "routing_address": "127.0.0.1:1",
+        # As the simulator's: a room that dies again and again asks more of a venue than one that lives.
+        "execution_hyperliquid_weight": 1_000_000, "execution_lighter_requests": 1_000_000,
+        "execution_lighter_sends": 1_000_000, "execution_lighter_sends_of_a_kind": 1_000_000,
     }  # fmt: skip
     return {f"PERPMESH_{name.upper()}": str(value) for name, value in given.items()}
 
