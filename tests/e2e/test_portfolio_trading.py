@@ -26,6 +26,8 @@ from perpmesh.portfolio.v1.analytics_service_pb2_grpc import AnalyticsServiceStu
 from perpmesh.portfolio.v1.portfolio_service_pb2_grpc import PortfolioServiceStub
 from perpmesh.type.v1 import order_type_pb2, side_pb2
 from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
+from perpmesh_client.ledger import Line, ledger, totals
+from perpmesh_client.portfolio import Portfolio
 
 from services.chassis.clock import SYSTEM
 from services.domain.market import HYPERLIQUID
@@ -48,6 +50,7 @@ __all__ = ["edge", "mesh", "trader"]
 D = Decimal
 Kind = position_record_pb2.PositionEvent
 WAIT_S = 90.0
+UNIT = D("0.000001")
 LEDGER_S = 200.0
 """A ledger is asked for once a minute where trades hide that money moved, and not in a minute of many requests."""
 
@@ -257,6 +260,39 @@ async def test_a_position_closed_against_a_bankrupt_one_is_deleveraged_and_no_tr
     total = (await AnalyticsServiceStub(edge).GetPerformance(asked, metadata=trader.metadata)).performance.total
     assert total.fill_count == before.fill_count + 1
     assert D(total.realized_pnl) == D(before.realized_pnl) + D(event.realized_pnl)
+
+
+async def test_an_export_adds_up_to_what_each_venue_holds_and_its_fills_to_what_is_open(
+    trader: Trader, mesh: Mesh
+) -> None:
+    token = dict(trader.metadata)["authorization"].removeprefix("Bearer ")
+    async with Portfolio(mesh.edge, token=token) as mine:
+
+        async def exported() -> tuple[list[Line], dict[str, Any], dict[str, Any]]:
+            records, paid = await mine.position_history(events=True, limit=0), await mine.funding_payments()
+            lines = ledger(records, paid, await mine.transfers())
+            balances = {one.venue: one for one in (await mine.balances())[0] if one.asset == "USDC"}
+            return lines, balances, {one.venue: one for one in await mine.positions()}
+
+        def of(lines: list[Line], venue: str, name: str) -> Decimal:
+            return sum((getattr(line, name) for line in lines if line.venue == venue), D(0))
+
+        def adds_up(found: tuple[list[Line], dict[str, Any], dict[str, Any]]) -> bool:
+            """Say whether all that came, left, was won, paid and lost is what the venue says is there.
+
+            At each trade that closes a part a venue cuts the cost of what stays open to its unit, we do not.
+            """
+            lines, balances, held = found
+            return set(balances) == set(held) == set(trader.owners) and all(
+                abs(of(lines, venue, "amount") - D(balances[venue].total)) <= UNIT * len(lines)
+                and of(lines, venue, "size") == D(held[venue].size)
+                for venue in trader.owners
+            )
+
+        # Funding may be paid between two of the calls; then they are asked again.
+        lines, balances, _ = await until(exported, adds_up, timeout_s=WAIT_S, why="the export adds up at both venues")
+        assert {line.kind for line in lines} >= {"deposit", "withdrawal", "fill", "deleveraging"}
+        assert totals(lines)["amount"] == sum((D(one.computed_total) for one in balances.values()), D(0))
 
 
 async def test_a_position_of_before_is_adopted_traded_elsewhere_and_liquidated_and_its_history_says_so(
