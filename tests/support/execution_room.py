@@ -34,7 +34,12 @@ ENDED = frozenset(
     order_pb2.Order.State.Value(f"STATE_{name}")
     for name in ("DONE", "PARTIALLY_DONE", "CANCELED", "EXPIRED", "DENIED", "REJECTED", "FAILED", "ABORTED")
 )
-GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+GONE = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
 MODULE = "services.execution.__main__"
 CALL_S = 20.0
 PATIENCE_S = float(os.environ.get("PERPMESH_TEST_PATIENCE_S", "150"))

@@ -1,4 +1,4 @@
-"""Kill -9 of execution at every step of its loop while orders live: none is lost, doubled or invented.
+"""Kill -9 of execution at steps of its loop and calls of its sockets: no order is lost, doubled or invented.
 
 Each run plays one story at one venue, with a death before one step; the client goes on as clients do, with the same
 request. Then the orders are compared with the venue's own journal. `PERPMESH_CRASH_STEPS=all` (`make crash`) takes
@@ -223,6 +223,7 @@ async def test_no_death_loses_doubles_or_invents(
         owner.account = (await owner.get()).account
         traders[venue] = Trader(room, owner, venue)
     trader = traders[venue]
+    vault.renew(trader.owner)
     trader.price = int(await middle(room.ground.http, room.ground.face(venue), venue))
     counts = []
     for _ in range(3):  # the first one also counts what happens once only
@@ -233,6 +234,7 @@ async def test_no_death_loses_doubles_or_invents(
     deaths, tried = room.deaths, 0
     for step in chosen(room.room, counts, f"{SEED} {venue} {story.__name__}"):
         tried += 1
+        vault.renew(trader.owner)
         await room.revive()
         room.room.arm(**step)
         try:
