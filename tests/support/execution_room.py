@@ -154,12 +154,21 @@ class Trader:
         return order
 
     async def until_taken(self, **fields: Any) -> order_pb2.Order:
-        """Place an order until it is not denied, and wait until its venue holds it."""
+        """Place an order until it is neither denied nor kept from a venue until it expired; its venue then holds it.
+
+        So it is where a breaker of a fault before has not closed yet.
+        """
         give_up = time.monotonic() + PATIENCE_S
-        while (order := await self.place(**fields)).state == order_pb2.Order.STATE_DENIED:
-            assert time.monotonic() < give_up, order
+        while time.monotonic() < give_up:
+            order = await self.place(**fields)
+            if order.state != order_pb2.Order.STATE_DENIED:
+                order = await self.until(
+                    order.order_id, lambda one: bool(one.legs[0].venue_order_id) or one.state in ENDED
+                )
+                if order.legs[0].evidence != leg_pb2.Leg.EVIDENCE_NOT_SENT:
+                    return order
             await asyncio.sleep(0.1)
-        return await self.until(order.order_id, lambda one: bool(one.legs[0].venue_order_id))
+        raise AssertionError(order)
 
     async def ended(self, order_id: str) -> order_pb2.Order:
         """Wait for an order's end."""
