@@ -7,7 +7,8 @@
 Bounds: connections (`pool_max`), the wait for one (`acquire_timeout_s`, then LIMIT_REACHED and not a hang), each
 statement (`statement_timeout_s`), a transaction left idle. A server that is away is PEER_UNAVAILABLE, surely before
 anything was done; so is a connection that breaks while it is used, in words of its own, since what became of the
-transaction is then not known. Amounts are `numeric`, which asyncpg gives as `Decimal`; times are aware, in UTC.
+transaction is then not known. What the server itself undid, for its time or in favor of another, is `UndoneError`.
+Amounts are `numeric`, which asyncpg gives as `Decimal`; times are aware, in UTC.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ _Broken = (ConnectionError, asyncpg.PostgresConnectionError, asyncpg.InterfaceEr
 
 logging.getLogger("asyncpg").setLevel(logging.ERROR)
 """It warns with a whole trace at every attempt while the server is away; we say so once, in one line."""
+
+_InTheWay = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_Undone = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, *_InTheWay)
+"""What ends a statement and its transaction without a trace: its time was up, or another one was in its way."""
 
 _Away = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError)
 
@@ -99,6 +104,20 @@ class _Session(asyncpg.Connection):
     def get_reset_query(self) -> str:
         """Return nothing to say."""
         return ""
+
+
+class UndoneError(DomainError):
+    """A statement took too long, or stood in another's way, and the database undid it: asking again is safe."""
+
+    def __init__(self, error: asyncpg.PostgresError) -> None:
+        self.was_in_the_way = isinstance(error, _InTheWay)
+        why = "two changes stood in each other's way" if self.was_in_the_way else "it took longer than it may"
+        super().__init__(
+            Reason.PEER_UNAVAILABLE,
+            f"The database undid this, since {why}: nothing of it was done, try again in a moment.",
+            metadata={"peer": "postgres"},
+            retry_after_s=0.5,
+        )
 
 
 class UnreachableError(ConfigError):
@@ -176,7 +195,7 @@ class Database:
         """Take a connection for the time of a block, or raise LIMIT_REACHED or PEER_UNAVAILABLE.
 
         LIMIT_REACHED too when the server's disk is full: what the statement would have written is not there.
-        PEER_UNAVAILABLE too when the connection breaks: what was asked may have been done.
+        PEER_UNAVAILABLE too when the connection breaks: what was asked may have been done; as `UndoneError` it was not.
         """
         if self._turns is not None:
             await self._turn(self._turns)
@@ -197,6 +216,9 @@ class Database:
                 metadata={"limit": "postgres_disk"},
                 retry_after_s=10.0,
             ) from None
+        except _Undone as error:
+            self._refused.labels("undone").inc()
+            raise UndoneError(error) from error
         except _Broken as error:
             if not _is_gone(connection):
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import socket
 
@@ -16,8 +17,8 @@ PARTS = ["mesh", "wallet", "hyperliquid", "lighter", "quote", "order", "report",
 
 
 def parts(text: str) -> list[str]:
-    """Return the names on the left of what the demo prints."""
-    return re.findall(r"^([a-z]+)  ", text, re.MULTILINE)
+    """Return the names on the left of what the demo prints; a quote that ended before its order came is asked anew."""
+    return [name for name, _ in itertools.groupby(re.findall(r"^([a-z]+)  ", text, re.MULTILINE))]
 
 
 @pytest.mark.timeout(400)

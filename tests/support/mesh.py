@@ -110,6 +110,12 @@ class Mesh:
         """The log of one process."""
         return (self.state / "log" / f"{name}.log").read_text(errors="replace")
 
+    def faults(self) -> str:
+        """What the rooms logged as faults of ours, for a test that saw one from outside."""
+        logs = sorted((self.state / "log").glob("*.log"))
+        lines = (line for log in logs for line in log.read_text(errors="replace").splitlines())
+        return "\n".join(line for line in lines if '"level":"error"' in line)[-20_000:]
+
     def left(self) -> dict[int, str]:
         """Every process that belongs to this mesh and lives, by id, with its command line."""
         return marked(self.mark, str(self.state))

@@ -20,7 +20,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from services.chassis.postgres import Database
+from services.chassis.postgres import Database, UndoneError
 from services.domain.errors import DomainError, Reason
 from services.execution.model.leg import Leg, Trade
 from services.execution.model.order import Order
@@ -195,8 +195,9 @@ class Writer:
     async def _together(self, batch: list[tuple[Write, asyncio.Future[bool]]]) -> None:
         try:
             held = await self._execute([write for write, _ in batch])
-        except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.DeadlockDetectedError) as error:
-            if len(batch) == 1:
+        except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, UndoneError) as error:
+            is_slow = isinstance(error, UndoneError) and not error.was_in_the_way
+            if len(batch) == 1 or is_slow:
                 _fail(batch, error)
                 return
             for one in batch:  # one of them is at fault, and none was written: each by itself

@@ -14,7 +14,7 @@ import asyncpg
 
 from services.chassis.clock import Clock
 from services.chassis.metrics import METRICS, Metrics
-from services.chassis.postgres import Connection, Database
+from services.chassis.postgres import Connection, Database, UndoneError
 from services.chassis.telemetry import log
 from services.domain.errors import DomainError, Reason
 from services.market_data.model.candle import LADDER, SECOND, SECOND_NS, Candle
@@ -77,7 +77,7 @@ _SPANS = """
             ORDER BY open_time DESC LIMIT 1) AS last
     FROM unnest($3::int[]) AS wanted (length)
 """
-_SLOW = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, TimeoutError)
+_SLOW = (UndoneError, TimeoutError)
 _AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
 
 

@@ -17,7 +17,7 @@ from services.chassis import migrate
 from services.chassis.config import ConfigError
 from services.chassis.metrics import Metrics
 from services.chassis.migrate import Migration
-from services.chassis.postgres import Database, PostgresConfig
+from services.chassis.postgres import Database, PostgresConfig, UndoneError
 from services.domain.errors import DomainError, Reason
 from tests.support.postgres import Postgres, postgres
 
@@ -89,8 +89,30 @@ async def test_a_statement_may_not_take_for_ever(server: Postgres) -> None:
         async with database.acquire() as taken:
             await taken.execute("SELECT pg_sleep(10)")
 
-    with pytest.raises(asyncpg.QueryCanceledError):
+    with pytest.raises(UndoneError, match="longer than it may: nothing of it was done") as caught:
         await slow()
+    assert (caught.value.reason, caught.value.was_in_the_way) == (Reason.PEER_UNAVAILABLE, False)
+    await database.close()
+
+
+async def test_of_two_that_wait_for_each_other_one_is_undone_and_may_ask_again(server: Postgres) -> None:
+    database = await opened(server)
+    async with database.acquire() as connection:
+        await connection.execute("CREATE TABLE echo.pair (id int PRIMARY KEY, value int)")
+        await connection.execute("INSERT INTO echo.pair VALUES (1, 0), (2, 0)")
+    met = asyncio.Barrier(2)
+
+    async def both(first: int, second: int) -> None:
+        async with database.transaction() as taken:
+            await taken.execute("UPDATE echo.pair SET value = value + 1 WHERE id = $1", first)
+            await met.wait()
+            await taken.execute("UPDATE echo.pair SET value = value + 1 WHERE id = $1", second)
+
+    (lost,) = [one for one in await asyncio.gather(both(1, 2), both(2, 1), return_exceptions=True) if one is not None]
+    assert isinstance(lost, UndoneError)
+    assert lost.was_in_the_way
+    async with database.acquire() as connection:
+        assert [row[0] for row in await connection.fetch("SELECT value FROM echo.pair")] == [1, 1]
     await database.close()
 
 

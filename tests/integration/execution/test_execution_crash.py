@@ -232,7 +232,9 @@ async def test_no_death_loses_doubles_or_invents(
         counts.append(room.room.steps)
     assert min(counts) > 20
     deaths, tried = room.deaths, 0
-    for step in chosen(room.room, counts, f"{SEED} {venue} {story.__name__}"):
+    steps = chosen(room.room, counts, f"{SEED} {venue} {story.__name__}")
+    while steps:
+        step = steps.pop(0)
         tried += 1
         vault.renew(trader.owner)
         await room.revive()
@@ -242,6 +244,8 @@ async def test_no_death_loses_doubles_or_invents(
         except BaseException:
             print(f"{venue}, {story.__name__}: the death at {step}, seed {SEED}")
             raise
+        if room.deaths == deaths and not steps and not BOUND and step["kill_at"] > 1:
+            steps.append({"kill_at": step["kill_at"] // 2})  # it was shorter than each time it was counted
     await room.revive()
     room.room.disarm()
     await trader.compare()
