@@ -14,6 +14,8 @@ import grpc
 import pytest
 import pytest_asyncio
 from perpmesh.execution.v1 import execution_service_pb2 as pb
+from perpmesh.marketdata.v1 import market_data_service_pb2 as market_data_pb2
+from perpmesh.marketdata.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from perpmesh.routing.v1 import quote_pb2
 from perpmesh.type.v1 import cost_pb2, order_type_pb2, refusal_pb2, side_pb2, time_in_force_pb2
 from perpmesh_client.certificate import check_quote
@@ -80,6 +82,8 @@ CUT_FEES: Book = {
     ),
 }
 """BTC, where every fee is cut."""
+FREE = 50
+"""USD of margin that an account without much has at each venue."""
 MIXED_LOTS: Book = {
     "hyperliquid": (
         [("133.31", "20.13"), ("133.27", "10.07"), ("133.2", "90")],
@@ -283,3 +287,44 @@ async def test_a_signed_in_quote_counts_with_the_own_accounts_and_never_reduces_
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await desk.routing.QuoteRoute(wish)
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_signed_in_quote_offers_no_more_than_the_own_margin_carries(desk: Desk) -> None:
+    async with grpc.aio.insecure_channel(desk.mesh.edge) as edge:
+        poor = await new_desk(desk.mesh, edge, desk.http)
+        for venue, owner in poor.owners.items():
+            account = str(owner.account.venue_account or owner.wallet.address).lower()
+            every = (await poor.control("GET", "accounts", venue=venue))["accounts"]
+            (cash,) = (one["cash"][""] for one in every if one["account"].lower() == account)
+            taken = {"venue": venue, "account": account, "usdc": str(Decimal(cash) / 1_000_000 - FREE), "force": True}
+            await poor.control("POST", "accounts/money", taken)
+        await poor.script("BTC", WHOLE_FEES, "84000")
+        wish = routing_request(route("BTC-PERP", "buy", "0.4"))
+
+        async def asked() -> quote_pb2.Quote:
+            quote = (await poor.routing.QuoteRoute(wish, metadata=poor.metadata)).quote
+            assert check_quote(quote) == []
+            return quote  # type: ignore[no-any-return]
+
+        quote = await until(
+            asked,
+            lambda seen: (
+                seen.basis == quote_pb2.Quote.BASIS_ACCOUNT
+                and not seen.left_out
+                and {one.reason for one in seen.refusals} == {refusal_pb2.REFUSAL_REASON_INSUFFICIENT_MARGIN}
+            ),
+            timeout_s=WAIT_S,
+            why="what is left of the margin has reached the router",
+        )
+        assert quote.outcome == quote_pb2.Quote.OUTCOME_INFEASIBLE
+        (most,) = quote.nearest_sizes
+        stub = MarketDataServiceStub(edge)  # type: ignore[no-untyped-call]
+        answer = await stub.GetMarket(market_data_pb2.GetMarketRequest(market="BTC-PERP"))
+        carried = sum(FREE * listing.max_leverage for listing in answer.market.listings)
+        assert Decimal("0.9") < Decimal(most) * 84_000 / carried <= 1
+        wish.size = most
+        quote = await asked()
+        assert quote.outcome == quote_pb2.Quote.OUTCOME_FEASIBLE
+        assert all(0 < Decimal(leg.initial_margin) <= FREE for leg in quote.legs)
+        assert {leg.venue for leg in quote.legs} == set(VENUES)
+        assert (await poor.quote("BTC", "buy", "0.4")).basis == quote_pb2.Quote.BASIS_PUBLIC, "without a login"

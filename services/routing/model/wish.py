@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeAlias
 
 from services.domain.errors import DomainError, Reason
 from services.domain.feed import FeedState
@@ -22,6 +22,8 @@ account types page). An account's own tier takes its place."""
 FEE_DECIMALS: Final[Mapping[str, int]] = {"hyperliquid": 6, "lighter": 6}
 """USDC has six at both."""
 PRIORITY_SELLERS: Final = frozenset({"hyperliquid"})
+Offer: TypeAlias = tuple[Decimal, Decimal | None]
+"""A price, and the size that is there for it; None for any size."""
 MINIMUM_WAIVED: Final = frozenset({"hyperliquid"})
 """Venues that waive the smallest notional for reduce-only orders."""
 
@@ -69,6 +71,7 @@ class VenueStanding:
     free_margin: Decimal | None = None
     """None where it is not known, which is no limit."""
     leverage: int = 0
+    """What is set; zero where it is not known, which is as the most that the market allows."""
     fee_tier: str = ""
 
 
@@ -180,6 +183,7 @@ def _venue(
     priority = Decimal(wish.priority_fee_bps).scaleb(-4) if sells_priority else ZERO
     taker = own.taker_fee if own is not None and own.taker_fee is not None else rules.taker_fee
     maker = own.maker_fee if own is not None and own.maker_fee is not None else rules.maker_fee
+    leverage = own.leverage if own is not None and own.leverage else rules.max_leverage
     waived = wish.reduce_only and rules.venue in MINIMUM_WAIVED
     return VenueInputs(
         venue=rules.venue,
@@ -192,7 +196,7 @@ def _venue(
         price_decimals=rules.price_decimals,
         min_size=rules.min_size,
         min_notional=ZERO if waived else rules.min_notional,
-        caps=_caps(wish, own, mid),
+        caps=_caps(wish, own, leverage, _prices(wish, book, books, mid)),
         taker_fee_rate=taker,
         maker_fee_rate=maker,
         interface_fee_rate=own.interface_fee if own is not None else ZERO,
@@ -206,7 +210,7 @@ def _venue(
         fee_table_version=f"tier:{own.fee_tier}" if own is not None and own.fee_tier else "public",
         position_size=own.position_size if own is not None else ZERO,
         account_id=own.account_id if own is not None else "",
-        max_leverage=(own.leverage if own is not None and own.leverage else rules.max_leverage),
+        max_leverage=leverage,
         sells_priority=sells_priority,
     )
 
@@ -216,18 +220,43 @@ def age_s(confirmed_ns: int, now_ns: int) -> Decimal:
     return Decimal(max(0, now_ns - confirmed_ns) if confirmed_ns else 0).scaleb(-9)
 
 
-def _caps(wish: Wish, own: VenueStanding | None, mid: Decimal) -> tuple[Cap, ...]:
+def _caps(wish: Wish, own: VenueStanding | None, leverage: int, prices: Iterable[Offer]) -> tuple[Cap, ...]:
     """Return the limits of the caller's account: its margin, and its position for a reduce-only trade."""
     if own is None:
         return ()
     caps = []
-    closes = -own.position_size * wish.side.sign
+    closes = max(-own.position_size * wish.side.sign, ZERO)
     if wish.reduce_only:
-        caps.append(Cap(CapKind.REDUCE_ONLY, max(closes, ZERO)))
-    elif own.free_margin is not None and own.leverage:
-        room = max(own.free_margin, ZERO) * own.leverage
-        caps.append(Cap(CapKind.MARGIN, _divided(room, mid) + 2 * max(closes, ZERO)))
+        caps.append(Cap(CapKind.REDUCE_ONLY, closes))
+    elif own.free_margin is not None and leverage:
+        caps.append(Cap(CapKind.MARGIN, carried(max(own.free_margin, ZERO) * leverage, 2 * closes, prices)))
     return tuple(caps)
+
+
+def _prices(wish: Wish, book: VenueBook, books: MarketBooks, mid: Decimal) -> Iterable[Offer]:
+    """Give what a trade opens at: a buy at its asks, level by level, a sale at the mid price, above every bid."""
+    if wish.side is Side.SELL:
+        yield mid, None
+        return
+    for price, size in book.asks:
+        yield Decimal(price).scaleb(-books.price_decimals), Decimal(size).scaleb(-books.size_decimals)
+
+
+def carried(room: Decimal, free: Decimal, prices: Iterable[Offer]) -> Decimal:
+    """Return the size whose notional is at most `room` after `free`, of which each level gives what it has.
+
+    Closing a position needs no margin and frees as much as opening the same size takes: `free` is twice what closes.
+    Cut after 18 decimals.
+    """
+    size, left = ZERO, free
+    for price, offered in prices:
+        unpaid = left if offered is None else min(left, offered)
+        size, left = size + unpaid, left - unpaid
+        most = _divided(room, price)
+        if offered is None or most < offered - unpaid:
+            return size + most
+        size, room = size + offered - unpaid, room - price * (offered - unpaid)
+    return size + left
 
 
 def _divided(amount: Decimal, price: Decimal) -> Decimal:

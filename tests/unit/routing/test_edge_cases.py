@@ -214,6 +214,18 @@ async def test_margin_bounds_what_opens_and_not_what_closes() -> None:
     assert (await Room(usual(), thin).quote(route(MARKET, "sell", "0.5"))).outcome == FEASIBLE
 
 
+@pytest.mark.usefixtures("signed_in")
+async def test_margin_counts_with_the_greatest_leverage_where_none_is_known_to_be_set() -> None:
+    books = usual()
+    (most,) = {rules.max_leverage for rules in books.rules if rules.venue == "hyperliquid"}
+    margin = 84_000 * Decimal("0.3") / most
+    thin = Standing(by_venue={"hyperliquid": account("hyperliquid", "0", free_margin=margin)}, is_public=False)
+    buy = await Room(books, thin).quote(route(MARKET, "buy", "0.5"))
+    assert why(buy) == {"hyperliquid": "INSUFFICIENT_MARGIN"}
+    (nearest,) = buy.nearest_sizes
+    assert Decimal("0.29") < Decimal(nearest) <= Decimal("0.31")
+
+
 @pytest.mark.parametrize(
     ("state", "reason"), [(FeedState.STALE, "VENUE_STALE"), (FeedState.RECOVERING, "VENUE_RECOVERING")]
 )
