@@ -58,6 +58,9 @@ vault-crashes: $(VENV)/.dev  ## kill -9 at every step of Sign and ReportOutcome
 crash: $(VENV)/.dev  ## kill -9 of execution at steps of every story of an order: PERPMESH_CRASH_STEPS=2000 spread ones, or all, which takes hours
 	@PERPMESH_CRASH_STEPS=$${PERPMESH_CRASH_STEPS:-all} $(PY) -m pytest tests/integration/execution/test_execution_crash.py -s $(ARGS)
 
+crash-places: $(VENV)/.dev  ## kill -9 of execution once at every place in the code that the stories come to
+	@PERPMESH_CRASH_STEPS=places $(PY) -m pytest tests/integration/execution/test_execution_crash.py -s $(ARGS)
+
 planted: $(VENV)/.dev  ## plant known mistakes one at a time; the standing tests must find each (ARGS: part of a name)
 	@$(PY) -m tests.planted $(ARGS)
 

@@ -22,6 +22,7 @@ from bench.serve import announce
 from services.chassis import ids
 from services.chassis.clock import SYSTEM
 from services.chassis.postgres import Database, PostgresConfig
+from services.chassis.room import install_decimal_context, spare_the_collector
 from services.chassis.server import Server, ServerConfig
 from services.domain.feed import FeedState
 from services.routing.app.desk import Desk
@@ -166,6 +167,8 @@ def main() -> None:
     options.add_argument("--moves", type=float, default=0.0, help="how often the books move, a second")
     chosen = options.parse_args()
     levels = {"hyperliquid": chosen.hyperliquid, "lighter": chosen.lighter}
+    install_decimal_context()
+    spare_the_collector()
     uvloop.run(serve(chosen.url, levels, chosen.moves))
 
 

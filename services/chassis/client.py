@@ -49,6 +49,8 @@ class PeerPolicy:
     """The first pause between attempts."""
     max_s: float = 1.0
     """The longest pause between attempts."""
+    patience_s: float = 0.0
+    """How long a call waits for a peer that is not connected, as one that is restarted; it is not sent before."""
     receive_bytes_max: int = 16_777_216
     """The largest answer taken."""
 
@@ -134,6 +136,21 @@ class Peer:
             )
         return min(wanted, left)
 
+    async def present(self, end: float) -> None:
+        """Wait until the peer is connected, as long as patience lasts; after it the attempt says what is wrong."""
+        if not self.policy.patience_s:
+            return
+        state = self._channel.get_state(try_to_connect=True)
+        if state is grpc.ChannelConnectivity.READY:
+            return
+        try:
+            async with asyncio.timeout(min(self.policy.patience_s, end - self.monotonic())):
+                while state is not grpc.ChannelConnectivity.READY:
+                    await self._channel.wait_for_state_change(state)
+                    state = self._channel.get_state(try_to_connect=True)
+        except TimeoutError:
+            return
+
     def backoff(self) -> Backoff:
         """Return the pauses between the attempts of one call."""
         return Backoff(base_s=self.policy.base_s, max_s=self.policy.max_s, rng=self._rng)
@@ -166,6 +183,7 @@ class UnaryCall:
         sent = peer.metadata(metadata)
         backoff: Backoff | None = None
         for attempt in range(self._attempts):
+            await peer.present(end)
             left = end - peer.monotonic()
             try:
                 return await self._inner(request, timeout=max(0.001, left), metadata=sent)

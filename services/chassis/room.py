@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import decimal
+import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
@@ -34,6 +35,11 @@ from services.chassis.tracing import TRACING, TraceConfig
 
 DIGITS = 80
 """Digits of the decimal context; the contract admits 36 and sums need room to stay exact."""
+
+COLLECTIONS = (10_000, 20, 20)
+"""How many new containers make the collector look at the young, and how often it then looks at the older ones. With
+Python's own 700 it looked after every 70 messages of a busy stream, and took a tenth of market_data's CPU. Our values
+are trees and go with their last reference; cycles are what errors and tasks leave, and are few."""
 
 EXIT_FAULT = 1
 EXIT_CONFIG = 2
@@ -84,6 +90,13 @@ def install_decimal_context() -> None:
     decimal.setcontext(context)
 
 
+def spare_the_collector() -> None:
+    """Let the garbage collector look seldom, and never at what the imports made, which lives as long as the process."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTIONS)
+
+
 def run_room(
     name: str,
     config_type: type[C],
@@ -106,6 +119,7 @@ def run_room(
     except ConfigError as error:
         return _refuse(name, error)
     install_decimal_context()
+    spare_the_collector()
     factory = uvloop.new_event_loop if config.chassis.event_loop == "uvloop" else None
     try:
         with asyncio.Runner(loop_factory=factory) as runner:

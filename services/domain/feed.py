@@ -133,6 +133,17 @@ class MarketDown:
 
 
 @dataclass(slots=True, kw_only=True)
+class TradesMissed:
+    """Prints of these markets may have been missed; what is known of their prices and books holds as long as it did."""
+
+    venue: str
+    markets: frozenset[str]
+    reason: str
+    """A sentence for a person."""
+    receive_time_ns: int
+
+
+@dataclass(slots=True, kw_only=True)
 class ListingsChanged:
     """The venue's listings, all of them; sent at the start and after each change."""
 
@@ -166,4 +177,4 @@ class PastFunding:
     premium: Decimal | None
 
 
-Event = BookSnapshot | BookDelta | TopOfBook | Trade | Context | Alive | MarketDown | ListingsChanged
+Event = BookSnapshot | BookDelta | TopOfBook | Trade | Context | Alive | MarketDown | ListingsChanged | TradesMissed

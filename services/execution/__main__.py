@@ -14,7 +14,7 @@ from typing import Final
 
 from services.chassis import ids
 from services.chassis.auth_feed import feed_of, start_feed
-from services.chassis.client import Peer
+from services.chassis.client import Peer, PeerPolicy
 from services.chassis.clock import SYSTEM, Clock
 from services.chassis.metrics import METRICS
 from services.chassis.migrate import require_current
@@ -75,6 +75,8 @@ PUBLIC: Final = "perpmesh.execution.v1.ExecutionService"
 INTERNAL: Final = "perpmesh.execution.v1.OperatorService"
 BACK_S: Final = 20.0
 """How long workers and watchers wait for a connection: they have no caller who waits, and go on where they stand."""
+PEER_PATIENCE_S: Final = 4.0
+"""How long a call waits for the vault or routing while that is restarted: longer than a start takes."""
 _URLS: Final = {
     ("hyperliquid", "mainnet"): hyperliquid.MAINNET_URL, ("hyperliquid", "testnet"): hyperliquid.TESTNET_URL,
     ("lighter", "mainnet"): lighter.MAINNET_URL, ("lighter", "testnet"): lighter.TESTNET_URL,
@@ -93,8 +95,9 @@ async def main(config: Config, stop: asyncio.Event) -> None:
     """Wire the room, serve it, and drain when told to stop."""
     tls = config.chassis.server.tls
     database = await Database.open(ROOM, config.postgres)
-    vault = Peer(config.signer_address, tls=tls, part="vault")
-    routing = Peer(config.routing_address, tls=tls, part="routing")
+    patient = PeerPolicy(patience_s=PEER_PATIENCE_S)
+    vault = Peer(config.signer_address, patient, tls=tls, part="vault")
+    routing = Peer(config.routing_address, patient, tls=tls, part="routing")
     address = config.market_data_address
     market_data = Peer(address, tls=tls, part="market_data") if address else None
     try:

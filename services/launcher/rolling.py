@@ -19,7 +19,7 @@ from services.chassis.config import ConfigError
 from services.launcher.config import Layout
 from services.launcher.plan import ROOMS
 
-BACK_S = 60.0
+BACK_S = 120.0
 """How long a replica may take to be back, and to be seen by the edge."""
 _POLL_S = 0.1
 
@@ -42,7 +42,8 @@ async def roll(layout: Layout, say: Callable[[str], None], rooms: Collection[str
         began = SYSTEM.monotonic()
         os.kill(process["pid"], signal.SIGTERM)
         await _until(lambda name=name, pid=process["pid"]: _is_back(layout.mesh, name, pid), f"{name} is not back")  # type: ignore[misc]
-        await _until(lambda: edge_sees_all(about["admin"]), f"the edge does not see {name}")
+        address = about["addresses"][name]
+        await _until(lambda address=address: edge_sees_all(about["admin"], address), f"the edge does not see {name}")  # type: ignore[misc]
         say(f"  {name:<14} restarted in {SYSTEM.monotonic() - began:.1f} s")
 
 
@@ -62,16 +63,27 @@ def _is_back(mesh: Path, name: str, before: int) -> bool:
     return bool(now.get("ready")) and now.get("pid") != before
 
 
-def edge_sees_all(admin: str) -> bool:
-    """Say whether every address of every cluster is given calls: its checks pass, and its errors did not put it out."""
+def edge_sees_all(admin: str, beside: str = "") -> bool:
+    """Say whether every address of every cluster is given calls: its checks pass, and its errors did not put it out.
+
+    With `beside`, a host and port, only clusters that have this address count: what a room's next restart depends on.
+    """
     try:
-        with urllib.request.urlopen(f"http://{admin}/clusters?format=json", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://{admin}/clusters?format=json", timeout=5) as answer:
             clusters = json.load(answer)["cluster_statuses"]
     except (OSError, ValueError):
         return False
-    statuses = [host["health_status"] for cluster in clusters for host in cluster.get("host_statuses", ())]
+    groups = [cluster.get("host_statuses", ()) for cluster in clusters]
+    statuses = [
+        host["health_status"] for hosts in groups if not beside or beside in map(_address, hosts) for host in hosts
+    ]
     passed_over = ("failed_active_health_check", "failed_outlier_check")
     return not any(status.get(reason) for status in statuses for reason in passed_over)
+
+
+def _address(host: dict[str, Any]) -> str:
+    address = host.get("address", {}).get("socket_address", {})
+    return f"{address.get('address')}:{address.get('port_value')}"
 
 
 async def _until(done: Callable[[], bool], otherwise: str) -> None:

@@ -46,8 +46,9 @@ from services.venues.port import FeedLevel, Venue
 
 SERVICE = "perpmesh.marketdata.v1.MarketDataService"
 OFF = "off"
-PAUSE_S = 3.0
-"""How long every venue may be away before the room says that it is not ready."""
+PAUSE_S = 10.0
+"""How long every venue may be away before the room says that it is not ready: longer than a change of the feeder takes
+on a busy machine, since who is passed over then leaves its callers with nobody."""
 AGAIN_NS = 10_000_000_000
 """Prints this recent are recorded once more by a replica that begins to feed: they may have died with the last one."""
 
@@ -100,6 +101,8 @@ async def main(config: Config, stop: asyncio.Event) -> None:
             for backfill in backfills:
                 tasks.start(f"backfill.{backfill.name}", backfill.run)
             history.start(tasks)
+            if relay is not None:
+                await relay.known()
             await server.start()
             await tasks.wait(stop)
             if relay is not None:
@@ -253,6 +256,11 @@ def make_relay(
 ) -> Relay:
     """Return what lets replicas share one set of sockets; only the one that feeds records."""
     me = ids.new_id()
+
+    def on_lead() -> None:
+        log.event("relay.leads", turn=relay.turns)
+        recorder.again(clock.time_ns() - AGAIN_NS)
+
     relay = Relay(
         me,
         venues=venues,
@@ -260,7 +268,7 @@ def make_relay(
         demand=engine.demand,
         replicas=ValkeyReplicas(me, bus, config.bus, [venue.name for venue in venues]),
         clock=clock,
-        on_lead=lambda: recorder.again(clock.time_ns() - AGAIN_NS),
+        on_lead=on_lead,
     )
     gate.is_open = lambda: relay.leading
     feeding = METRICS.gauge("perpmesh_relay_feeding", "Whether this replica feeds the others.")

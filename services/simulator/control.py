@@ -58,6 +58,8 @@ class Control:
         app.router.add_get("/control/accounts/journal", _teach(accounts.journal))
         app.router.add_post("/control/accounts/money", _teach(accounts.move))
         app.router.add_post("/control/accounts/forget", _teach(accounts.forget))
+        app.router.add_post("/control/accounts/deleverage", _teach(accounts.deleverage))
+        app.router.add_post("/control/accounts/fund", _teach(accounts.fund))
         app.router.add_get("/control/exchange", _teach(accounts.exchange))
 
     async def _state(self, _request: web.Request) -> web.Response:

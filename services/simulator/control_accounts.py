@@ -8,6 +8,10 @@ POST   /control/accounts/money       {"venue", "account", "usdc", "to"?, "pools"
                                      with `to` move to an account or, with `pools`, a wallet, as the owner would;
                                      "force": true withdraws what the margin needs, too
 POST   /control/accounts/forget      {"venue", "account"}: forget the trades so far, as venues do the oldest
+POST   /control/accounts/deleverage  {"venue", "market": "BTC", "size": "-0.5"}: close a bankrupt stranger's position of
+                                     that signed size against the users of the other side
+POST   /control/accounts/fund        {"venue", "open": false}: whether positions below the last margin are taken over;
+                                     if not, they are deleveraged
 GET    /control/accounts/journal     ?venue=&account=&kinds=&after=&limit= : received, answered, accepted, filled
 GET    /control/exchange             both venues: the sums that must be zero, counts, how signatures are sampled
 """
@@ -20,10 +24,12 @@ from collections.abc import Mapping
 import msgspec
 from aiohttp import web
 
+from services.simulator import script
 from services.simulator.exchange.core import Exchange
 from services.simulator.journal import Journal
 from services.simulator.rules import parse, plain
 from services.simulator.runtime import Runtime
+from services.simulator.street import now_us
 
 JOURNAL_MAX = 10_000
 AMOUNT_MAX = 10**12
@@ -48,12 +54,7 @@ class AccountControl:
 
     async def create(self, request: web.Request) -> web.Response:
         """Make or fund an account."""
-        try:
-            body = msgspec.json.decode(await request.read())
-        except msgspec.DecodeError as error:
-            raise ValueError(f"the body is not JSON: {error}") from None
-        if not isinstance(body, dict):
-            raise ValueError("the body: a JSON object would pass")
+        body = await _object(request)
         venue, _, _ = self._venue(body.get("venue"))
         amount, volume = _dollars(body, "usdc"), _dollars(body, "volume")
         address, tier = _address(body), str(body.get("tier") or "")
@@ -74,12 +75,7 @@ class AccountControl:
 
     async def move(self, request: web.Request) -> web.Response:
         """Move money out of an account."""
-        try:
-            body = msgspec.json.decode(await request.read())
-        except msgspec.DecodeError as error:
-            raise ValueError(f"the body is not JSON: {error}") from None
-        if not isinstance(body, dict):
-            raise ValueError("the body: a JSON object would pass")
+        body = await _object(request)
         venue, exchange, _ = self._venue(body.get("venue"))
         source, amount, fee = _number(body, "account"), _dollars(body, "usdc"), _dollars(body, "fee")
         if exchange.account(source) is None:
@@ -99,22 +95,43 @@ class AccountControl:
 
     async def forget(self, request: web.Request) -> web.Response:
         """Forget an account's trades."""
-        try:
-            body = msgspec.json.decode(await request.read())
-        except msgspec.DecodeError as error:
-            raise ValueError(f"the body is not JSON: {error}") from None
-        if not isinstance(body, dict):
-            raise ValueError("the body: a JSON object would pass")
+        body = await _object(request)
         venue, _, _ = self._venue(body.get("venue"))
         private = self._runtime.lighter.private if venue == "lighter" else self._runtime.hyperliquid.private
         return _json({"venue": venue, "forgotten": private.records.forget_trades(_number(body, "account"))})
+
+    async def deleverage(self, request: web.Request) -> web.Response:
+        """Close a bankrupt stranger's position against users."""
+        body = await _object(request)
+        venue, exchange, _ = self._venue(body.get("venue"))
+        private = self._runtime.lighter.private if venue == "lighter" else self._runtime.hyperliquid.private
+        market = self._runtime.market
+        key = script.find(market, venue, body.get("market")).key
+        try:
+            size = parse(str(body.get("size") or ""), exchange.state.terms(key).size_decimals)
+        except ValueError as error:
+            raise ValueError(f"size: {error}") from None
+        if not size:
+            raise ValueError(f"size: {body.get('size')!r}; a signed size that is not zero would pass")
+        met = exchange.deleverage(key, size, now_us(market))
+        private.flush()
+        return _json({"venue": venue, "deleveraged": [_shown(venue, number) for number in met]})
+
+    async def fund(self, request: web.Request) -> web.Response:
+        """Say whether positions are taken over."""
+        body = await _object(request)
+        venue, exchange, _ = self._venue(body.get("venue"))
+        if not isinstance(body.get("open"), bool):
+            raise ValueError(f"open: {body.get('open')!r}; true or false would pass")
+        exchange.state.fund_open = bool(body["open"])
+        return _json({"venue": venue, "open": exchange.state.fund_open})
 
     async def show(self, request: web.Request) -> web.Response:
         """Show every account of a venue."""
         venue, exchange, _ = self._venue(request.query.get("venue"))
         rows = [
             {
-                "account": str(account.number) if venue == "lighter" else f"0x{account.number:040x}",
+                "account": _shown(venue, account.number),
                 "cash": dict(account.cash),
                 "positions": {
                     market: {"size": held.size, "entry": held.entry, "raw": held.raw}
@@ -150,6 +167,20 @@ class AccountControl:
             }  # fmt: skip
         body["lighter_signatures"] = self._runtime.lighter.private.sampling()
         return _json(body)
+
+
+async def _object(request: web.Request) -> dict[str, object]:
+    try:
+        body = msgspec.json.decode(await request.read())
+    except msgspec.DecodeError as error:
+        raise ValueError(f"the body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise ValueError("the body: a JSON object would pass")
+    return body
+
+
+def _shown(venue: str, account: int) -> str:
+    return str(account) if venue == "lighter" else f"0x{account:040x}"
 
 
 def _dollars(body: Mapping[str, object], name: str) -> int:

@@ -1,7 +1,8 @@
-"""Each way a venue can misbehave, and the state that a client sees through the edge."""
+"""Each way a venue can misbehave, and the state that a client sees through the edge; and its candles afterwards."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ import pytest
 import pytest_asyncio
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from perpmesh.marketdata.v1 import venue_pb2
+from perpmesh_client import Candle, Perpmesh
 
+from tests.support.candles import MINUTE_NS, closed_minutes, differences, venues_own
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.simulator import Simulator
 from tests.support.storm import LIVE, RECOVERING, STALE, Watcher, simulator_of
@@ -23,6 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 H, L = "hyperliquid", "lighter"
 SEED = 41
+CUT_S = 3.0
 
 
 @dataclass
@@ -81,7 +85,13 @@ async def storm_mesh() -> AsyncIterator[Storm]:
     """A mesh of our own, with audits often enough to be waited for."""
     print(f"seed {SEED}")
     async with (
-        running_mesh(simulator_seed=SEED, audit_interval_s=0.5, markets="BTC-PERP", ip_requests_per_s=10_000) as mesh,
+        running_mesh(
+            simulator_seed=SEED,
+            audit_interval_s=0.5,
+            markets="BTC-PERP",
+            ip_requests_per_s=10_000,
+            backfill_pause_s=0.2,
+        ) as mesh,
         aiohttp.ClientSession() as session,
         grpc.aio.insecure_channel(mesh.edge) as channel,
     ):
@@ -96,6 +106,47 @@ async def storm(storm_mesh: Storm) -> AsyncIterator[Storm]:
     await storm_mesh.calm()
     yield storm_mesh
     await storm_mesh.calm()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def outage(storm_mesh: Storm) -> tuple[int, int]:
+    """Cut every line for a while, then let trades be lost without a cut; return the minutes that this touched.
+
+    Done before anything else in this file, so that the minutes are over when their candles are asked for at its end.
+    """
+    sim, began_ns = storm_mesh.sim, time.time_ns()
+    await storm_mesh.calm()
+    await sim.fault("refuse", venue="*")
+    await sim.fault("close", venue="*")
+    watcher = storm_mesh.watcher
+    await watcher.until(lambda: all(watcher.venue(one).state in (STALE, RECOVERING) for one in (H, L)), 30, "down")
+    await asyncio.sleep(CUT_S)
+    await storm_mesh.calm()
+    for channel in ("trades", "trade"):
+        await sim.fault("drop", channel=channel, probability=1.0)
+    before = (await sim.faults())["counts"]
+    await until(
+        sim.faults,
+        lambda now: now["counts"].get("drop", 0) > before.get("drop", 0) + 10,
+        timeout_s=30,
+        why="trades are lost",
+    )
+    await sim.clear_faults()
+    await sim.fault("close", venue="*", count=4)
+    await until(
+        sim.faults,
+        lambda now: now["counts"].get("close", 0) >= before.get("close", 0) + 4,
+        timeout_s=30,
+        why="lines are cut",
+    )
+    await storm_mesh.calm()
+    return began_ns // MINUTE_NS * MINUTE_NS - 3 * MINUTE_NS, time.time_ns() // MINUTE_NS * MINUTE_NS + MINUTE_NS
+
+
+async def test_lines_that_were_cut_come_back(storm: Storm, outage: tuple[int, int]) -> None:
+    for venue in (H, L):
+        assert storm.watcher.venue(venue).state == LIVE
+        await storm.equals_truth(venue)
 
 
 async def soonest(attempt: Callable[[], Awaitable[float]], within_s: float) -> None:
@@ -204,3 +255,27 @@ async def test_a_broken_rest_face_opens_its_breaker_and_prices_go_on(storm: Stor
         why="a breaker opens",
     )
     assert all(storm.watcher.venue(venue).state == LIVE for venue in (H, L)), "sockets feed on"
+
+
+async def test_after_cut_lines_every_minute_is_the_venues_own_with_no_hole_and_no_double(
+    storm: Storm, outage: tuple[int, int]
+) -> None:
+    """Minutes in which lines were cut and trades missed, and the three before the start, equal what the venues say."""
+    async with Perpmesh(storm.mesh.edge) as client:
+
+        async def look() -> dict[str, list[Candle]]:
+            await asyncio.sleep(0.5)
+            return await closed_minutes(client, *outage)
+
+        await until(
+            look,
+            lambda found: all(len(one) == (outage[1] - outage[0]) // MINUTE_NS for one in found.values()),
+            timeout_s=150,
+            why="every minute is closed",
+        )
+        theirs = await venues_own(storm.mesh, *outage)
+
+        async def differ() -> list[str]:
+            return differences(await look(), theirs)
+
+        await until(differ, lambda found: not found, timeout_s=60, why="what was missed is filled in")

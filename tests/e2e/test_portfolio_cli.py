@@ -54,6 +54,10 @@ async def test_positions_exposure_performance_and_a_ledger_are_shown_to_their_ow
         read = list(csv.DictReader(io.StringIO(await cli("export"))))
         assert sorted(line["kind"] for line in read) == ["deposit", "fill", "funding"]
         assert sum((Decimal(line["amount"]) for line in read), Decimal(0)) == Decimal(4)
+        (quote,) = lines(await cli("quote", "btc", "buy", "0.5", "--json"))
+        assert (quote["basis"], quote["problems"]) == ("BASIS_ACCOUNT", [])
+        assert "with your own fees" in await cli("check-quote", quote["quote_id"]), "who is signed in may read it"
+        assert "with the fees that everybody pays" in await cli("quote", "btc", "buy", "0.5", "--public")
         async with Portfolio(mesh.edge, token=signed.access_token) as mine:
             (row,) = rows(await mine.positions())
         assert (row["size"], row["side"], row["environment"]) == (Decimal(-1), "short", "simulated")

@@ -7,7 +7,8 @@ import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC
 from decimal import Decimal
 from typing import Any
 
@@ -25,6 +26,8 @@ from perpmesh.portfolio.v1.analytics_service_pb2_grpc import AnalyticsServiceStu
 from perpmesh.portfolio.v1.portfolio_service_pb2_grpc import PortfolioServiceStub
 from perpmesh.type.v1 import order_type_pb2, side_pb2
 from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
+from perpmesh_client.ledger import Line, ledger, totals
+from perpmesh_client.portfolio import Portfolio
 
 from services.chassis.clock import SYSTEM
 from services.domain.market import HYPERLIQUID
@@ -34,7 +37,7 @@ from services.venues.hyperliquid.sign import Key
 from services.venues.hyperliquid.trader import HyperliquidTrader, TraderConfig
 from services.venues.port import listing_of
 from services.venues.trading import Accepted, AccountRef
-from tests.e2e.test_trading import Trader, edge, mesh, trader
+from tests.e2e.test_trading import BTC, Trader, edge, mesh, trader
 from tests.referee.venue_trading.desks import MARKET, HyperliquidDesk, place
 from tests.support.auth import bearer, sign_in
 from tests.support.mesh import Mesh
@@ -47,6 +50,7 @@ __all__ = ["edge", "mesh", "trader"]
 D = Decimal
 Kind = position_record_pb2.PositionEvent
 WAIT_S = 90.0
+UNIT = D("0.000001")
 LEDGER_S = 200.0
 """A ledger is asked for once a minute where trades hide that money moved, and not in a minute of many requests."""
 
@@ -71,7 +75,8 @@ async def test_filled_orders_are_positions_that_the_venues_report_alike(trader: 
         while True:
             found = (await portfolio.ListPositions(asked, metadata=trader.metadata)).positions
             held = {one.venue: one for one in found}
-            if set(held) == set(sizes) and all(one.HasField("reported") and not one.differences for one in found):
+            agreed = all(one.HasField("reported") and not one.differences for one in found)
+            if set(held) == set(sizes) and agreed and all(one.mark_price for one in found):
                 break
             await asyncio.sleep(0.2)
     assert {venue: Decimal(one.size) for venue, one in held.items()} == sizes
@@ -86,9 +91,9 @@ async def test_filled_orders_are_positions_that_the_venues_report_alike(trader: 
         assert abs(Decimal(account.equity) - Decimal(account.reported.equity)) < 100, account
 
 
-async def control(mesh: Mesh, path: str, **body: object) -> Any:
+async def control(mesh: Mesh, path: str, method: str = "POST", **body: object) -> Any:
     url = f"http://{mesh.address('simulator.control')}/control/{path}"
-    async with aiohttp.ClientSession() as http, http.post(url, json=body) as answer:
+    async with aiohttp.ClientSession() as http, http.request(method, url, json=body) as answer:
         told = await answer.json()
         assert answer.status == 200, told
         return told
@@ -97,20 +102,25 @@ async def control(mesh: Mesh, path: str, **body: object) -> Any:
 async def test_money_that_comes_and_leaves_is_in_the_balances_and_in_no_profit(
     trader: Trader, portfolio: Any, mesh: Mesh, edge: grpc.aio.Channel
 ) -> None:
-    began = datetime.now(UTC)
+    async def every() -> list[Any]:
+        answer = await portfolio.ListTransfers(portfolio_pb.ListTransfersRequest(), metadata=trader.metadata)
+        return list(answer.transfers)
+
+    # What set the accounts up: not by time, since the venues' clock is theirs, and behind ours on a busy machine.
+    before = await until(every, lambda found: len(found) == 2, timeout_s=LEDGER_S, why="both first deposits are told")
+    known = {one.transfer_id for one in before}
     for venue, owner in trader.owners.items():
         me = (await owner.get()).account.venue_account
         await control(mesh, "accounts", venue=venue, address=owner.wallet.address, usdc="70")
         await control(mesh, "accounts/money", venue=venue, account=me, usdc="30")
 
     async def moved() -> list[Any]:
-        asked = portfolio_pb.ListTransfersRequest()
-        asked.start_time.FromDatetime(began)
-        return list((await portfolio.ListTransfers(asked, metadata=trader.metadata)).transfers)
+        return [one for one in await every() if one.transfer_id not in known]
 
     found = await until(
         moved, lambda found: len(found) == 4, timeout_s=LEDGER_S, why="both venues tell what came and left"
     )
+    began = min(one.transfer_time.ToDatetime(UTC) for one in found)
     transfer = transfer_pb2.Transfer
     assert sorted((one.venue, one.kind, one.amount) for one in found) == sorted(
         (venue, kind, amount) for venue in trader.owners
@@ -140,7 +150,7 @@ async def test_money_that_comes_and_leaves_is_in_the_balances_and_in_no_profit(
 class Elsewhere:
     """The same wallet at another terminal: it trades at the venue without us."""
 
-    def __init__(self, mesh: Mesh, wallet: Wallet) -> None:
+    def __init__(self, mesh: Mesh, wallet: Wallet, market: str = MARKET) -> None:
         self.trader = HyperliquidTrader(
             TraderConfig(base_url=f"http://{mesh.address('simulator.hyperliquid')}"),
             clock=SYSTEM,
@@ -149,10 +159,11 @@ class Elsewhere:
             socket_breaker=Circuit(HYPERLIQUID, SOCKET, clock=SYSTEM),
         )
         self.wallet = wallet
+        self.market = market
 
     async def __aenter__(self) -> HyperliquidDesk:
         await self.trader.load()
-        listing = listing_of(self.trader.universe.listings, MARKET)
+        listing = listing_of(self.trader.universe.listings, self.market)
         assert listing is not None
         account = AccountRef(account_id="elsewhere", address=self.wallet.address.lower())
         desk = HyperliquidDesk(name=HYPERLIQUID, venue=self.trader, account=account, listing=listing, simulator=None)
@@ -164,9 +175,124 @@ class Elsewhere:
 
 
 async def trades(desk: HyperliquidDesk, side: Side, size: str) -> None:
-    (outcome,) = (await desk.send(place(await desk.taking(side, size)))).outcomes
+    listing = desk.listing
+    wanted = replace(await desk.taking(side, size), market=listing.market, venue_market_id=listing.venue_market_id)
+    (outcome,) = (await desk.send(place(wanted))).outcomes
     assert isinstance(outcome, Accepted), outcome
     assert outcome.filled == D(size)
+
+
+class Held:
+    """A trader's position at a venue, and what has happened to it since this was made."""
+
+    def __init__(self, trader: Trader, portfolio: Any, venue: str) -> None:
+        self.trader, self.portfolio, self.venue, self.seen = trader, portfolio, venue, 0
+
+    async def events(self) -> list[Any]:
+        """Return what is new of the open position, oldest first, funding left out."""
+        asked = portfolio_pb.ListPositionHistoryRequest(
+            venue=self.venue, include_events=True, state=position_record_pb2.PositionRecord.STATE_OPEN
+        )
+        (record,) = (await self.portfolio.ListPositionHistory(asked, metadata=self.trader.metadata)).records
+        found = [event for event in reversed(record.events) if event.kind != Kind.KIND_FUNDING]
+        return found[self.seen :]
+
+    async def now(self) -> Any:
+        """Return the position."""
+        found = await self.portfolio.ListPositions(portfolio_pb.ListPositionsRequest(), metadata=self.trader.metadata)
+        (one,) = (one for one in found.positions if one.venue == self.venue)
+        return one
+
+    async def agrees(self, size: Decimal) -> None:
+        """Wait until ours and the venue's are of a size and agree in all."""
+        await until(
+            self.now,
+            lambda one: D(one.size) == D(one.reported.size) == size and not one.differences,
+            timeout_s=WAIT_S,
+            why=f"ours and the venue's agree on {size}",
+        )
+
+
+async def test_a_fill_that_the_stream_lost_is_found_by_what_it_did_and_the_history_says_so(
+    trader: Trader, portfolio: Any, mesh: Mesh
+) -> None:
+    held = Held(trader, portfolio, HYPERLIQUID)
+    size, held.seen = D((await held.now()).size), len(await held.events())
+    await control(mesh, "faults", kind="private", venue=HYPERLIQUID)  # frames of the account's channels are lost
+    async with Elsewhere(mesh, trader.owners[HYPERLIQUID].wallet, BTC) as desk:
+        await trades(desk, Side.BUY, "0.001")
+    told = await until(
+        held.events,
+        lambda found: any(event.kind == Kind.KIND_FILL for event in found),
+        timeout_s=WAIT_S,
+        why="the position's change is looked into",
+    )
+    fill = next(event for event in told if event.kind == Kind.KIND_FILL)
+    assert (D(fill.size_change), D(fill.size_after), fill.order_id) == (D("0.001"), size + D("0.001"), "")
+    assert fill.explanation.endswith(" by a trade that no order of ours made.")
+    await held.agrees(size + D("0.001"))
+    await control(mesh, "faults", "DELETE")
+
+
+@pytest.mark.parametrize("venue", ["hyperliquid", "lighter"])
+async def test_a_position_closed_against_a_bankrupt_one_is_deleveraged_and_no_trade_of_ours(
+    trader: Trader, portfolio: Any, mesh: Mesh, edge: grpc.aio.Channel, venue: str
+) -> None:
+    held = Held(trader, portfolio, venue)
+    one = await held.now()
+    size, held.seen = D(one.size), len(await held.events())
+    asked = analytics_pb.GetPerformanceRequest(venue=venue)
+    before = (await AnalyticsServiceStub(edge).GetPerformance(asked, metadata=trader.metadata)).performance.total
+    answer = await control(mesh, "accounts/deleverage", venue=venue, market="BTC", size="-0.004")
+    assert len(answer["deleveraged"]) == 1
+    told = await until(
+        held.events,
+        lambda found: any(event.size_change for event in found),
+        timeout_s=WAIT_S,
+        why="the venue tells of it",
+    )
+    (event,) = (event for event in told if event.size_change)
+    assert event.kind == Kind.KIND_DELEVERAGING
+    assert (D(event.size_change), D(event.size_after), event.order_id) == (D("-0.004"), size - D("0.004"), "")
+    assert [D(cost.amount) for cost in event.costs if D(cost.amount)] == []
+    assert event.explanation.endswith(" by the venue, which closed it against a bankrupt position.")
+    await held.agrees(size - D("0.004"))
+    total = (await AnalyticsServiceStub(edge).GetPerformance(asked, metadata=trader.metadata)).performance.total
+    assert total.fill_count == before.fill_count + 1
+    assert D(total.realized_pnl) == D(before.realized_pnl) + D(event.realized_pnl)
+
+
+async def test_an_export_adds_up_to_what_each_venue_holds_and_its_fills_to_what_is_open(
+    trader: Trader, mesh: Mesh
+) -> None:
+    token = dict(trader.metadata)["authorization"].removeprefix("Bearer ")
+    async with Portfolio(mesh.edge, token=token) as mine:
+
+        async def exported() -> tuple[list[Line], dict[str, Any], dict[str, Any]]:
+            records, paid = await mine.position_history(events=True, limit=0), await mine.funding_payments()
+            lines = ledger(records, paid, await mine.transfers())
+            balances = {one.venue: one for one in (await mine.balances())[0] if one.asset == "USDC"}
+            return lines, balances, {one.venue: one for one in await mine.positions()}
+
+        def of(lines: list[Line], venue: str, name: str) -> Decimal:
+            return sum((getattr(line, name) for line in lines if line.venue == venue), D(0))
+
+        def adds_up(found: tuple[list[Line], dict[str, Any], dict[str, Any]]) -> bool:
+            """Say whether all that came, left, was won, paid and lost is what the venue says is there.
+
+            At each trade that closes a part a venue cuts the cost of what stays open to its unit, we do not.
+            """
+            lines, balances, held = found
+            return set(balances) == set(held) == set(trader.owners) and all(
+                abs(of(lines, venue, "amount") - D(balances[venue].total)) <= UNIT * len(lines)
+                and of(lines, venue, "size") == D(held[venue].size)
+                for venue in trader.owners
+            )
+
+        # Funding may be paid between two of the calls; then they are asked again.
+        lines, balances, _ = await until(exported, adds_up, timeout_s=WAIT_S, why="the export adds up at both venues")
+        assert {line.kind for line in lines} >= {"deposit", "withdrawal", "fill", "deleveraging"}
+        assert totals(lines)["amount"] == sum((D(one.computed_total) for one in balances.values()), D(0))
 
 
 async def test_a_position_of_before_is_adopted_traded_elsewhere_and_liquidated_and_its_history_says_so(

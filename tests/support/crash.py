@@ -1,4 +1,4 @@
-"""Kill -9 at every step of an event loop: a room in a forked process that dies at the step it is told.
+"""Kill -9 at every step of an event loop and around every call of a socket: a room that dies at the step it is told.
 
     with crashing("services.execution.__main__", "execution", environ) as room:
         room.start()
@@ -7,11 +7,15 @@
         ...                                  # ask something of it
         if room.died: room.start()           # and see what it remembers
 
-A step is one callback of asyncio's loop: every `await` that really waits, every reader that became ready. `arm` starts
-counting; the process kills itself just before step number `kill_at`, or sends itself another signal there, such as
-SIGSTOP. Rooms are forked from a server that has imported their code already, so that a start costs a tenth of a second.
-The room must run on asyncio's own loop (`PERPMESH_EVENT_LOOP=asyncio`), whose handles can be counted; `arm` refuses a
-room that is gone.
+A step is one callback of asyncio's loop (every `await` that really waits, every reader that became ready), and besides
+the moments before and after bytes are given to a socket, and after some were taken from one: of PostgreSQL, Valkey and
+the venues. A commit is such a call, since the database writes for us. gRPC's sockets are its own library's, outside the
+loop; what was handed to it lies between two steps.
+
+`arm` starts counting; the process kills itself just before step number `kill_at`, or the first time it comes to the
+place `kill_in`, or sends itself another signal there, such as SIGSTOP. Rooms are forked from a server that has imported
+their code already, so that a start costs a tenth of a second. The room must run on asyncio's own loop
+(`PERPMESH_EVENT_LOOP=asyncio`), whose handles can be counted; `arm` refuses a room that is gone.
 """
 
 from __future__ import annotations
@@ -22,13 +26,18 @@ import importlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 STOP_S = 10.0
+PLACE_BYTES = 240
+"""How much of a place's name tells it from others."""
 
 
 class CrashingRoom:
@@ -43,6 +52,7 @@ class CrashingRoom:
         self._steps = _CONTEXT.RawValue("q", 0)
         self._armed = _CONTEXT.RawValue("b", 0)
         self._signal = _CONTEXT.RawValue("i", signal.SIGKILL)
+        self._kill_in = _CONTEXT.RawArray("c", PLACE_BYTES)
         self._process: ForkServerProcess | None = None
 
     @property
@@ -67,23 +77,25 @@ class CrashingRoom:
         self.disarm()
         arguments = (
             self._module, self._name, self._environ, str(self._log), self._kill_at, self._steps, self._armed,
-            self._signal,
+            self._signal, self._kill_in,
         )  # fmt: skip
         self._process = _CONTEXT.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
 
-    def arm(self, *, kill_at: int = 0, number: signal.Signals = signal.SIGKILL) -> None:
-        """Count steps from now on, and die just before the step of a number; or get another signal there."""
+    def arm(self, *, kill_at: int = 0, kill_in: str = "", number: signal.Signals = signal.SIGKILL) -> None:
+        """Count steps from now on, and die just before the step of a number, or in a place; or get another signal."""
         assert not self.died, "the room to be armed is gone"
         self._steps.value = 0
         self._signal.value = number
         self._kill_at.value = kill_at
+        self._kill_in.value = kill_in.encode()[: PLACE_BYTES - 1]
         self._armed.value = 1
 
     def disarm(self) -> None:
         """Count no more, and let it live."""
         self._armed.value = 0
         self._kill_at.value = 0
+        self._kill_in.value = b""
 
     @property
     def stopped(self) -> bool:
@@ -129,32 +141,80 @@ def crashing(
 
 
 def _run(
-    module: str, name: str, environ: Mapping[str, str], log: str, kill_at: Any, steps: Any, armed: Any, number: Any
+    module: str,
+    name: str,
+    environ: Mapping[str, str],
+    log: str,
+    kill_at: Any,
+    steps: Any,
+    armed: Any,
+    number: Any,
+    kill_in: Any,
 ) -> None:  # pragma: no cover - in another process
     """Run the room, counting the loop's steps while armed."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    step = asyncio.events.Handle._run
     places = os.open(f"{log}.places", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     seen: set[str] = set()
 
-    def counted(self: asyncio.Handle) -> None:
-        if armed.value:
-            steps.value += 1
-            if steps.value == kill_at.value:
-                os.write(places, f"died {_place(self)}\n".encode())
-                os.kill(os.getpid(), number.value)
-            elif not kill_at.value and (place := _place(self)) not in seen:
-                seen.add(place)
-                os.write(places, f"seen {place}\n".encode())
-        step(self)  # type: ignore[arg-type]
+    def point(place: Callable[[], str]) -> None:
+        if not armed.value:
+            return
+        steps.value += 1
+        if steps.value == kill_at.value or (kill_in.value and place().encode()[: PLACE_BYTES - 1] == kill_in.value):
+            os.write(places, f"died {place()}\n".encode())
+            os.kill(os.getpid(), number.value)
+        elif not kill_at.value and (found := place()) not in seen:
+            seen.add(found)
+            os.write(places, f"seen {found}\n".encode())
 
-    asyncio.events.Handle._run = counted  # type: ignore[method-assign, assignment]
+    _count_steps(point)
+    _count_sockets(point)
     found = importlib.import_module(module)
     from services.chassis.room import run_room
 
     raise SystemExit(run_room(name, found.Config, found.main, environ=environ))
+
+
+def _count_steps(point: Callable[[Callable[[], str]], None]) -> None:  # pragma: no cover - in another process
+    step = asyncio.events.Handle._run
+
+    def counted(self: asyncio.Handle) -> None:
+        point(lambda: _place(self))
+        step(self)  # type: ignore[arg-type]
+
+    asyncio.events.Handle._run = counted  # type: ignore[method-assign, assignment]
+
+
+def _count_sockets(point: Callable[[Callable[[], str]], None]) -> None:  # pragma: no cover - in another process
+    """Count the moments around calls of sockets that belong to the loop's thread."""
+    loop_thread = threading.get_ident()
+
+    def around(name: str, *, before: bool) -> Callable[..., Any]:
+        call = getattr(socket.socket, name)
+
+        def counted(self: socket.socket, *args: Any) -> Any:
+            if self.family not in _NETWORK or threading.get_ident() != loop_thread:
+                return call(self, *args)
+            if before:
+                point(lambda: f"before {name} {_caller()}")
+            told = call(self, *args)
+            point(lambda: f"after {name} {_caller()}")
+            return told
+
+        return counted
+
+    for name, before in (("send", True), ("sendmsg", True), ("recv", False), ("recv_into", False)):
+        setattr(socket.socket, name, around(name, before=before))
+
+
+def _caller() -> str:  # pragma: no cover - in another process
+    """Return where in our code a call came from: the innermost line of ours, or whose turn it is."""
+    frame = sys._getframe()
+    while frame is not None and "/services/" not in frame.f_code.co_filename:
+        frame = frame.f_back  # type: ignore[assignment]
+    return "in the loop" if frame is None else f"{frame.f_code.co_qualname}:{frame.f_lineno}"
 
 
 def _place(handle: asyncio.Handle) -> str:  # pragma: no cover - in another process
@@ -173,4 +233,5 @@ def _place(handle: asyncio.Handle) -> str:  # pragma: no cover - in another proc
     return found
 
 
+_NETWORK = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 _AWAITS = ("cr_await", "gi_yieldfrom", "ag_await")

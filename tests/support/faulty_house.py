@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 from perpmesh.execution.v1 import execution_service_pb2 as pb
+from perpmesh.type.v1 import order_type_pb2, side_pb2
 
 from tests.support.execution_room import Brittle, Trader
 from tests.support.simulator import ROOT
@@ -41,6 +42,15 @@ class House:
             self.traders[venue] = Trader(self.room, owner, venue)
         found = self.traders[venue]
         found.price = int(await middle(self.room.ground.http, self.room.ground.face(venue), venue))
+        # Breakers that the faults of a test before have opened are closed once an order passes.
+        order = await found.until_taken(
+            side=side_pb2.SIDE_BUY,
+            size="0.01",
+            type=order_type_pb2.ORDER_TYPE_LIMIT,
+            limit_price=str(found.price * 85 // 100),
+        )
+        await found.cancel(order.order_id)
+        await found.ended(order.order_id)
         return found
 
     async def fault(self, kind: str, **rule: Any) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 import grpc
+import jwt
 from perpmesh.vault.v1.signer_service_pb2_grpc import SignerServiceStub
 from perpmesh.vault.v1.vault_service_pb2_grpc import VaultServiceStub
 
@@ -124,6 +125,11 @@ class Client:
         wallet = Wallet()
         token = self.grounds.token(wallet, sub=user or str(uuid.uuid4()))
         return await own(self.vault, wallet, token, venue, **fields)
+
+    def renew(self, owner: Owner) -> None:
+        """Give an owner a new token, as a session that lasts longer than one does."""
+        said = jwt.decode(owner.token, options={"verify_signature": False})
+        owner.token = self.grounds.token(owner.wallet, sub=said["sub"])
 
 
 @contextlib.asynccontextmanager

@@ -176,11 +176,12 @@ class Orders(Steering):
         time_in_force: str = "",
         reduce_only: bool = False,
         max_slippage_bps: int | None = None,
+        quote_id: str = "",
     ) -> order_pb2.Order:
-        """Place an order; `submit` takes a `wish` with everything that can be wished."""
+        """Place an order, by a quote where one is named; `submit` takes a `wish` with everything that can be wished."""
         request = wish(
             market, side, size, limit_price=limit_price, venue=venue, time_in_force=time_in_force,
-            reduce_only=reduce_only, max_slippage_bps=max_slippage_bps,
+            reduce_only=reduce_only, max_slippage_bps=max_slippage_bps, quote_id=quote_id,
         )  # fmt: skip
         return await self.submit(request)
 

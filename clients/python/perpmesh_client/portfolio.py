@@ -22,6 +22,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from perpmesh.portfolio.v1 import (
     analytics_service_pb2,
     balance_pb2,
+    execution_quality_pb2,
     exposure_pb2,
     funding_payment_pb2,
     performance_pb2,
@@ -127,11 +128,8 @@ class Portfolio(Part):
         end: datetime | None = None,
     ) -> performance_pb2.Performance:
         """Return what trading came to; `group_by` takes at most two of venue, market, side and day."""
-        for name in group_by:
-            if name not in GROUPINGS:
-                raise ValueError(f"group by one of {', '.join(GROUPINGS)}, not {name!r}")
         request = analytics_service_pb2.GetPerformanceRequest(
-            groupings=[performance_pb2.Grouping.Value(f"GROUPING_{name.upper()}") for name in group_by],
+            groupings=[performance_pb2.Grouping.Value(name) for name in _groupings(group_by)],
             market=market,
             venue=venue,
         )
@@ -142,6 +140,25 @@ class Portfolio(Part):
         answer = await self._ask(self._analytics().GetPerformance, request)
         return answer.performance
 
+    async def execution_quality(
+        self,
+        *,
+        group_by: Sequence[str] = (),
+        market: str = "",
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> execution_quality_pb2.ExecutionQuality:
+        """Return what routed orders cost against their quotes and each venue alone; grouped as `performance` is."""
+        request = analytics_service_pb2.GetExecutionQualityRequest(
+            groupings=[performance_pb2.Grouping.Value(name) for name in _groupings(group_by)], market=market
+        )
+        if start is not None:
+            request.start_time.FromDatetime(start)
+        if end is not None:
+            request.end_time.FromDatetime(end)
+        answer = await self._ask(self._analytics().GetExecutionQuality, request)
+        return answer.execution_quality
+
     def _stub(self) -> PortfolioServiceAsyncStub:
         stub: PortfolioServiceAsyncStub = PortfolioServiceStub(self._open())  # type: ignore[assignment, unused-ignore]
         return stub
@@ -149,6 +166,13 @@ class Portfolio(Part):
     def _analytics(self) -> AnalyticsServiceAsyncStub:
         stub: AnalyticsServiceAsyncStub = AnalyticsServiceStub(self._open())  # type: ignore[assignment, unused-ignore]
         return stub
+
+
+def _groupings(names: Sequence[str]) -> list[str]:
+    for name in names:
+        if name not in GROUPINGS:
+            raise ValueError(f"group by one of {', '.join(GROUPINGS)}, not {name!r}")
+    return [f"GROUPING_{name.upper()}" for name in names]
 
 
 def rows(messages: Iterable[Message]) -> list[dict[str, Value]]:

@@ -5,7 +5,8 @@
         assert check_quote(quote) == []
 
 What comes back are the contract's own messages (`perpmesh.routing.v1`), with their inputs, so that every quote can be
-checked (`perpmesh_client.certificate`). Needs no login. Every call raises `PerpmeshError`.
+checked (`perpmesh_client.certificate`). Needs no login; with one (`token=login`) quotes count with the caller's own
+accounts, and what was quoted so only the caller may read. Every call raises `PerpmeshError`.
 """
 
 from __future__ import annotations

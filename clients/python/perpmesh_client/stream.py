@@ -148,7 +148,9 @@ class Follow(Generic[Request, Response]):
                 restarted = self._decide(trouble, had_cursor=had_cursor, tried_s=now - began)
                 if restarted is not None:
                     yield restarted
-                await asyncio.sleep(self._wait_s(restarted))
+                # A refused cursor says nothing of how busy the mesh is, and cannot be refused twice in a row.
+                if restarted is None or trouble is None:
+                    await asyncio.sleep(self._wait_s(restarted))
         finally:
             self.status = Status.CLOSED
 

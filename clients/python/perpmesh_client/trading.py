@@ -45,11 +45,11 @@ class Trading:
 
     @property
     def quotes(self) -> Quotes:
-        """What a trade would cost, by the cheapest way there is."""
+        """What a trade would cost, by the cheapest way there is: with the own accounts where there is a token."""
         if self._quotes is None:
             from perpmesh_client.quotes import Quotes
 
-            self._quotes = Quotes(self._address, root_certificates=self._root_certificates)
+            self._quotes = Quotes(self._address, token=self._token, root_certificates=self._root_certificates)
         return self._quotes
 
     @property

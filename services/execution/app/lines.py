@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from contextlib import AbstractAsyncContextManager, nullcontext
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from services.venues.trading import TradingVenue
 
 
 class Lines:
-    """One line an account where the venue's nonces have an order; no line where bytes may overtake each other."""
+    """One line an account where the venue's nonces have an order; no line where bytes may overtake each other.
+
+    A line exists while somebody stands in it, so that accounts which trade no more leave nothing behind.
+    """
 
     def __init__(self) -> None:
-        self._locks: defaultdict[UUID, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     def of(self, account_id: UUID, venue: TradingVenue) -> AbstractAsyncContextManager[None]:
         """Return what to hold from the signing of bytes until they were posted."""
-        return self._locks[account_id] if venue.orders_nonces else nullcontext()
+        if not venue.orders_nonces:
+            return nullcontext()
+        line = self._locks.get(account_id)
+        if line is None:
+            line = self._locks[account_id] = asyncio.Lock()
+        return line

@@ -6,18 +6,17 @@ slice is in the record whole or not at all, and no two processes make the same o
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from typing import Final
 from uuid import UUID
 
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app.gate import Gate
 from services.execution.app.intake import Intake, unknown_order
+from services.execution.app.rounds import Rounds
 from services.execution.app.slicing import slice_of
 from services.execution.model import twap
 from services.execution.model.leg import ZERO, Leg, Role
@@ -25,11 +24,6 @@ from services.execution.model.order import Order, mesh_says_no
 from services.execution.model.quoted import Quoted, carried
 from services.execution.ports import Accounts, Clock, Orders, Planner, Wake
 from services.venues.actions import ActionError
-
-AT_ONCE: Final = 16
-LOOK_S: Final = 0.25
-AGAIN_S: Final = 1.0
-"""How long a slice waits that could not be planned, since routing or the vault was away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +56,11 @@ class Pacer:
         self._gate = gate
         self._clock = clock
         self._wake = wake
-        self._tell = tell_fault
-        self._not_before: dict[UUID, datetime] = {}
+        self._rounds = Rounds(orders.slicing, self._slice, clock=clock, tell_fault=tell_fault)
 
     async def run(self) -> None:
-        """Send what is due until canceled."""
-        while True:
-            try:
-                due = await self._orders.slicing(AT_ONCE)
-            except DomainError:  # the database is away
-                due = ()
-            now = self._clock.now()
-            ready = [order for order in due if self._not_before.get(order.order_id, now) <= now]
-            await asyncio.gather(*(self._surely(order) for order in ready))
-            if not ready:
-                await self._clock.sleep(LOOK_S)
+        """Send what is due until canceled; a slice that fails is tried again, later as a part of the next."""
+        await self._rounds.run()
 
     async def pause(self, user_id: UUID, order_id: UUID, *, cancel: bool) -> Order:
         """Send no further slice; with `cancel`, what is out of the present one is canceled too."""
@@ -111,20 +95,12 @@ class Pacer:
         self._wake()
         return order
 
-    async def _surely(self, order: Order) -> None:
-        try:
-            await self._slice(order)
-            self._not_before.pop(order.order_id, None)
-        except Exception as error:  # it is tried again, later as a part of the next slice
-            self._not_before[order.order_id] = self._clock.now() + timedelta(seconds=AGAIN_S)
-            self._tell(order, error)
-
-    async def _slice(self, order: Order) -> None:
+    async def _slice(self, order: Order) -> float:
         """Plan the slice that is due and make it durable, or note why there is none."""
         schedule = _schedule_of(order)
         number = schedule.due_slice(self._clock.now())
         if number is None:
-            return
+            return 0.0
         size = schedule.slice_size(number, order.size, order.filled, order.out)
         made: _Slice | Refusal = _Slice()
         if size > ZERO:
@@ -145,6 +121,7 @@ class Pacer:
 
         await self._orders.schedule(order.user_id, order.order_id, sliced)
         self._wake()
+        return 0.0
 
     async def _planned(self, order: Order, schedule: twap.Twap, size: Decimal) -> _Slice | Refusal:
         """Return the legs of a slice, or why there are none now."""

@@ -9,21 +9,19 @@ Before anything is decided by what a leg traded, its venue is asked how much tha
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
 from services.domain.decimals import plain_text, rounding
-from services.domain.errors import DomainError
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app.closing import mark_of
 from services.execution.app.counting import traded
 from services.execution.app.gate import Gate
 from services.execution.app.intake import BPS, SLIPPAGE_BPS_DEFAULT, Intake
+from services.execution.app.rounds import Rounds
 from services.execution.model import policy, remedy
 from services.execution.model.leg import ZERO, Leg, Role
 from services.execution.model.order import NewOrder, Order, mesh_says_no
@@ -33,13 +31,8 @@ from services.execution.ports import Accounts, Clock, Orders, TradingAccount, Ve
 from services.execution.ports.looking import Books
 from services.venues.actions import ActionError, OrderType, Side, TimeInForce
 
-AT_ONCE: Final = 16
-LOOK_S: Final = 0.25
 COUNT_S: Final = 0.3
 """How soon an order is looked at again whose trades are still being counted."""
-AGAIN_S: Final = 1.0
-"""How soon one is that could not be acted on, since the vault, routing or a venue was away."""
-
 Made = list[Leg] | Refusal
 Change = Callable[[Order], Order]
 
@@ -68,31 +61,11 @@ class Remedies:
         self._books = books
         self._clock = clock
         self._wake = wake
-        self._tell = tell_fault
-        self._not_before: dict[UUID, datetime] = {}
+        self._rounds = Rounds(orders.remedying, self._act, clock=clock, tell_fault=tell_fault)
 
     async def run(self) -> None:
         """Act on what is due until canceled."""
-        while True:
-            now = self._clock.now()
-            self._not_before = {key: moment for key, moment in self._not_before.items() if moment > now}
-            try:
-                due = await self._orders.remedying(AT_ONCE + len(self._not_before))
-            except DomainError:  # the database is away
-                due = ()
-            ready = [order for order in due if order.order_id not in self._not_before]
-            await asyncio.gather(*(self._surely(order) for order in ready))
-            if not ready:
-                await self._clock.sleep(LOOK_S)
-
-    async def _surely(self, order: Order) -> None:
-        try:
-            wait_s = await self._act(order)
-        except Exception as error:  # the record says what is due: it is tried again
-            self._tell(order, error)
-            wait_s = AGAIN_S
-        if wait_s:
-            self._not_before[order.order_id] = self._clock.now() + timedelta(seconds=wait_s)
+        await self._rounds.run()
 
     async def _act(self, order: Order) -> float:
         """Do what is due; return how long to wait before the order is looked at again, 0 where the record says."""

@@ -15,6 +15,7 @@ from services.domain.feed import FeedState
 from services.execution.app.attempts import Attempts
 from services.execution.app.standing import LastSeen
 from services.execution.app.transfers import Transfers
+from services.execution.app.unheard import Unheard
 from services.execution.model.evidence import apply_record, trades_of
 from services.execution.model.leg import Evidence, Leg
 from services.execution.model.retry import Trouble
@@ -89,6 +90,7 @@ class Watcher:
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._counts: Counter[str] = Counter()
         self._transfers = Transfers(orders, clock)
+        self._unheard = Unheard(orders, clock)
         self._live = live
         self._seen = seen
 
@@ -115,6 +117,7 @@ class Watcher:
             self._live.discard(gone)
             self._seen.forget(gone)
             self._transfers.forget(gone)
+            self._unheard.forget(gone)
         self._counts = Counter(account.venue for account in every if account.account_id in self._tasks)
 
     async def _follow(self, account: TradingAccount) -> None:
@@ -160,9 +163,12 @@ class Watcher:
                 if fees is None or self._clock.time_ns() - read_ns > FEES_S * 1e9:
                     fees, read_ns = await venue.fees(account.ref), self._clock.time_ns()
                 state = await venue.state(account.ref)
+                await self._unheard.look(account, venue, state)  # first, so that what is found explains the state
                 moved = await self._transfers.look(account, venue, state, accounts=self._counts[account.venue])
                 await self._observe(account, state, fees=fees, transfers=moved)
                 self._transfers.told(account, moved)
+                if account.account_id in self._live:  # what failed here before did not break the stream
+                    await self._attempts.went_well(account.account_id, seen=self._attempts.of(account.account_id))
             except VenueError:
                 pass  # the stream tells what it can meanwhile
             await self._clock.sleep(max(STATE_S, STATE_EACH_S.get(account.venue, 0.0) * self._counts[account.venue]))
@@ -170,6 +176,7 @@ class Watcher:
     async def _take(self, account: TradingAccount, event: AccountEvent) -> None:
         now = self._clock.now()
         if isinstance(event, FillsSeen):
+            self._unheard.heard(account.account_id, event.fills)
             await self._orders.record(account, trades_of(account.account_id, account.venue, event.fills, now))
         elif isinstance(event, OrdersSeen):
             for record in event.orders:

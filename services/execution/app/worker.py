@@ -56,6 +56,8 @@ SETTLE_MS: Final = 3_000
 """How long after an order's end a venue may show it without all of its trades: look-ups lag by up to a second."""
 SENT_WITHIN_S: Final = 60.0
 """How long an immediate order may wait to be sent, whatever kept it; after that its price is of another market."""
+ACCOUNTS_MAX: Final = 10_000
+"""Accounts that are remembered; beyond, all are forgotten and asked for anew."""
 STREAM_S: Final = 1.0
 """How long the stream has to tell the end of an immediate order before it is looked up."""
 
@@ -202,8 +204,10 @@ class Worker:
     async def _account(self, work: Work) -> TradingAccount:
         known = self._known.get(work.leg.account_id)
         if known is None:
-            for one in await self._accounts.of_user(work.order.user_id):
-                self._known[one.account_id] = one
+            every = await self._accounts.of_user(work.order.user_id)
+            if len(self._known) + len(every) > ACCOUNTS_MAX:
+                self._known.clear()
+            self._known.update((one.account_id, one) for one in every)
             known = self._known.get(work.leg.account_id)
         if known is None:
             raise DomainError(Reason.RESOURCE_UNKNOWN, f"The account {work.leg.account_id} is gone.")

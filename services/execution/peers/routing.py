@@ -63,7 +63,7 @@ class RoutingPeer:
         if answer.quote_replaced:
             stale = mesh_says_no(
                 RefusalReason.QUOTE_EXPIRED,
-                "The quote has expired, or the books it was made from have moved.",
+                "The quote has expired, the books it was made from have moved, or it is of another order than this.",
                 "Ask for a new quote and cite that, or leave quote_id out.",
                 field="quote_id",
                 given=str(wanted.quote_id),

@@ -18,6 +18,8 @@ from services.execution.model.order import Order
 
 ORDERS_MAX: Final = 4_000
 """Orders kept; beyond, those not touched for the longest time are forgotten."""
+PARTS_MAX: Final = 20_000
+"""Legs of those orders and trades counted of them: one order of many slices weighs as much as hundreds of others."""
 
 
 class Shelf:
@@ -29,6 +31,7 @@ class Shelf:
         self._turns: dict[UUID, tuple[asyncio.Lock, int]] = {}
         self._counted: dict[UUID, set[UUID]] = {}
         self._reported: dict[UUID, Decimal] = {}
+        self._parts = 0
 
     def get(self, order_id: UUID) -> Order | None:
         """Return an order as last known."""
@@ -41,13 +44,14 @@ class Shelf:
             self._orders[order.order_id] = known
             return
         if known is not None:
+            self._parts -= len(known.legs)
             self._unname(known)  # a trigger order gets another id of its venue's when it fires
         self._orders[order.order_id] = order if order.quoted is None else replace(order, quoted=None)
+        self._parts += len(order.legs)
         for leg in order.legs:
             for name in _names(leg.client_id, leg.venue_order_id):
                 self._names[leg.account_id, name] = order.order_id, leg.leg_id
-        while len(self._orders) > ORDERS_MAX:
-            self._forget(next(iter(self._orders)))
+        self._make_room()
 
     def find(self, account_id: UUID, client_id: str, venue_order_id: str) -> tuple[UUID, UUID] | None:
         """Return the ids of the order and the leg that a venue means; None where they are not here."""
@@ -60,7 +64,11 @@ class Shelf:
     def count(self, order_id: UUID, fill_ids: Iterable[UUID]) -> None:
         """Note that trades of an order are in the record."""
         if order_id in self._orders:
-            self._counted.setdefault(order_id, set()).update(fill_ids)
+            counted = self._counted.setdefault(order_id, set())
+            before = len(counted)
+            counted.update(fill_ids)
+            self._parts += len(counted) - before
+            self._make_room()
 
     def is_counted(self, order_id: UUID, fill_id: UUID) -> bool:
         """Whether a trade is surely in the record."""
@@ -79,9 +87,13 @@ class Shelf:
         """Return what to hold while an order is changed: changes of one process do not decide on the same version."""
         return Turn(self._turns, order_id)
 
+    def _make_room(self) -> None:
+        while len(self._orders) > ORDERS_MAX or self._parts > PARTS_MAX:
+            self._forget(next(iter(self._orders)))
+
     def _forget(self, order_id: UUID) -> None:
         order = self._orders.pop(order_id)
-        self._counted.pop(order_id, None)
+        self._parts -= len(order.legs) + len(self._counted.pop(order_id, ()))
         self._reported.pop(order_id, None)
         self._unname(order)
 

@@ -21,6 +21,7 @@ from services.domain.feed import (
     MarketDown,
     TopOfBook,
     Trade,
+    TradesMissed,
 )
 from services.market_data.app.demand import Demand
 from services.market_data.app.intake import Intake
@@ -66,6 +67,7 @@ class Engine:
             Context: self._on_context,
             Alive: self._on_alive,
             MarketDown: self._on_down,
+            TradesMissed: self._on_missed,
             ListingsChanged: self._on_listings,
         }
         for name in self.venues:
@@ -267,9 +269,18 @@ class Engine:
             if venue_market.has_book():
                 self._book_touched[name] = market
             if event.trades_lost:
-                self._publisher.trades_lost(market, event.venue, event.reason)
-                for tap in self._taps:
-                    tap.trades_lost(name, event.venue)
+                self._tell_lost(market, event.venue, event.reason)
+
+    def _on_missed(self, event: TradesMissed) -> None:
+        for name in event.markets:
+            found = self._find(event.venue, name)
+            if found is not None:
+                self._tell_lost(found[0], event.venue, event.reason)
+
+    def _tell_lost(self, market: Market, venue: str, reason: str) -> None:
+        self._publisher.trades_lost(market, venue, reason)
+        for tap in self._taps:
+            tap.trades_lost(market.name, venue)
 
     def _on_listings(self, event: ListingsChanged) -> None:
         self._listed_venues.add(event.venue)

@@ -2,8 +2,9 @@
 
 Who feeds is a lease of 1.2 s. The replica that has it runs the venues; the others run the same engine on the same
 events, so that every call and stream is answered alike, trades under the same numbers. When the feeder goes, another
-takes the lease and opens its own sockets; meanwhile its markets are RECOVERING. Where the lease cannot be asked for
-(the bus is away) the feeder goes on, and after `ALONE_S` every replica feeds itself: twice the sockets, no silence.
+takes the lease (at once where its process is dead, which the bus sees) and opens its own sockets; meanwhile what is
+known stays, and is STALE as after any silence. Where the lease cannot be asked for (the bus is away) the feeder goes
+on, and after `ALONE_S` every replica feeds itself: twice the sockets, no silence.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from services.market_data.model.trade_log import NumberedTrade
 from services.market_data.ports import Clock, Lease, Replicas
 from services.venues.port import FeedLevel
 
-LEASE_S: Final = 0.2
+LEASE_S: Final = 0.1
 """How often the lease is taken or kept; it lapses after 1.2 s."""
 ALONE_S: Final = 2.0
 """How long a replica waits for a bus that does not answer before it feeds itself."""
@@ -39,6 +40,8 @@ ASK_S: Final = 0.5
 """How often a replica that is fed says what it wants, and asks again for a whole that has not come."""
 GONE_S: Final = 3.0
 """A replica that has asked for nothing for so long is not told anything more."""
+KNOWN_S: Final = 10.0
+"""How long a replica that starts waits for the whole before it serves in any case."""
 WHOLE_PAUSE_S: Final = 0.1
 """The least time between two tellings of the whole of one line."""
 
@@ -82,6 +85,7 @@ class Relay:
         self._unknown_since_s: float | None = None
         self._nobodys_since_s: float | None = None
         self._lines = {name: _Line() for name in (*self._venues, TRADES)}
+        self._known = asyncio.Event()
         self._askers: dict[str, float] = {}
         self._books: dict[str, frozenset[str]] = {}
         self._books_told: frozenset[str] = frozenset()
@@ -110,6 +114,17 @@ class Relay:
     def missing(self) -> list[str]:
         """Return the lines of which the whole is still to come."""
         return [] if self.leading else [name for name, line in self._lines.items() if line.needs]
+
+    async def known(self) -> None:
+        """Wait until this replica has known the whole once, or feeds, or has waited long enough.
+
+        Before that it has nothing to answer with, and calls that reach it would wait where another could answer.
+        """
+        try:
+            async with asyncio.timeout(KNOWN_S):
+                await self._known.wait()
+        except TimeoutError:
+            return
 
     async def run(self) -> None:
         """Lead or follow until canceled."""
@@ -172,6 +187,7 @@ class Relay:
         self.leading = leading
         if leading:
             self.turns += 1
+            self._known.set()
             self._on_lead()
         else:
             for line in self._lines.values():
@@ -300,6 +316,8 @@ class Relay:
             if not self._engine.intake.put(told.line, event):
                 line.needs = True
         if told.part is Part.WHOLE_END:
+            if not self.missing:
+                self._known.set()
             self.poke()
 
     def poke(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from services.domain.errors import DomainError
-from services.domain.feed import BookSnapshot, Event, FeedState, MarketDown, PastCandle, PastFunding, Trade
+from services.domain.feed import BookSnapshot, Event, FeedState, PastCandle, PastFunding, Trade, TradesMissed
 from services.market_data.model.candle import SECOND_NS
 from services.market_data.ports import Clock, HistoryStore, Venue
 from services.venues.port import Emit, FeedLevel, VenueError, VenueStatus
@@ -113,18 +113,17 @@ class RelayedVenue:
             return False
         return event.venue_time_ns < self._last_trade_ns(event.market)
 
-    def _handed_over(self) -> MarketDown:
-        return MarketDown(
+    def _handed_over(self) -> TradesMissed:
+        """Nobody listened for a moment. Values stay, and are silent as in any pause: STALE where it lasts."""
+        return TradesMissed(
             venue=self.name,
             markets=self._markets,
-            state=FeedState.RECOVERING,
             reason="another replica begins to feed this market",
             receive_time_ns=self._clock.time_ns(),
-            trades_lost=True,
         )
 
     def know(self, markets: frozenset[str]) -> None:
-        """Take which markets are shown, so that they go down when they are handed over."""
+        """Take which markets are shown, of which prints may be missed when they are handed over."""
         self._markets = markets
 
     def want(self, levels: dict[str, FeedLevel]) -> None:

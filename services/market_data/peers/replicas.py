@@ -24,6 +24,7 @@ from services.domain.feed import (
     MarketDown,
     TopOfBook,
     Trade,
+    TradesMissed,
 )
 from services.market_data.model.relay import TRADES, Ask, Part, Told
 from services.market_data.ports import Lease
@@ -32,6 +33,10 @@ from services.venues.port import VenueStatus
 LEASE_KEY: Final = tagged("market_data", "feeder")
 LEASE_MS: Final = 1_200
 """Longer than a busy machine keeps the feeder waiting, and short enough that prices are back within two seconds."""
+GONE_MS: Final = 300
+"""A feeder that has not kept its lease for so long, and whose line to the bus is closed, is dead and not waited for."""
+HERE: Final = "market_data:here:"
+"""Every replica listens to a channel of its own name. Where nobody listens to it, the kernel has closed its line."""
 ASKS: Final = "market_data:asks"
 BUFFER_MAX: Final = 10_000
 """Messages that may wait to be taken; beyond it the oldest are dropped, which shows as missed."""
@@ -41,12 +46,16 @@ FED_KEY: Final = tagged("market_data", "feeder") + ":fed"
 FED_MS: Final = 10_000
 _KEEP: Final = (
     "local holder = redis.call('GET', KEYS[1]) "
-    "if holder and holder ~= ARGV[1] then return 0 end "
+    "if holder and holder ~= ARGV[1] then "
+    "if redis.call('PTTL', KEYS[1]) > ARGV[2] - ARGV[5] then return 0 end "
+    "if redis.call('PUBSUB', 'NUMSUB', ARGV[6] .. holder)[2] > 0 then return 0 end "
+    "holder = false end "
     "if not holder and ARGV[3] == '0' and redis.call('EXISTS', KEYS[2]) == 1 then return 2 end "
     "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) "
     "redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[4]) return 1"
 )
-"""Takes the lease where nobody has it, keeps it where it is ours; 1 when it is ours, 2 when it is left to others."""
+"""Takes the lease where nobody lives who has it, keeps it where it is ours; 1 when it is ours, 2 when it is left to
+others. It lapses by itself where the feeder hangs, or its machine is gone; where its process died, others see it."""
 _GIVE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 _LEASES: Final = {0: Lease.THEIRS, 1: Lease.OURS, 2: Lease.NOBODYS}
@@ -60,6 +69,7 @@ _EVENTS: Final[tuple[type[Any], ...]] = (
     Alive,
     MarketDown,
     ListingsChanged,
+    TradesMissed,
 )
 """The number of a kind of event is its place here."""
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_EVENTS)}
@@ -122,7 +132,7 @@ class ValkeyReplicas:
 
     async def lease(self, *, knows: bool) -> Lease:
         """Take the lease, or keep it."""
-        arguments = (LEASE_KEY, FED_KEY, self._me, LEASE_MS, int(knows), FED_MS)
+        arguments = (LEASE_KEY, FED_KEY, self._me, LEASE_MS, int(knows), FED_MS, GONE_MS, HERE)
         try:
             (reply,) = await self._line.exchange([("EVAL", _KEEP, 2, *arguments)])
         except Away:
@@ -154,7 +164,8 @@ class ValkeyReplicas:
         self, told: Callable[[Told, bool], None], ask: Callable[[Ask], None], *, deaf: Callable[[], bool]
     ) -> None:
         """Hear the others until canceled."""
-        async with self._bus.subscribe([*self._channels, ASKS], buffer_max=BUFFER_MAX) as subscription:
+        channels = [*self._channels, ASKS, HERE + self._me]
+        async with self._bus.subscribe(channels, buffer_max=BUFFER_MAX) as subscription:
             async for delivery in subscription:
                 try:
                     if delivery.channel == ASKS:

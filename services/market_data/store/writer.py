@@ -102,6 +102,7 @@ class HistoryWriter:
         self._clock = clock
         self._flush_s = flush_s
         self._tended_s = -TEND_S
+        self._flushes = 0
         self._losing: set[str] = set()
         self.connected = False
         self.buffers = {
@@ -143,6 +144,7 @@ class HistoryWriter:
                     log.event("history.connected", buffered=self.buffered)
                     while True:
                         await self.flush(connection)
+                        self._flushes += 1
                         backoff.reset()
                         await self._clock.sleep(self._flush_s)
             except (DomainError, asyncpg.PostgresError, *_GONE) as error:
@@ -158,9 +160,14 @@ class HistoryWriter:
         return sum(len(buffer.rows) for buffer in self.buffers.values())
 
     async def drain(self, timeout_rounds: int = 50) -> None:
-        """Wait until what waits now is written, for as many flushes at most: the last thing before a stop."""
+        """Wait until what waits now is written, for five flushes at most: the last thing before a stop.
+
+        The first flush that ends may have passed a table before its last row came; the second has them all. What is
+        recorded meanwhile is not waited for: in a busy market there is always more.
+        """
+        enough = self._flushes + 2
         for _ in range(timeout_rounds):
-            if not self.buffered or not self.connected:
+            if not self.buffered or not self.connected or self._flushes >= enough:
                 return
             await self._clock.sleep(self._flush_s / 10)
 

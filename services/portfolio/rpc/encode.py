@@ -260,7 +260,7 @@ def _sentence(one: LifeEvent) -> str:
     made = "" if one.realized is None else f", which realized {shown(one.realized)} USD"
     by = {
         EventKind.LIQUIDATION: " by the venue's liquidation",
-        EventKind.DELEVERAGING: " by the venue, against a bankrupt position",
+        EventKind.DELEVERAGING: " by the venue, which closed it against a bankrupt position",
         EventKind.SETTLEMENT: " by the venue's settlement of the market",
     }.get(one.kind, "" if one.order_id else " by a trade that no order of ours made")
     return f"{trade}{made}{by}."

@@ -214,9 +214,7 @@ def _kept(inputs: Inputs, plan: Plan, books: MarketBooks, now_ns: int) -> Inputs
     whole = inputs.size_in_usd or not plan.is_feasible
     units = 0 if whole else units_down(plan.size, inputs.size_decimals)
     venues = [
-        one._replace(
-            levels=one.levels if whole else clipped(one.levels, units), book_age_s=age_s(confirmed[one.venue], now_ns)
-        )
+        one.seen(one.levels if whole else clipped(one.levels, units), age_s(confirmed[one.venue], now_ns))
         for one in inputs.venues
     ]
     return replace(inputs, venues=tuple(venues))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import ROUND_UP, Decimal
+from typing import Final
 
 from services.domain.decimals import quotient
 from services.domain.market import HYPERLIQUID
-from services.routing.model.inputs import ZERO, Inputs, VenueInputs
+from services.routing.model.inputs import ZERO, Inputs, Side, VenueInputs
 from services.routing.model.money import Charges
 from services.routing.model.plan import CostKind, Line, PlanLeg
+
+AVERAGE_DECIMALS: Final = 8
+"""Decimals of an average price beyond those of the market's prices; it is rounded half to even there."""
+_NOTHING_ADDED: Final = (Line(CostKind.PLATFORM_FEE, ZERO, ZERO),)
 
 
 def leg_of(
@@ -22,36 +27,41 @@ def leg_of(
     resting: bool = False,
 ) -> PlanLeg:
     """Return the leg that takes `units`; `walked` is (notional, last price, levels) in the market's units."""
-    sign = inputs.side.sign
-    size = Decimal(units).scaleb(-inputs.size_decimals)
-    notional = Decimal(walked[0]).scaleb(-inputs.price_decimals - inputs.size_decimals)
-    book = sign * (notional - inputs.arrival_mid_price * size)
+    prices, sizes = inputs.price_decimals, inputs.size_decimals
+    size = Decimal(units).scaleb(-sizes)
+    notional = Decimal(walked[0]).scaleb(-prices - sizes)
+    middle = inputs.arrival_mid_price * size
     fee = venue.maker_fee_rate if resting else venue.taker_fee_rate
-    lines = [Line(CostKind.BOOK, book), Line(CostKind.VENUE_FEE, notional * fee, fee)]
-    lines += _added_fees(venue, notional, resting=resting)
+    lines = [
+        Line(CostKind.BOOK, notional - middle if inputs.side is Side.BUY else middle - notional),
+        Line(CostKind.VENUE_FEE, notional * fee if fee else ZERO, fee),
+        *_added_fees(venue, notional, resting=resting),
+    ]
     if inputs.holding_s:
-        rate = venue.funding_rate_hourly * sign
+        rate = venue.funding_rate_hourly * inputs.side.sign
         lines.append(Line(CostKind.FUNDING, charges.funding * size, rate))
         lines.append(Line(CostKind.CLOSING, charges.closing * size, venue.closing_cost_rate))
     if inputs.volatility and not resting:
         lines.append(Line(CostKind.LATENCY, charges.latency * size))
         lines.append(Line(CostKind.STALENESS, charges.staleness * size))
     return PlanLeg(
-        venue=venue.venue,
-        size=size,
-        average_price=_mean(notional, size, inputs.price_decimals),
-        worst_price=Decimal(walked[1]).scaleb(-inputs.price_decimals),
-        costs=tuple(lines),
-        total_cost=sum([line.amount for line in lines], ZERO),
-        level_count=walked[2],
-        resting=resting,
-        account_id=venue.account_id,
-        initial_margin=_margin(venue, notional),
+        venue.venue,
+        size,
+        quotient(notional, size, prices + AVERAGE_DECIMALS),
+        Decimal(walked[1]).scaleb(-prices),
+        tuple(lines),
+        sum([line.amount for line in lines], ZERO),
+        walked[2],
+        resting,
+        venue.account_id,
+        _margin(venue, notional) if venue.account_id else None,
     )
 
 
-def _added_fees(venue: VenueInputs, notional: Decimal, *, resting: bool) -> list[Line]:
+def _added_fees(venue: VenueInputs, notional: Decimal, *, resting: bool) -> Sequence[Line]:
     """Return what is paid on to an interface, to us (always a line), and for priority."""
+    if not (venue.interface_fee_rate or venue.platform_fee_rate or venue.priority_fee_rate):
+        return _NOTHING_ADDED
     lines = []
     if venue.interface_fee_rate:
         kind = CostKind.BUILDER_FEE if venue.venue == HYPERLIQUID else CostKind.INTEGRATOR_FEE
@@ -79,13 +89,8 @@ def add_up(legs: Sequence[PlanLeg]) -> tuple[Line, ...]:
     )
 
 
-def _mean(notional: Decimal, size: Decimal, price_decimals: int) -> Decimal:
-    """Return the average price, rounded half to even eight decimals beyond the market's."""
-    return quotient(notional, size, price_decimals + 8)
-
-
 def _margin(venue: VenueInputs, notional: Decimal) -> Decimal | None:
-    """Return the margin a leg takes at the account's leverage, rounded up to a millionth; None on the public basis."""
-    if not venue.account_id or not venue.max_leverage:
+    """Return the margin a leg takes at the account's leverage, rounded up to a millionth; None where unknown."""
+    if not venue.max_leverage:
         return None
     return quotient(notional, Decimal(venue.max_leverage), 6, ROUND_UP)

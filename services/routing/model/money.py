@@ -94,8 +94,7 @@ class Scale:
 
     def usd(self, money: int) -> Decimal:
         """Return money in USD. A bound of a multiplier between units is rounded down, to which bounds may be."""
-        whole, _ = divmod(money, self.factor)
-        return Decimal(whole).scaleb(-self.decimals - self.size_decimals)
+        return Decimal(money // self.factor).scaleb(-self.decimals - self.size_decimals)
 
     def per_unit(self, price: int) -> Decimal:
         """Return a net price in USD per unit of the base asset, exactly."""

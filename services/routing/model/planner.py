@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from math import gcd
 from typing import Final
@@ -20,7 +20,7 @@ from services.routing.model.money import Scale, scale_of
 from services.routing.model.plan import Alternative, Method, Neighbors, Plan, PlanLeg, Proof, SetProof
 from services.routing.model.reach import Reach, reach_of, units_down
 from services.routing.model.resting import rest
-from services.routing.model.solver import SetBound, Split, prices_of, split
+from services.routing.model.solver import Held, Names, SetBound, Split, prices_of, split
 from services.routing.model.sums import bps, mean_price
 from services.routing.model.wording import explain
 
@@ -44,10 +44,12 @@ class Offers:
     """Each venue's curve and limits."""
     prices: Sequence[int]
     """Every net price of the curves, ascending."""
+    held: dict[Names, Held] = field(default_factory=dict)
+    """What sets of venues hold up to prices, as far as sizes have asked."""
 
     def split(self, size: int) -> Split | None:
         """Return the cheapest split of a size in units."""
-        return split([reach.curve for reach in self.reaches], size, self.prices)
+        return split([reach.curve for reach in self.reaches], size, self.prices, self.held)
 
 
 def offers_of(inputs: Inputs) -> Offers:
@@ -61,20 +63,21 @@ def plan_over(inputs: Inputs, offers: Offers) -> Plan:
     """Return the cheapest plan for a size over curves, which may hold more levels than the inputs keep."""
     scale, reaches = offers.scale, offers.reaches
     size = size_in_units(inputs, offers)
-    off_grid = not inputs.size_in_usd and Decimal(size).scaleb(-inputs.size_decimals) != inputs.size
+    exact = Decimal(size).scaleb(-inputs.size_decimals)
+    off_grid = not inputs.size_in_usd and exact != inputs.size
     found = offers.split(size) if size and not off_grid else None
-    wish = replace(inputs, size=Decimal(size).scaleb(-inputs.size_decimals)) if inputs.size_in_usd else inputs
+    wish = replace(inputs, size=exact) if inputs.size_in_usd else inputs
     if found is None:
         return refusals.infeasible(wish, reaches, size)
     legs = legs_of(inputs, reaches, found.sizes)
     costs = add_up(legs)
     total = sum([line.amount for line in costs], ZERO)
-    notional = inputs.arrival_mid_price * Decimal(size).scaleb(-inputs.size_decimals)
+    notional = inputs.arrival_mid_price * exact
     total_bps = bps(total, notional)
     others = _alternatives(wish, reaches, size, (legs, total), notional, found)
     later = break_even_of(inputs, reaches, others)
     return Plan(
-        size=Decimal(size).scaleb(-inputs.size_decimals),
+        size=exact,
         legs=legs,
         costs=costs,
         total_cost=total,
@@ -172,7 +175,7 @@ def _alternatives(
             made.append(Alternative(venue=venue, refusal=refusals.of_venue(inputs, reaches[at], size)))
         elif found.sizes[at] == size:
             legs, total = plan
-            made.append(Alternative(venue=venue, legs=legs, total_cost=total, extra_cost=ZERO, extra_cost_bps=ZERO))
+            made.append(Alternative(venue, legs, total, ZERO, ZERO))
         else:
             sizes = [size if other == at else 0 for other in range(len(reaches))]
             made.append(_alternative(inputs, reaches, venue, sizes, plan[1], notional))
@@ -191,7 +194,7 @@ def _alternative(
     legs = legs_of(inputs, reaches, sizes)
     cost = sum([leg.total_cost for leg in legs], ZERO)
     extra = cost - total
-    return Alternative(venue=venue, legs=legs, total_cost=cost, extra_cost=extra, extra_cost_bps=bps(extra, notional))
+    return Alternative(venue, legs, cost, extra, bps(extra, notional))
 
 
 def even_sizes(reaches: Sequence[Reach], size: int) -> list[int] | None:
@@ -228,11 +231,9 @@ def _set_proof(inputs: Inputs, reaches: Sequence[Reach], scale: Scale, one: SetB
     venues = tuple(reaches[at].venue.venue for at in one.members)
     if one.multiplier is None or one.bound is None or one.cost is None:
         return SetProof(venues=venues, refusal=refusals.of_set(inputs, [reaches[at] for at in one.members], size))
+    cost = scale.usd(one.cost)
     return SetProof(
-        venues=venues,
-        multiplier=scale.per_unit(one.multiplier),
-        bound=scale.usd(one.bound),
-        cost=scale.usd(one.cost),
+        venues, scale.per_unit(one.multiplier), cost if one.bound == one.cost else scale.usd(one.bound), cost
     )
 
 

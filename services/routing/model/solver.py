@@ -25,6 +25,8 @@ from services.routing.model.merged import Merged, merge, relax
 
 Names = tuple[int, ...]
 """Positions of venues, ascending."""
+Held = dict[int, int]
+"""By price, the units that a set of venues holds up to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +60,17 @@ def prices_of(curves: Sequence[Curve]) -> list[int]:
     return sorted({price for curve in curves for price in curve.prices})
 
 
-def split(curves: Sequence[Curve], size: int, prices: Sequence[int] = ()) -> Split | None:
+def split(
+    curves: Sequence[Curve], size: int, prices: Sequence[int] = (), held: dict[Names, Held] | None = None
+) -> Split | None:
     """Return the cheapest split of `size` units with its bounds; None where no set can carry it.
 
     Of plans that cost the same, the one over fewer venues is returned, then the first by position. `prices` are those
-    of `prices_of`, for who asks for many sizes on the same curves.
+    of `prices_of`, for who asks for many sizes on the same curves, and `held` is a dictionary kept with them.
     """
     known = prices or prices_of(curves)
     merged: dict[Names, Merged] = {}
-    bounds = [bound_of(curves, members, size, known, merged) for members in sets_of(len(curves))]
+    bounds = [bound_of(curves, members, size, known, merged, held) for members in sets_of(len(curves))]
     best: SetBound | None = None
     for one in bounds:
         if one.cost is None:
@@ -98,10 +102,12 @@ def bound_of(
     size: int,
     prices: Sequence[int] = (),
     merged: dict[Names, Merged] | None = None,
+    held: dict[Names, Held] | None = None,
 ) -> SetBound:
     """Return the least cost of `size` with exactly `members` trading, and the bound that proves it.
 
-    `merged` keeps, from one set to the next, the curves of one lot that were merged for this size.
+    `merged` keeps, from one set to the next, the curves of one lot that were merged for this size; `held`, from one
+    size to the next, what a set holds up to the prices that were looked at.
     """
     if len(members) == 1:
         return _alone(curves[members[0]], members, size)
@@ -114,7 +120,7 @@ def bound_of(
     if not low <= size <= high or size % step:
         return SetBound(members)
     known = prices or prices_of(chosen)
-    level = _level(chosen, known, size)
+    level = _level(chosen, known, size, None if held is None else held.setdefault(members, {}))
     if len({curve.lot for curve in chosen}) == 1:
         return _filled(chosen, members, size, level)
     if len(chosen) == 2:
@@ -137,8 +143,18 @@ def _alone(curve: Curve, members: Names, size: int) -> SetBound:
     return SetBound(members, curve.left(size), cost, cost, (size,))
 
 
-def _level(curves: Sequence[Curve | Merged], prices: Sequence[int], size: int) -> int:
+def _level(curves: Sequence[Curve | Merged], prices: Sequence[int], size: int, held: Held | None = None) -> int:
     """Return the water level: the lowest price up to which the curves hold the size, found by halving."""
+    if held is not None:
+        known = held
+
+        def up_to(price: int) -> int:
+            units = known.get(price)
+            if units is None:
+                units = known[price] = sum([one.best_at(price) for one in curves])
+            return units
+
+        return prices[bisect_left(prices, size, key=up_to)]
     if len(curves) == 2:
         first, second = curves
         return prices[bisect_left(prices, size, key=lambda price: first.best_at(price) + second.best_at(price))]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from perpmesh.routing.v1 import certificate_pb2, quote_pb2
@@ -11,6 +13,7 @@ from perpmesh.type.v1 import cost_pb2, refusal_pb2
 
 from services.domain.refusal import Refusal
 from services.routing.app.desk import Quoted
+from services.routing.model.inputs import ZERO
 from services.routing.model.plan import Alternative, CostKind, Line, Method, PlanLeg, Proof, SetProof
 from services.routing.rpc.inputs import SIDES
 from services.routing.rpc.wire import block, name, number, rate, span, tags, text, whole
@@ -55,6 +58,13 @@ _NEAR_VENUE, _NEAR_LOT, _NEAR_SIZE, _NEAR_BELOW, _NEAR_ABOVE = tags(
     certificate_pb2.Certificate.NeighborProof, "coarse_venue", "coarse_lot", "coarse_size", "cost_below", "cost_above"
 )
 _KIND_BYTES: Final = {kind: whole(_LINE_KIND, value) for kind, value in _KINDS.items()}
+_FEASIBLE: Final = whole(_OUTCOME, quote_pb2.Quote.OUTCOME_FEASIBLE)
+_INFEASIBLE: Final = whole(_OUTCOME, quote_pb2.Quote.OUTCOME_INFEASIBLE)
+_PUBLIC: Final = whole(_BASIS, quote_pb2.Quote.BASIS_PUBLIC)
+_ACCOUNT: Final = whole(_BASIS, quote_pb2.Quote.BASIS_ACCOUNT)
+_SINGLE: Final = whole(_OTHER_KIND, quote_pb2.QuoteAlternative.KIND_SINGLE_VENUE)
+_EVEN: Final = whole(_OTHER_KIND, quote_pb2.QuoteAlternative.KIND_EVEN_SPLIT)
+_OTHER_YES: Final = whole(_OTHER_FEASIBLE, True)
 
 
 def digest_of(inputs: bytes) -> str:
@@ -70,15 +80,13 @@ def quote_message(quoted: Quoted, digest: str) -> quote_pb2.Quote:
 def quote_bytes(quoted: Quoted, digest: str) -> bytes:
     """Return the quote without its inputs, serialized."""
     plan, inputs = quoted.plan, quoted.inputs
-    feasible = quote_pb2.Quote.OUTCOME_FEASIBLE if plan.is_feasible else quote_pb2.Quote.OUTCOME_INFEASIBLE
-    basis = quote_pb2.Quote.BASIS_PUBLIC if quoted.is_public else quote_pb2.Quote.BASIS_ACCOUNT
     legs = [_leg(leg) for leg in plan.legs]
     parts = [
         text(_ID, str(quoted.quote_id)),
         name(_MARKET, inputs.market),
         whole(_SIDE, SIDES[inputs.side]),
         number(_SIZE, plan.size),
-        whole(_OUTCOME, feasible),
+        _FEASIBLE if plan.is_feasible else _INFEASIBLE,
         *[block(_LEGS, leg) for leg in legs],
         *[block(_COSTS, _line(line)) for line in plan.costs],
         number(_TOTAL, plan.total_cost),
@@ -101,7 +109,7 @@ def quote_bytes(quoted: Quoted, digest: str) -> bytes:
         *(number(_NEAREST, one) for one in plan.nearest_sizes),
         b"" if plan.break_even_s is None else span(_EVEN_TIME, int(plan.break_even_s.scaleb(9))),
         text(_EVEN_VENUE, plan.break_even_venue),
-        whole(_BASIS, basis),
+        _PUBLIC if quoted.is_public else _ACCOUNT,
         name(_SOLVER, quoted.solver_version),
         text(_DIGEST, digest),
         span(_CREATED, inputs.time_ns),
@@ -130,18 +138,26 @@ def _leg(leg: PlanLeg) -> bytes:
 
 
 def _line(line: Line) -> bytes:
+    if not line.amount:
+        return _nothing_paid(line.kind, line.rate)
     amount = _KIND_BYTES[line.kind] + number(_LINE_AMOUNT, line.amount)
     return amount if line.rate is None else amount + rate(_LINE_RATE, line.rate)
 
 
+@lru_cache(64)
+def _nothing_paid(kind: CostKind, rate_paid: Decimal | None) -> bytes:
+    """Return the line of a fee that is free, as many are."""
+    amount = _KIND_BYTES[kind] + number(_LINE_AMOUNT, ZERO)
+    return amount if rate_paid is None else amount + rate(_LINE_RATE, rate_paid)
+
+
 def _alternative(one: Alternative, chosen: Sequence[PlanLeg], written: Sequence[bytes]) -> bytes:
     """Return an alternative; one that is the plan itself has its legs, which are written."""
-    kind = quote_pb2.QuoteAlternative.KIND_SINGLE_VENUE if one.venue else quote_pb2.QuoteAlternative.KIND_EVEN_SPLIT
-    parts = [whole(_OTHER_KIND, kind), name(_OTHER_VENUE, one.venue)]
+    parts = [_SINGLE + name(_OTHER_VENUE, one.venue) if one.venue else _EVEN]
     if one.total_cost is not None and one.extra_cost is not None and one.extra_cost_bps is not None:
         legs = written if one.legs is chosen else [_leg(leg) for leg in one.legs]
         parts += (
-            whole(_OTHER_FEASIBLE, True),
+            _OTHER_YES,
             *[block(_OTHER_LEGS, leg) for leg in legs],
             number(_OTHER_TOTAL, one.total_cost),
             number(_OTHER_EXTRA, one.extra_cost),

@@ -57,9 +57,12 @@ def serves(inputs: Inputs, quote: quote_pb2.Quote, wish: Wish, account_ids: Coll
     """Return whether a quote answers what an order asks for, within every limit that the order states."""
     if quote.outcome != quote_pb2.Quote.OUTCOME_FEASIBLE:
         return False
-    asked = (wish.market, wish.side, wish.size, wish.size_in_usd, wish.reduce_only)
-    if asked != (inputs.market, inputs.side, inputs.size, inputs.size_in_usd, inputs.reduce_only):
+    asked = (wish.market, wish.side, wish.reduce_only)
+    if asked != (inputs.market, inputs.side, inputs.reduce_only):
         return False
+    as_wished = (wish.size, wish.size_in_usd) == (inputs.size, inputs.size_in_usd)
+    if not as_wished and (wish.size_in_usd or wish.size != Decimal(quote.size)):
+        return False  # what was wished in dollars may be ordered by the size that came of it
     if wish.post_only != inputs.post_only or (inputs.resting and not wish.resting):
         return False
     if (

@@ -29,6 +29,9 @@ def varint(value: int) -> bytes:
     """Return a number that is not negative in groups of seven bits, the lowest first."""
     if value < 0:
         raise ValueError("negative numbers are not written here")
+    if 1 << 28 <= value < 1 << 35:  # what seconds and most nanoseconds are: five groups, without the loop
+        low, mid = value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80
+        return bytes((low, mid, value >> 14 & 0x7F | 0x80, value >> 21 & 0x7F | 0x80, value >> 28))
     found = bytearray()
     while value > 0x7F:
         found.append(value & 0x7F | 0x80)
@@ -59,7 +62,14 @@ def text(tag: bytes, value: str) -> bytes:
 
 def number(tag: bytes, value: Decimal) -> bytes:
     """Return a field of a decimal as plain text, zero too."""
-    raw = plain_text(value).encode()
+    if not value:
+        return tag + b"\x010"
+    said = str(value)
+    if "E" in said:
+        said = plain_text(value)
+    elif said[-1] == "0" and "." in said:
+        said = said.rstrip("0").rstrip(".")
+    raw = said.encode()
     return tag + _VARINTS[len(raw)] + raw
 
 
@@ -73,7 +83,13 @@ def whole(tag: bytes, value: int) -> bytes:
 def span(tag: bytes, nanoseconds: int) -> bytes:
     """Return a field of a `Duration` or a `Timestamp`, zero too."""
     seconds, nanos = divmod(nanoseconds, 1_000_000_000)
-    return block(tag, whole(b"\x08", seconds) + whole(b"\x10", nanos))
+    body = _seconds(seconds) + whole(b"\x10", nanos)
+    return tag + _VARINTS[len(body)] + body
+
+
+@lru_cache(REMEMBERED)
+def _seconds(value: int) -> bytes:
+    return whole(b"\x08", value)
 
 
 name = lru_cache(REMEMBERED)(text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from services.simulator.exchange import distress, orders, risk, timed
+from services.simulator.exchange import distress, forced, orders, risk, timed
 from services.simulator.exchange.account import Account
 from services.simulator.exchange.matching import best, crosses, drop, execute, reducible
 from services.simulator.exchange.state import State
@@ -266,6 +266,12 @@ class Exchange:
         timed.run(self.state, now_us)
         orders.fire_triggers(self.state, now_us)
         distress.run(self.state, now_us)
+
+    def deleverage(self, market: str, size: int, now_us: int) -> list[int]:
+        """Close a stranger's bankrupt position of a signed size at the mark; return whom it was closed against."""
+        met = forced.deleverage(self.state, None, market, size, self.state.street.mark(market), now_us)
+        orders.housekeeping(self.state, now_us)
+        return met
 
     def settle_hour(self, market: str, rate: int, now_us: int) -> None:
         """Pay an hour's funding: size x index x rate (1e-10), cut toward zero; longs pay a positive rate.

@@ -4,17 +4,19 @@ Hyperliquid (docs, "Liquidations"): orders are canceled, then market orders go t
 100,000 dollars a fifth first, then 30 s in which orders are full size; below two thirds of the maintenance margin the
 liquidator takes over position and margin. Lighter (circuits): an immediate-or-cancel order at the zero price
 mark (1 -+ mmf TAV / MMR), the fee of at most 1 % taken out of the improvement on it; below the close-out margin the
-insurance fund takes over at the zero price. No capture in the fixtures checks either: unverified.
+insurance fund takes over at the zero price. What they do not take over (`State.fund_open`; on Hyperliquid only an
+account below nothing) is closed against the other side (`forced.deleverage`). No capture checks any of it: unverified.
 """
 
 from __future__ import annotations
 
 from services.simulator.exchange.account import Account, Position
-from services.simulator.exchange.matching import book, match, publish
+from services.simulator.exchange.forced import deleverage, take_over
+from services.simulator.exchange.matching import match
 from services.simulator.exchange.orders import end_all, housekeeping, make
 from services.simulator.exchange.risk import Standing, isolated_standing, standing
 from services.simulator.exchange.state import State
-from services.simulator.exchange.values import MICRO, Liquidated, Party, Trade, Wanted
+from services.simulator.exchange.values import MICRO, Liquidated, Wanted
 
 PARTIAL_ABOVE = 100_000 * MICRO
 PARTIAL_SHARE = 5
@@ -55,8 +57,12 @@ def _liquidate(state: State, account: Account, pool: str, isolated: str, now: St
     takeover = now.value < now.closeout
     for market, position in sorted(held.items()):
         zero = _zero_price(state, market, position, now)
+        if takeover and not state.fund_open and (now.value < 0 or state.rules.name == "lighter"):
+            deleverage(state, account, market, position.size, zero, now_us)
+            continue
         if takeover:
-            _take_over(state, account, market, position, zero, now_us)
+            mark = state.street.mark(market)
+            take_over(state, account, market, zero if state.rules.name == "lighter" else mark, now_us)
             continue
         _sell(state, account, market, position, zero, now_us)
         left = isolated_standing(state, account, market) if isolated else standing(state, account, pool)
@@ -67,9 +73,9 @@ def _liquidate(state: State, account: Account, pool: str, isolated: str, now: St
 
 
 def _zero_price(state: State, market: str, position: Position, now: Standing) -> int:
-    """Return the price at which closing leaves value over maintenance unchanged; the mark on Hyperliquid."""
+    """Return the price at which closing leaves value over maintenance unchanged."""
     mark = state.street.mark(market)
-    if state.rules.name == "hyperliquid" or not now.maintenance:
+    if not now.maintenance:
         return mark
     amount = abs(position.size) * mark
     share = state.terms(market).maintenance(amount) * now.value // now.maintenance
@@ -98,24 +104,6 @@ def _sell(state: State, account: Account, market: str, position: Position, zero:
         account.cash[state.terms(market).pool] -= fee
         state.treasury.insurance += fee
     state.changed(order, "filled" if order.filled else "canceled", "" if order.filled else "liquidation", now_us)
-
-
-def _take_over(state: State, account: Account, market: str, position: Position, price: int, now_us: int) -> None:
-    """Let the liquidator or the insurance fund take a position at a price."""
-    terms, size, start, entry = state.terms(market), position.size, position.size, position.entry
-    allocated = position.collateral
-    effect = book(state, account, terms, -size, price, 0)
-    state.treasury.insurance += -size * price
-    state.treasury.insurance_sizes[market] += size
-    state.sequence += 1
-    publish(state, Trade(
-        id=state.street.trade_id(market), time_us=now_us, market=market, price=price, size=abs(size), buy=size < 0,
-        taker=Party(
-            account=account.number, oid=state.next_oid(market, size < 0), client="", buy=size < 0, taker=True, fee=0,
-            rate=0, surcharge=0, surcharge_to=0, closed_pnl=effect.closed_pnl, start=start, entry_before=entry,
-            margin_before=0, allocated_before=allocated, allocated_after=0, version=0,
-        ), maker=None, liquidated=account.number, method="backstop", mark=state.street.mark(market),
-    ))  # fmt: skip
 
 
 def _sweep(state: State, account: Account, pool: str, isolated: str, value: int) -> None:

@@ -35,6 +35,8 @@ class State:
         self.oids = 480_000_000_000 + self.rng.randrange(10**9)
         self.sequence = 0
         self.liquidations = 0
+        self.fund_open = True
+        """Whether the liquidator or the insurance fund takes positions over; where not, they are deleveraged."""
         self.margin_free = False
         """Set by tests that compare matching alone: no margin is asked for."""
 

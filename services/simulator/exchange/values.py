@@ -118,7 +118,7 @@ class Trade:
     taker: Party | None
     maker: Party | None
     liquidated: int | None = None
-    method: Literal["market", "backstop"] = "market"
+    method: Literal["market", "backstop", "deleverage"] = "market"
     mark: int = 0
 
     def parties(self) -> list[Party]:

@@ -110,6 +110,30 @@ async def test_a_room_that_is_not_there_is_a_peer_unavailable() -> None:
             await anext(stream(peer)(SayRequest(count=1)))
 
 
+@pytest.mark.parametrize("name", ["Say", "Change"])
+async def test_with_patience_a_call_waits_for_a_room_that_is_restarted_and_is_made_once(name: str) -> None:
+    async with pair(PeerPolicy(patience_s=20, deadline_s=30)) as (servicer, peer, server):
+        await unary(peer, name)(SayRequest())
+        await server.stop()
+        waiting = asyncio.create_task(unary(peer, name)(SayRequest(text="again")))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        config = ServerConfig(listen=f"127.0.0.1:{server.port}", drain_grace_s=0.1)
+        later = Server("echo", config, metrics=Metrics(), logger=Log(level=Level.ERROR))
+        later.add(SERVICE, servicer)
+        await later.start()
+        servicer.calls = 0
+        assert (await waiting).text == "again"
+        assert servicer.calls == 1
+        await later.stop()
+
+
+async def test_patience_ends_and_says_that_the_room_is_away() -> None:
+    async with pair(PeerPolicy(patience_s=0.05, attempts=1)) as (_, peer, server):
+        await server.stop()
+        assert (await fails(unary(peer)(SayRequest()))).reason is Reason.PEER_UNAVAILABLE
+
+
 async def test_a_stream_gives_its_messages_and_its_failure_and_ends_when_left() -> None:
     async with pair() as (servicer, peer, _):
         got = []

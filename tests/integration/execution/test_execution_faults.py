@@ -102,8 +102,7 @@ async def test_without_the_vault_nothing_new_is_taken_in_and_what_was_is_done_wh
     """PlaceOrder says UNAVAILABLE, and nothing was done; look-ups answer; a cancel is kept until it can be signed."""
     trader = await house.trader("lighter")
     metadata = trader.owner.metadata
-    rests = await trader.place(**resting(trader))
-    await trader.until(rests.order_id, is_open)
+    rests = await trader.until_taken(**resting(trader))
     house.room.vault.kill()
     assert await house.room.vault.gone()
     try:
@@ -271,15 +270,13 @@ async def test_an_answer_that_is_not_true_is_unknown_and_never_a_refusal(house: 
 async def test_a_cancel_whose_answer_is_lost_is_followed_and_the_account_goes_on(house: House, venue: str) -> None:
     """The order is canceled, once; what was signed for it holds up no order after it."""
     trader = await house.trader(venue)
-    placed = await trader.place(**resting(trader))
-    await trader.until(placed.order_id, is_open)
+    placed = await trader.until_taken(**resting(trader))
     await house.fault("private", venue=venue)
     await house.fault("ack_lost", venue=venue, market=CANCELS[venue], count=1)
     await trader.cancel(placed.order_id)
     assert (await trader.ended(placed.order_id)).state == State.STATE_CANCELED
     await house.heal()
-    after = await trader.place(**resting(trader))
-    await trader.until(after.order_id, is_open)
+    after = await trader.until_taken(**resting(trader))
     await trader.cancel(after.order_id)
     assert (await trader.ended(after.order_id)).state == State.STATE_CANCELED
     await trader.compare()

@@ -26,6 +26,7 @@ from services.execution.rpc.scribe import ProtoScribe
 from services.execution.store.orders import PostgresOrders
 from services.execution.store.reports import Reporter
 from services.execution.store.rows import LEG, ORDER, order_of
+from services.execution.store.statements import MOVED
 from tests.support.postgres import Postgres, postgres
 from tests.unit.execution.test_leg import leg
 from tests.unit.execution.test_replacing import order as some_order
@@ -116,6 +117,15 @@ VALUES: dict[str, Any] = {
     "cancel_wanted": False, "due_time": datetime(2026, 11, 3, tzinfo=UTC),
 }  # fmt: skip
 """What an order that is half-filled looked like under any schema; a column that a migration adds has its default."""
+FILL: dict[str, Any] = {
+    "fill_id": uuid.UUID(int=6), "price": Decimal(90_000), "size": Decimal("0.2"), "liquidity": "TAKER",
+    "cause": "ORDER", "fee": Decimal("1.5"), "interface_fee": Decimal(0), "realized_pnl": Decimal("-3.25"),
+    "trade_id": "99", "fill_time": datetime(2026, 11, 1, 12, tzinfo=UTC),
+    "receive_time": datetime(2026, 11, 1, 12, 0, 1, tzinfo=UTC),
+}  # fmt: skip
+"""The trade that filled it so far."""
+TRADED = ("order_id", "user_id", "leg_id", "account_id", "venue", "market", "side", "size", "venue_order_id")
+"""What the trade has of the order."""
 
 
 async def insert(connection: asyncpg.Connection[Any], schema: str, table: str, **values: Any) -> None:
@@ -145,7 +155,14 @@ async def test_a_database_that_holds_orders_is_brought_up_to_date_and_they_read_
     twin = {**VALUES, "order_id": uuid.UUID(int=9), "request_id": uuid.UUID(int=9)}
     if age < 12:  # before names were unique, two could be open under one
         await insert(connection, schema, "orders", **twin)
+    await insert(connection, schema, "fills", **{**{name: VALUES[name] for name in TRADED}, **FILL})
+    (traded,) = await connection.fetch("SELECT * FROM fills")
     await migrate(connection, schema, FILES)  # type: ignore[arg-type]
+    (fill,) = await connection.fetch("SELECT * FROM fills")
+    assert {name: fill[name] for name in traded.keys()} == dict(traded)  # noqa: SIM118 - a record iterates over values
+    for told, last in ((1_000, 1_000), (3_000, 3_000), (2_000, 3_000)):  # fills never set how far transfers were told
+        await connection.execute(MOVED, fill["account_id"], told)
+        assert await connection.fetchval("SELECT last_ms FROM transfers_told") == last
     row = await connection.fetchrow(f"SELECT {', '.join(ORDER)} FROM orders WHERE order_id = $1", VALUES["order_id"])
     legs = await connection.fetch(f"SELECT {', '.join(LEG)} FROM legs WHERE order_id = $1", VALUES["order_id"])
     order = order_of(row, legs)

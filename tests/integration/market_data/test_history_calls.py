@@ -18,6 +18,7 @@ from services.domain.feed import Alive, PastCandle, PastFunding
 from services.market_data.model.candle import MINUTE_NS, SECOND_NS, start_of
 from tests.integration.market_data.conftest import Room, running_room
 from tests.integration.market_data.test_service import feed_both, reason_of
+from tests.support import waiting
 from tests.support.feed import top, trade
 
 BTC, L, H = "BTC-PERP", "lighter", "hyperliquid"
@@ -100,6 +101,16 @@ async def test_candles_are_listed_of_one_venue_and_of_all_and_page_without_hole_
         await feed_both(room)
         beat = asyncio.create_task(alive(room))
         await filled(room)
+
+        async def newest_closed() -> int:
+            request = pb.ListCandlesRequest(market=BTC, interval=MINUTE, venue=L, page_size=3)
+            page = await room.stub.ListCandles(request)
+            return max((one.open_time.ToNanoseconds() for one in page.candles if one.closed), default=0)
+
+        # A minute that is over since a moment is asked for a little later.
+        await waiting.until(
+            newest_closed, lambda seen: seen >= minute_ns - MINUTE_NS, timeout_s=60, why="the last minute is filled in"
+        )
         seen: list[int] = []
         token = ""
         while True:

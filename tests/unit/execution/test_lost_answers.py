@@ -15,6 +15,7 @@ from services.execution.app.attempts import KEPT_FROM, SWEEP_S, Attempts
 from services.execution.app.canceling import Canceler
 from services.execution.app.deeds import Deeds
 from services.execution.app.lines import Lines
+from services.execution.app.watcher import Watcher
 from services.execution.model.deed import Deed, DeedState
 from services.execution.model.fate import Fate
 from services.execution.model.leg import LegState
@@ -34,6 +35,7 @@ from services.venues.trading import (
 from tests.support.clock import ManualClock
 from tests.unit.execution.test_deed import deed
 from tests.unit.execution.test_leg import leg
+from tests.unit.execution.test_transfers import state
 
 REFERENCE = OrderReference(market="BTC-PERP", venue_market_id=1, client_id="7")
 BYTES = SignedBytes(body=b"{}", action=Cancel(orders=(REFERENCE,)), nonce=7, expire_time_ms=2**60)
@@ -154,5 +156,45 @@ async def test_work_that_went_well_while_the_database_was_away_is_settled_when_i
     away.clear()
     await clock.advance(2 * SWEEP_S)
     sweeping.cancel()
+    assert settled == [account.account_id]
+    assert attempts.of(account.account_id) == 0
+
+
+async def test_an_account_that_could_not_be_kept_is_well_again_when_it_can_though_its_stream_never_broke() -> None:
+    clock, settled = ManualClock(), []
+
+    async def keep(failing: object) -> None:
+        """It is kept."""
+
+    async def settle(work_id: object, now: object) -> None:
+        settled.append(work_id)
+
+    async def said(*_: object) -> Any:
+        return state(100)
+
+    async def ledger(*_: object, since_ms: int = 0) -> Any:
+        return ()
+
+    async def last_ms(*_: object) -> int:
+        return 0
+
+    troubles: Any = SimpleNamespace(keep=keep, settle=settle)
+    attempts = Attempts(
+        troubles=troubles, clock=clock, chance=lambda: 0.5, table=TABLE, show_stuck=lambda count: None,
+        tell_fault=lambda error: None,
+    )  # fmt: skip
+    account: Any = SimpleNamespace(account_id=ACCOUNT.account_id, user_id=ACCOUNT.account_id, venue="lighter", ref=None)
+    orders: Any = SimpleNamespace(observe=said, last_transfer_ms=last_ms)
+    seen: Any = SimpleNamespace(tell=lambda observed: None)
+    watcher = Watcher(
+        orders=orders, accounts=orders, venues=orders, clock=clock, live={account.account_id}, seen=seen,
+        wake=lambda: None, tell_fault=lambda *_: None, attempts=attempts,
+    )  # fmt: skip
+    for _ in range(KEPT_FROM):
+        await attempts.failed_account(account, Trouble.DEAF, "the database is away")
+    venue: Any = SimpleNamespace(limits=lambda: (), fees=said, state=said, transfers=ledger)
+    asking = asyncio.create_task(watcher._states(account, venue))
+    await clock.wait_for_sleepers()
+    asking.cancel()
     assert settled == [account.account_id]
     assert attempts.of(account.account_id) == 0

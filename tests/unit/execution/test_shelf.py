@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -77,6 +78,54 @@ def test_what_was_not_touched_for_the_longest_time_is_forgotten_with_all_its_nam
     assert not here.is_counted(UUID(int=1), UUID(int=77))
     assert not here.is_reported(UUID(int=1), Decimal(1))
     assert all(here.get(UUID(int=number)) for number in (2, 3, 4))
+
+
+def sliced(number: int, version: int, leg_count: int) -> Order:
+    made = order(number)
+    legs = tuple(
+        replace(made.legs[0], leg_id=UUID(int=number * 1_000 + at), number=at, client_id=f"{number}-{at}")
+        for at in range(leg_count)
+    )
+    return replace(made, version=version, legs=legs)
+
+
+def test_what_is_kept_is_bounded_by_legs_and_trades_too(monkeypatch: Any) -> None:
+    monkeypatch.setattr(shelf, "PARTS_MAX", 12)
+    here = Shelf()
+    here.put(sliced(1, 1, 5))
+    here.put(sliced(2, 1, 5))
+    here.put(sliced(2, 2, 6))
+    here.put(sliced(2, 3, 7))
+    assert here.get(UUID(int=1)) is not None, "a newer version takes the place of the older one"
+    here.count(UUID(int=2), [UUID(int=70)])
+    assert here.get(UUID(int=1)) is None, "the trade was one part too many"
+    here.count(UUID(int=2), [UUID(int=70), UUID(int=71), UUID(int=72), UUID(int=73)])
+    here.count(UUID(int=2), [UUID(int=73)])
+    here.put(replace(order(3), version=1))
+    assert here.is_counted(UUID(int=2), UUID(int=73)), "a trade counted twice is one part: 7 legs, 4 trades, 1 leg"
+    here.put(sliced(4, 1, 13))
+    assert (here._orders, here._names, here._counted, here._parts) == ({}, {}, {}, 0), "larger than all of it: not kept"
+
+
+def test_memory_is_flat_once_the_shelf_is_full(monkeypatch: Any) -> None:
+    """Five shelves full of orders go by, each with its versions, trade and report; what is held stays the same."""
+    monkeypatch.setattr(shelf, "ORDERS_MAX", 200)
+    here, sizes = Shelf(), []
+    tracemalloc.start()
+    try:
+        for number in range(1, 1_201):
+            for version, name in enumerate(("", f"v{number}"), start=1):
+                here.put(named(number, name, version))
+            here.count(UUID(int=number), [UUID(int=7_000_000 + number)])
+            here.report(UUID(int=number), Decimal(1))
+            if number % 200 == 0:
+                sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    held = (here._orders, here._counted, here._reported)
+    assert [len(one) for one in held] == [200] * 3
+    assert len(here._names) == 400, "our name and the venue's of each leg"
+    assert max(sizes[1:]) < 1.1 * sizes[0] + 65_536, sizes
 
 
 async def test_changes_of_one_order_take_turns_and_leave_nothing_behind() -> None:

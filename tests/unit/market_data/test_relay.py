@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.domain.feed import Event, FeedState, ListingsChanged, Trade
+from services.domain.feed import Event, FeedState, ListingsChanged, Trade, TradesMissed
 from services.market_data.app.demand import Demand
 from services.market_data.app.engine import Engine
 from services.market_data.app.relay import ALONE_S, PATIENCE_S, Relay
@@ -271,7 +271,7 @@ async def test_one_that_leaves_gives_the_lease_back_and_never_takes_it_again() -
     assert not pair.feeder.relay.leading
 
 
-async def test_a_market_that_is_handed_over_is_recovering_until_the_new_feeder_hears_of_it() -> None:
+async def test_of_a_market_that_is_handed_over_trades_may_be_missed_and_values_stay() -> None:
     clock = ManualClock()
     venue = RelayedVenue(lambda: ScriptedVenue("lighter", LIGHTER_BTC), clock, store=lambda: None)
     venue.know(frozenset({BTC}))
@@ -284,10 +284,34 @@ async def test_a_market_that_is_handed_over_is_recovering_until_the_new_feeder_h
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await venue._real.started.wait()  # type: ignore[attr-defined]
-    down, listed = seen
-    assert (down.state, down.trades_lost) == (FeedState.RECOVERING, True)  # type: ignore[union-attr]
+    missed, listed = seen
+    assert isinstance(missed, TradesMissed)
+    assert missed.markets == {BTC}
     assert isinstance(listed, ListingsChanged)
     running.cancel()
+
+
+def test_trades_that_may_be_missed_are_told_at_every_replica_and_prices_stay_live() -> None:
+    pair = Pair()
+    pair.feeder.say(top("lighter", (1_000, 1), (1_001, 1)))
+    pair.settle()
+    told: list[tuple[str, str]] = []
+
+    class Ear(Silent):
+        def trades_lost(self, market: str, venue: str) -> None:
+            told.append((market, venue))
+
+    for replica in (pair.feeder, pair.fed):
+        replica.engine.follow(Ear())
+    now_ns = pair.clock.time_ns()
+    pair.feeder.say(
+        TradesMissed(venue="lighter", markets=frozenset({BTC, "GONE-PERP"}), reason="change", receive_time_ns=now_ns)
+    )
+    pair.carry()
+    assert told == [(BTC, "lighter")] * 2
+    assert pair.feeder.shows() == pair.fed.shows()
+    for replica in (pair.feeder, pair.fed):
+        assert replica.engine.markets[BTC].venues["lighter"].price_down is None
 
 
 async def test_prints_that_a_venue_repeats_to_a_new_feeder_are_not_told_again() -> None:

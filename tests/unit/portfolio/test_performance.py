@@ -27,6 +27,15 @@ D = Decimal
 START = datetime(2026, 1, 1, 7, 30, tzinfo=UTC)
 
 
+def closing(cell: Cell, ended: list[tuple[int, int]]) -> Closings:
+    """Return what positions of a cell came to, of each what it earned and how long it was held."""
+    return Closings(
+        cell=cell, count=len(ended), wins=sum(net > 0 for net, _ in ended), losses=sum(net < 0 for net, _ in ended),
+        won=sum((D(net) for net, _ in ended if net > 0), D(0)),
+        lost=sum((D(net) for net, _ in ended if net < 0), D(0)), held_us=sum(held for _, held in ended),
+    )  # fmt: skip
+
+
 def trading(seed: int, days: int = 200) -> Trading:
     rng = Random(seed)
     end = START + timedelta(days=days)
@@ -53,9 +62,7 @@ def trading(seed: int, days: int = 200) -> Trading:
         for moment in moments
         for venue in ("hyperliquid", "lighter")
     ]
-    closings = [
-        Closings(cell=cell, count=3, wins=2, losses=1, won=D(30), lost=D(-7), held_us=9_000_000) for cell in cells
-    ]
+    closings = [closing(cell, [(rng.randint(-9, 9), rng.randint(1, 10**9)) for _ in range(3)]) for cell in cells]
     transfers = [
         (START + timedelta(hours=rng.randint(0, 24 * days - 1)), "lighter", D(rng.randint(-(10**4), 10**5)))
         for _ in range(20)
@@ -111,6 +118,39 @@ def test_groups_add_up_to_the_whole(groupings: tuple[int, ...]) -> None:
         assert sum((getattr(one, name) for _, one in found.groups), type(total)(0)) == total, name
     assert [key for key, _ in found.groups] == sorted(key for key, _ in found.groups) or Grouping.DAY in groupings
     assert found.total.net == found.curve[-1].net
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_win_rate_profit_factor_and_averages_of_every_group_are_numpys_over_the_positions(seed: int) -> None:
+    rng = Random(seed)
+    cells = [
+        Cell(venue, market, side, START.date())
+        for venue in ("hyperliquid", "lighter") for market in ("BTC-PERP", "ETH-PERP") for side in (1, -1)
+    ]  # fmt: skip
+    ended = {cell: [(rng.randint(-9, 9), rng.randint(1, 10**9)) for _ in range(rng.randint(1, 40))] for cell in cells}
+    closings = [closing(cell, ended[cell][at::7]) for cell in cells for at in range(7)]
+    given = Trading(start=START, end=START + timedelta(days=1), closings=closings)
+    for groupings in ((), (Grouping.VENUE,), (Grouping.MARKET, Grouping.SIDE)):
+        found = perform(given, groupings)
+        for key, figures in [(("", "", 0, None), found.total), *found.groups]:
+            venue, market, side, _ = key
+            positions = np.array([
+                one for cell, ones in ended.items() for one in ones
+                if venue in ("", cell.venue) and market in ("", cell.market) and side in (0, cell.side)
+            ])  # fmt: skip
+            nets, held = positions[:, 0], positions[:, 1]
+            ratio = {
+                "win_rate": np.mean(nets > 0),
+                "profit_factor": nets[nets > 0].sum() / -nets[nets < 0].sum() if (nets < 0).any() else None,
+                "average_win": nets[nets > 0].mean() if (nets > 0).any() else None,
+                "average_loss": nets[nets < 0].mean() if (nets < 0).any() else None,
+            }
+            for name, wanted in ratio.items():
+                seen = getattr(figures, name)
+                assert (seen is None) == (wanted is None), (key, name)
+                if wanted is not None:
+                    assert float(seen) == pytest.approx(float(wanted), rel=1e-12), (key, name)
+            assert figures.average_held == timedelta(microseconds=int(held.sum()) // len(held)), key
 
 
 def test_ratios_of_too_little_do_not_exist() -> None:

@@ -197,6 +197,38 @@ def test_an_account_below_maintenance_is_liquidated_and_nothing_is_lost(venue: s
     balanced(subject)
 
 
+@pytest.mark.parametrize("venue", ["hyperliquid", "lighter"])
+def test_what_the_fund_does_not_take_over_is_closed_against_the_most_leveraged_winner(venue: str) -> None:
+    subject, street = stage(venue, 1_000)
+    for number in (3, 4):
+        subject.open_account(number, tier="premium" if venue == "lighter" else "")
+        subject.deposit(number, (4_000 if number == 3 else 900) * DOLLAR, NOW)
+    for number in (3, 4):
+        subject.place(number, order(False, 15_000), NOW)
+    subject.place(1, order(True, 20_000), NOW)
+    subject.state.fund_open = False
+    fall = MARK - 60_000  # 1,200 dollars of a long that has 1,000
+    street.marks["M"] = fall
+    street.levels["M"] = {True: {fall - 5: 10**8}, False: {fall + 5: 10**8}}
+    subject.take_events()
+    subject.marked(NOW + 1)
+    trades = [event.trade for event in subject.take_events() if isinstance(event, Traded)]
+    assert [(one.method, one.liquidated, one.size) for one in trades] == [
+        ("deleverage", 1, 15_000), ("deleverage", 1, 5_000),
+    ]  # fmt: skip
+    assert [one.maker.account for one in trades if one.maker is not None] == [4, 3]
+    assert all(one.maker is not None and one.maker.closed_pnl > 0 and one.maker.fee == 0 for one in trades)
+    sizes = [subject.state.accounts[number].size("M") for number in (1, 3, 4)]
+    assert sizes == [0, -10_000, 0]
+    left = sum(subject.state.accounts[1].cash.values())
+    assert abs(left) <= 20_000 * 2, "it was closed where it is worth nothing, up to a unit of the price"
+    assert subject.state.treasury.insurance_sizes["M"] == 0
+    balanced(subject)
+    assert subject.deleverage("M", 10**6, NOW + 2) == [3]  # a stranger's, of whom nobody else holds the other side
+    assert subject.state.accounts[3].size("M") == 0
+    balanced(subject)
+
+
 def test_a_twap_trades_in_slices_and_a_schedule_cancels_everything() -> None:
     subject, _ = stage("hyperliquid")
     twap = subject.begin_twap(1, order(True, 11_000), 5, False, NOW)
@@ -278,14 +310,19 @@ def test_money_and_sizes_are_conserved_through_everything_that_can_happen(venue:
         subject.deposit(number, 1_000 * DOLLAR, NOW)
         if venue == "hyperliquid":
             subject.deposit(number, 1_000 * DOLLAR, NOW, "other")
-    liquidated = traded = 0
+    liquidated = traded = deleveraged = 0
     for step in range(6_000):
+        subject.state.fund_open = step % 1_000 < 500
         random_step(subject, street, rng, venue, NOW + step * 100_000)
+        if step % 500 == 499:
+            subject.deleverage("M", 20_000 if step % 1_000 == 999 else -20_000, NOW + step * 100_000)
         for event in subject.take_events():
             liquidated += isinstance(event, Liquidated)
             traded += isinstance(event, Traded)
+            deleveraged += isinstance(event, Traded) and event.trade.method == "deleverage"
         balanced(subject)
     assert liquidated > 5
+    assert deleveraged
     assert traded > 1_000
     for account in subject.state.accounts.values():
         for (market, buy), size in account.resting.items():

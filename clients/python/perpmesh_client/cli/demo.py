@@ -11,7 +11,7 @@ from decimal import Decimal, localcontext
 
 from perpmesh.execution.v1 import fill_pb2, order_pb2
 from perpmesh.routing.v1 import quote_pb2
-from perpmesh.type.v1 import side_pb2
+from perpmesh.type.v1 import refusal_pb2, side_pb2
 
 from perpmesh_client.certificate import check_quote
 from perpmesh_client.cli.arguments import Arguments
@@ -33,6 +33,8 @@ PART_MIN = Decimal("0.1")
 """An order is taken whose smaller part is this share of it: it splits, even if the books move meanwhile."""
 PATIENCE_S = 6.0
 """After this, any order that splits is taken."""
+QUOTES_MAX = 10
+"""How many quotes may end before their order comes."""
 FILLS_SHOWN = 4
 """How many fills of a venue have a line each."""
 WAIT_S = 60.0
@@ -52,8 +54,8 @@ async def run_demo(arguments: Arguments, page: Page) -> None:
         async with Login(address, wallet) as login, Perpmesh(address, token=login) as mesh:
             await _sign_in(login, wallet, page)
             before = await _open_accounts(mesh, wallet, page)
-            quote = await _quote(mesh, page)
-            bought = await _buy(mesh, quote, page)
+            quote, order = await _order(mesh, page)
+            bought = await _follow(mesh, quote, order, page)
             await _positions(mesh, bought, page)
             sold = await _close(mesh, quote.market, page)
             await _settle(mesh, before, [*bought, *sold], page)
@@ -114,6 +116,17 @@ async def _open_accounts(mesh: Perpmesh, wallet: KeyWallet, page: Page) -> dict[
     return balances
 
 
+async def _order(mesh: Perpmesh, page: Page) -> tuple[quote_pb2.Quote, order_pb2.Order]:
+    """Place an order by its quote, so that it goes where the quote says; by another where that ended before it came."""
+    for _ in range(QUOTES_MAX):
+        quote = await _quote(mesh, page)
+        order = await mesh.orders.place(quote.market, "buy", quote.size, quote_id=quote.quote_id)
+        if order.refusal.reason != refusal_pb2.REFUSAL_REASON_QUOTE_EXPIRED:
+            return quote, order
+        page.more("it ended before its order came: another")
+    raise PerpmeshError(f"{order.explanation} {order.refusal.advice}", code="FAILED_PRECONDITION")
+
+
 async def _quote(mesh: Perpmesh, page: Page) -> quote_pb2.Quote:
     """Return a quote that splits: a small order is cheapest at one venue, a larger one at both."""
     with page.waiting("Looking for an order that is cheapest in two parts"):
@@ -160,10 +173,9 @@ async def _splitting(mesh: Perpmesh, part_min: Decimal) -> quote_pb2.Quote | Non
     return None
 
 
-async def _buy(mesh: Perpmesh, quote: quote_pb2.Quote, page: Page) -> list[fill_pb2.Fill]:
-    """Place what was quoted, routed anew on arrival, and show each fill as it comes."""
+async def _follow(mesh: Perpmesh, quote: quote_pb2.Quote, order: order_pb2.Order, page: Page) -> list[fill_pb2.Fill]:
+    """Show each fill of an order as it comes, and what they come to beside the quote."""
     began = time.monotonic()
-    order = await mesh.orders.place(quote.market, "buy", quote.size)
     page.part("order", f"{order.order_id}, sent to {' and '.join(order.routed_to) or 'no venue'}", apart=True)
     fills: list[fill_pb2.Fill] = []
     async for fill in mesh.orders.follow(order.order_id):

@@ -1,4 +1,4 @@
-"""`perpmesh positions`, `balances`, `exposure`, `performance` and `export`: what is yours."""
+"""`perpmesh positions`, `balances`, `exposure`, `performance`, `quality` and `export`: what is yours."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypedDict
 
 from google.protobuf.message import Message
 from perpmesh.portfolio.v1 import exposure_pb2, performance_pb2, position_pb2
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from perpmesh_client.cli.account import kept_login
 from perpmesh_client.cli.arguments import Arguments, market_name
+from perpmesh_client.cli.figures import columns, filled, money, percent, side_name
+from perpmesh_client.cli.lives import lives_table, lives_told, quality_view
 from perpmesh_client.cli.messages import as_json
 from perpmesh_client.cli.output import Output
 from perpmesh_client.ledger import Line, ledger, totals
@@ -38,17 +39,9 @@ async def positions(mine: Portfolio, arguments: Arguments, output: Output) -> No
     """Show positions, live, or their lives."""
     typed = arguments.typed
     market = market_name(typed.market) if typed.market else ""
-    if typed.closed:
-        records = await mine.position_history(market=market)
-        _show(records, output, lambda: _table(
-            ("OPENED", "MARKET", "VENUE", "SIDE", "MAX", "ENTRY", "EXIT", "REALIZED", "FUNDING", "NET"),
-            [
-                (f"{one.open_time.ToDatetime(UTC):%Y-%m-%d %H:%M}", one.market, one.venue, _side(one.side),
-                 one.max_size, one.entry_price, one.exit_price or "open", one.realized_pnl, one.funding_paid,
-                 one.net_pnl)
-                for one in records
-            ],
-        ))  # fmt: skip
+    if typed.closed or typed.events:
+        records = await mine.position_history(market=market, events=typed.events)
+        _show(records, output, lambda: lives_told(records) if typed.events else lives_table(records))
         return
     if typed.watch:
         async for one in mine.watch_positions(*([market] if market else [])):
@@ -65,15 +58,15 @@ async def balances(mine: Portfolio, arguments: Arguments, output: Output) -> Non
     """Show balances and accounts."""
     found, accounts = await mine.balances()
     _show([*found, *accounts], output, lambda: Group(
-        _table(
+        columns(
             ("VENUE", "ASSET", "TOTAL", "HELD", "COMPUTED", "DIFFERENCE"),
             [(one.venue, one.asset, one.total, one.held, one.computed_total, one.difference) for one in found],
         ),
-        _table(
+        columns(
             ("VENUE", "EQUITY", "UNREALIZED", "INITIAL", "MAINTENANCE", "AVAILABLE", "LEVERAGE"),
             [
-                (one.venue, _money(one.equity), _money(one.unrealized_pnl), _money(one.initial_margin),
-                 _money(one.maintenance_margin), _money(one.available), _money(one.effective_leverage))
+                (one.venue, money(one.equity), money(one.unrealized_pnl), money(one.initial_margin),
+                 money(one.maintenance_margin), money(one.available), money(one.effective_leverage))
                 for one in accounts
             ],
         ),
@@ -89,11 +82,31 @@ async def exposure(mine: Portfolio, arguments: Arguments, output: Output) -> Non
 async def performance(mine: Portfolio, arguments: Arguments, output: Output) -> None:
     """Show what trading came to."""
     typed = arguments.typed
+    found = await mine.performance(**_window(arguments), venue=typed.venue)
+    _show([found], output, lambda: _performance_view(found, output.columns))
+
+
+async def quality(mine: Portfolio, arguments: Arguments, output: Output) -> None:
+    """Show how well routed orders were executed."""
+    found = await mine.execution_quality(**_window(arguments))
+    _show([found], output, lambda: quality_view(found))
+
+
+class _Window(TypedDict):
+    group_by: Sequence[str]
+    market: str
+    start: datetime | None
+
+
+def _window(arguments: Arguments) -> _Window:
+    typed = arguments.typed
     if len(typed.by) > 2:
         raise ValueError("group by at most two of venue, market, side and day")
-    start = datetime.now(UTC) - timedelta(days=typed.days) if typed.days else None
-    found = await mine.performance(group_by=typed.by, start=start)
-    _show([found], output, lambda: _performance_view(found, output.columns))
+    return _Window(
+        group_by=typed.by,
+        market=market_name(typed.market) if typed.market else "",
+        start=datetime.now(UTC) - timedelta(days=typed.days) if typed.days else None,
+    )
 
 
 async def export(mine: Portfolio, arguments: Arguments, output: Output) -> None:
@@ -133,6 +146,7 @@ COMMANDS: dict[str, Callable[[Portfolio, Arguments, Output], Awaitable[None]]] =
     "balances": balances,
     "exposure": exposure,
     "performance": performance,
+    "quality": quality,
     "export": export,
 }
 
@@ -146,12 +160,12 @@ def _show(messages: Sequence[Message], output: Output, view: Callable[[], Render
 
 
 def _positions_table(found: Sequence[position_pb2.Position]) -> RenderableType:
-    table = _table(
+    table = columns(
         ("MARKET", "VENUE", "SIZE", "ENTRY", "MARK", "UNREALIZED", "REALIZED", "FUNDING", "LIQUIDATION", "VENUE SAYS"),
         [
-            (one.market, one.venue, one.size, _money(one.entry_price), one.mark_price, _money(one.unrealized_pnl),
-             _money(one.realized_pnl), _money(one.funding_paid), _money(one.computed_liquidation_price),
-             _money(one.reported_liquidation_price))
+            (one.market, one.venue, one.size, money(one.entry_price), one.mark_price, money(one.unrealized_pnl),
+             money(one.realized_pnl), money(one.funding_paid), money(one.computed_liquidation_price),
+             money(one.reported_liquidation_price))
             for one in found
         ],
     )  # fmt: skip
@@ -168,20 +182,20 @@ def _positions_table(found: Sequence[position_pb2.Position]) -> RenderableType:
 
 
 def _exposure_view(found: exposure_pb2.Exposure) -> RenderableType:
-    markets = _table(
+    markets = columns(
         ("MARKET", "NET SIZE", "NET USD", "GROSS USD", "FUNDING/H", "DIES ON A RISE", "DIES ON A FALL"),
         [
-            (one.market, one.net_size, _money(one.net_notional), _money(one.gross_notional),
-             _money(one.funding_per_hour, 6), _death(one, "rise"), _death(one, "fall"))
+            (one.market, one.net_size, money(one.net_notional), money(one.gross_notional),
+             money(one.funding_per_hour, 6), _death(one, "rise"), _death(one, "fall"))
             for one in found.markets
         ],
     )  # fmt: skip
-    accounts = _table(
+    accounts = columns(
         ("VENUE", "EQUITY", "MAINTENANCE", "BUFFER", "DISTANCE", "MARKET", "AT", "VENUE SAYS"),
         [
-            (one.venue, _money(one.equity), _money(one.maintenance_margin), _money(one.buffer),
-             _percent(one.liquidation_distance), one.liquidation_market, _money(one.computed_liquidation_price),
-             _money(one.reported_liquidation_price))
+            (one.venue, money(one.equity), money(one.maintenance_margin), money(one.buffer),
+             percent(one.liquidation_distance), one.liquidation_market, money(one.computed_liquidation_price),
+             money(one.reported_liquidation_price))
             for one in found.accounts
         ],
     )  # fmt: skip
@@ -193,35 +207,44 @@ def _death(market: exposure_pb2.MarketExposure, way: str) -> str:
     if not market.HasField(way):  # type: ignore[arg-type]
         return "none"
     one: exposure_pb2.FirstDeath = getattr(market, way)
-    return f"{one.venue} at {_money(one.price)} ({_percent(one.move)})"
+    return f"{one.venue} at {money(one.price)} ({percent(one.move)})"
 
 
-def _performance_view(found: performance_pb2.Performance, columns: int) -> RenderableType:
+def _performance_view(found: performance_pb2.Performance, width: int) -> RenderableType:
     total = found.total
-    fees = sum((Decimal(cost.amount) for cost in total.costs), Decimal(0))
+    fees = _fees(total)
+    late = found.data_age.ToNanoseconds() / 1e9
     lines = [
-        f"net {_money(total.net_pnl)} USD = realized {_money(total.realized_pnl)} + unrealized "
-        f"{_money(total.unrealized_pnl_change)} - fees {_money(str(fees))} - funding {_money(total.funding_paid)}",
-        f"{total.fill_count} fills, volume {_money(total.volume)} USD; {total.closed_position_count} positions closed, "
-        f"win rate {_percent(total.win_rate)}, profit factor {_money(total.profit_factor) or 'none'}",
-        f"largest fall {_money(found.max_drawdown)} USD ({_percent(found.max_drawdown_rate)}), "
-        f"Sharpe {_money(found.sharpe_ratio) or 'none'}, Sortino {_money(found.sortino_ratio) or 'none'}",
+        f"from {found.start_time.ToDatetime(UTC):%Y-%m-%d %H:%M} to {found.end_time.ToDatetime(UTC):%Y-%m-%d %H:%M} UTC"
+        + (f", without the last {late:.0f} s" if late >= 5 else "")
+        + (f"; {money(total.net_transfers)} USD came or left, in no profit" if Decimal(total.net_transfers) else ""),
+        f"net {money(total.net_pnl)} USD = realized {money(total.realized_pnl)} + unrealized "
+        f"{money(total.unrealized_pnl_change)} - fees {money(str(fees))} - funding {money(total.funding_paid)}",
+        f"{total.fill_count} fills, volume {money(total.volume)} USD; {total.closed_position_count} positions closed, "
+        f"win rate {percent(total.win_rate)}, profit factor {money(total.profit_factor) or 'none'}",
+        f"largest fall {money(found.max_drawdown)} USD ({percent(found.max_drawdown_rate)}), "
+        f"Sharpe {money(found.sharpe_ratio) or 'none'}, Sortino {money(found.sortino_ratio) or 'none'}",
     ]
     parts: list[RenderableType] = [Text(line) for line in lines]
     if found.groups:
-        parts.append(_table(
-            ("VENUE", "MARKET", "SIDE", "DAY", "NET", "REALIZED", "FUNDING", "VOLUME", "FILLS"),
+        parts.append(filled(
+            ("VENUE", "MARKET", "SIDE", "DAY", "NET", "REALIZED", "UNREALIZED", "FEES", "FUNDING", "VOLUME", "FILLS"),
             [
-                (one.venue, one.market, _side(one.side) if one.side else "",
+                (one.venue, one.market, side_name(one.side) if one.side else "",
                  f"{one.day_time.ToDatetime(UTC):%Y-%m-%d}" if one.HasField("day_time") else "",
-                 _money(one.figures.net_pnl), _money(one.figures.realized_pnl), _money(one.figures.funding_paid),
-                 _money(one.figures.volume), str(one.figures.fill_count))
+                 money(one.figures.net_pnl), money(one.figures.realized_pnl),
+                 money(one.figures.unrealized_pnl_change), money(str(_fees(one.figures))),
+                 money(one.figures.funding_paid), money(one.figures.volume), str(one.figures.fill_count))
                 for one in found.groups
             ],
         ))  # fmt: skip
     curve = [Decimal(point.equity) for point in found.equity_curve]
-    parts.append(Text(draw_curve(curve, width=max(20, columns - 14), height=CHART_HEIGHT)))
+    parts.append(Text(draw_curve(curve, width=max(20, width - 14), height=CHART_HEIGHT)))
     return Group(*parts)
+
+
+def _fees(figures: performance_pb2.PerformanceFigures) -> Decimal:
+    return sum((Decimal(cost.amount) for cost in figures.costs), Decimal(0))
 
 
 def draw_curve(values: Sequence[Decimal], *, width: int, height: int) -> str:
@@ -235,31 +258,9 @@ def draw_curve(values: Sequence[Decimal], *, width: int, height: int) -> str:
     steps = [int((value - low) / reach * (height * 8 - 1)) + 1 for value in shown]
     lines = []
     for line in range(height - 1, -1, -1):
-        label = _money(str(high)) if line == height - 1 else _money(str(low)) if line == 0 else ""
+        label = money(str(high)) if line == height - 1 else money(str(low)) if line == 0 else ""
         lines.append(f"{label:>12} " + "".join(_BLOCKS[min(8, max(0, step - line * 8))] for step in steps))
     return "\n".join(lines)
-
-
-def _table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        words = title in ("MARKET", "VENUE", "SIDE", "ASSET", "DAY", "OPENED")
-        table.add_column(title, justify="left" if words else "right", no_wrap=True)
-    for line in lines:
-        table.add_row(*line)
-    return table
-
-
-def _money(text: str, decimals: int = 2) -> str:
-    return f"{Decimal(text):.{decimals}f}" if text else ""
-
-
-def _percent(text: str) -> str:
-    return f"{Decimal(text) * 100:.2f} %" if text else ""
-
-
-def _side(side: int) -> str:
-    return {1: "long", 2: "short"}.get(side, "flat")
 
 
 def _plain(value: Decimal) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
 
@@ -17,6 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from perpmesh_client.certificate import check_quote
+from perpmesh_client.cli import keep
+from perpmesh_client.cli.account import kept_login
+from perpmesh_client.cli.arguments import Arguments
 from perpmesh_client.cli.formats import DASH, number
 from perpmesh_client.cli.output import Output
 from perpmesh_client.client import Perpmesh
@@ -26,8 +30,9 @@ _FEASIBLE = quote_pb2.Quote.OUTCOME_FEASIBLE
 _EVEN = quote_pb2.QuoteAlternative.KIND_EVEN_SPLIT
 
 
-async def run_quote(address: str, market: str, typed: argparse.Namespace, output: Output) -> None:
-    """Ask for one quote, or follow them. Raises `ValueError` for a wrong wish."""
+async def run_quote(arguments: Arguments, output: Output) -> None:
+    """Ask for one quote, or follow them, as who is signed in, if anybody is. Raises `ValueError` for a wrong wish."""
+    market, typed, address = arguments.markets[0], arguments.typed, arguments.address
     wish = route(
         market,
         typed.side,
@@ -44,7 +49,7 @@ async def run_quote(address: str, market: str, typed: argparse.Namespace, output
     async with Perpmesh(address) as mesh:
         listings = (await mesh.market(market)).listings
     output.warn({listing.source for listing in listings})
-    async with Quotes(address) as quotes:
+    async with _quotes(arguments, as_nobody=typed.public) as quotes:
         if not typed.watch:
             _print(await quotes.ask(wish), output)
             return
@@ -56,6 +61,17 @@ async def run_quote(address: str, market: str, typed: argparse.Namespace, output
         with Live(console=output.console(), refresh_per_second=10, screen=False) as live:
             async for quote in stream:
                 live.update(view(quote))
+
+
+@asynccontextmanager
+async def _quotes(arguments: Arguments, *, as_nobody: bool = False) -> AsyncGenerator[Quotes, None]:
+    """Yield what asks for quotes, with the login that is kept for this mesh where there is one."""
+    if as_nobody or not keep.load(arguments.address):
+        async with Quotes(arguments.address) as quotes:
+            yield quotes
+        return
+    async with kept_login(arguments) as login, Quotes(arguments.address, token=login) as quotes:
+        yield quotes
 
 
 def _print(quote: quote_pb2.Quote, output: Output) -> None:
@@ -75,8 +91,9 @@ def view(quote: quote_pb2.Quote) -> RenderableType:
     """Return a quote as a person reads it."""
     feasible = quote.outcome == _FEASIBLE
     side = "buy" if quote.side == SIDE_BUY else "sell"
-    mine = ", with your own fees and margin" if quote.basis == quote_pb2.Quote.BASIS_ACCOUNT else ""
-    head = f"{side} {_n(quote.size)} {quote.market} at a mid price of {_n(quote.arrival_mid_price)}{mine}"
+    mine = quote.basis == quote_pb2.Quote.BASIS_ACCOUNT
+    fees = "with your own fees, positions and margin" if mine else "with the fees that everybody pays"
+    head = f"{side} {_n(quote.size)} {quote.market} at a mid price of {_n(quote.arrival_mid_price)}, {fees}"
     parts: list[RenderableType] = [Text(head)]
     if feasible:
         parts += [_legs(quote), _costs(quote), _alternatives(quote)]
@@ -160,9 +177,10 @@ def _n(digits: str) -> str:
     return number(Decimal(digits or "0"))
 
 
-async def run_forecast(address: str, market: str, typed: argparse.Namespace, output: Output) -> None:
+async def run_forecast(arguments: Arguments, output: Output) -> None:
     """Show what sizes cost. Raises `ValueError` for a wrong wish."""
-    async with Quotes(address) as quotes:
+    market, typed = arguments.markets[0], arguments.typed
+    async with Quotes(arguments.address) as quotes:
         found = await quotes.forecast(market, typed.side, typed.sizes, points=typed.points, venues=typed.venue)
     if output.as_json:
         output.json_line(
@@ -188,10 +206,10 @@ async def run_forecast(address: str, market: str, typed: argparse.Namespace, out
         output.line(f"left out: {one.message}")
 
 
-async def run_check(address: str, quote_id: str, output: Output) -> bool:
-    """Have a kept quote made again and check it; return whether it holds."""
-    async with Quotes(address) as quotes:
-        found = await quotes.replay(quote_id)
+async def run_check(arguments: Arguments, output: Output) -> bool:
+    """Have a kept quote made again and check it; return whether it holds. One's own needs the login."""
+    async with _quotes(arguments) as quotes:
+        found = await quotes.replay(arguments.typed.id)
     problems = check_quote(found.stored_quote)
     if output.as_json:
         output.json_line({**_json(found), "problems": problems})

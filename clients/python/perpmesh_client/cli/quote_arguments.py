@@ -33,6 +33,7 @@ def add_quote(commands: Any, add: Add) -> None:
         help="what to pay a venue that sells an earlier place, 0 to 8",
     )
     quote.add_argument("--latency", action="store_true", help="charge for delay and the age of books")
+    quote.add_argument("--public", action="store_true", help="ask as nobody, though you are signed in")
     quote.add_argument("--watch", action="store_true", help="quote again and again as the books move")
     forecast = add(commands, "forecast", "what a trade costs against its size, up to what the books carry")
     forecast.add_argument("market", metavar="MARKET", help="such as BTC-PERP")

@@ -132,11 +132,11 @@ async def _run_quote(arguments: Arguments) -> None:
     output = Output.of_process(arguments.json)
     try:
         if arguments.command == "check-quote":
-            if not await run_check(arguments.address, arguments.typed.id, output):
+            if not await run_check(arguments, output):
                 raise PerpmeshError("the quote does not hold", code="DATA_LOSS")
             return
         run = run_quote if arguments.command == "quote" else run_forecast
-        await run(arguments.address, arguments.markets[0], arguments.typed, output)
+        await run(arguments, output)
     except ValueError as error:
         raise _UsageError(str(error)) from None
 

@@ -108,10 +108,12 @@ def direction(start: int, delta: int) -> str:
 def fill(trade: Trade, party: Party, terms: Terms) -> dict[str, Json]:
     """Print a fill; the fee includes the builder's."""
     delta = trade.size if party.buy else -trade.size
+    deleveraged = trade.method == "deleverage" and party.account != trade.liquidated
     row: dict[str, Json] = {
         "coin": terms.market, "px": plain(trade.price, terms.price_decimals),
         "sz": plain(trade.size, terms.size_decimals), "side": side(party.buy), "time": trade.time_us // 1000,
-        "startPosition": plain(party.start, terms.size_decimals), "dir": direction(party.start, delta),
+        "startPosition": plain(party.start, terms.size_decimals),
+        "dir": "Auto-Deleveraging" if deleveraged else direction(party.start, delta),
         "closedPnl": usd(party.closed_pnl), "hash": NO_HASH if party.twap else hash_of(trade.time_us),
         "oid": party.oid, "crossed": party.taker, "fee": usd(party.fee + party.surcharge), "tid": trade.id,
         "feeToken": "USDC", "twapId": party.twap,
@@ -123,7 +125,7 @@ def fill(trade: Trade, party: Party, terms: Terms) -> dict[str, Json]:
     if trade.liquidated is not None:
         row["liquidation"] = {
             "liquidatedUser": hex_address(trade.liquidated), "markPx": plain(trade.mark, terms.price_decimals),
-            "method": trade.method,
+            "method": "market" if trade.method == "market" else "backstop",
         }  # fmt: skip
     return row
 

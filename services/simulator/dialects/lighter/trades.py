@@ -19,7 +19,7 @@ def user_trade(item: Trade, height: int, decimals: tuple[int, int], me: int | No
     row: dict[str, Json] = {
         "trade_id": item.id, "trade_id_str": str(item.id),
         "tx_hash": f"{item.id:016x}{item.time_us // 1000:016x}" + "0" * 48,
-        "type": "trade" if item.liquidated is None else "liquidation", "market_id": int(item.market),
+        "type": _type(item), "market_id": int(item.market),
         "size": fixed(item.size, decimals[1]), "price": fixed(item.price, decimals[0]),
         "usd_amount": fixed(item.price * item.size, 6), "ask_id": ask_id, "ask_id_str": str(ask_id), "bid_id": bid_id,
         "bid_id_str": str(bid_id), "ask_client_id": ask_client, "ask_client_id_str": str(ask_client),
@@ -34,6 +34,12 @@ def user_trade(item: Trade, height: int, decimals: tuple[int, int], me: int | No
         row["ask_account_pnl"] = fixed(seller.closed_pnl if seller else 0, 6)
         row["bid_account_pnl"] = fixed(buyer.closed_pnl if buyer else 0, 6)
     return row | {"transaction_time": item.time_us}
+
+
+def _type(item: Trade) -> str:
+    if item.method == "deleverage":
+        return "deleverage"
+    return "trade" if item.liquidated is None else "liquidation"
 
 
 def _side(name: str, party: Party | None, size_decimals: int) -> dict[str, Json]:

@@ -306,7 +306,7 @@ def fill(raw: RawFill, universe: Universe, *, user: str) -> Fill:
     interface = _optional(raw.builderFee, "builderFee") or ZERO
     cause = FillCause.ORDER
     if raw.liquidation is not None and (raw.liquidation.liquidatedUser or "").lower() == user:
-        cause = FillCause.LIQUIDATION
+        cause = FillCause.LIQUIDATION  # also where it was closed against somebody else's position
     elif raw.dir == "Auto-Deleveraging":
         cause = FillCause.DELEVERAGING
     elif raw.dir == "Settlement":

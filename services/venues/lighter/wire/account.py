@@ -180,6 +180,8 @@ _CAUSES: Final = {
     "deleverage": FillCause.DELEVERAGING,
     "market-settlement": FillCause.SETTLEMENT,
 }
+_MAKER_ORDERED: Final = frozenset(("trade", "liquidation"))
+"""Trades that met an order of the maker's; nobody ordered the others, whichever side is called the maker."""
 _MODES: Final = {0: "simple", 1: "unified"}
 
 
@@ -246,7 +248,7 @@ def fill(raw: RawTrade, markets: Markets, account_index: int) -> Fill:
         price=Price(_number(raw.price, "price")),
         size=Size(_number(raw.size, "size")),
         liquidity=Liquidity.MAKER if makes else Liquidity.TAKER,
-        cause=FillCause.ORDER if makes else _CAUSES.get(raw.type, FillCause.ORDER),
+        cause=FillCause.ORDER if makes and raw.type in _MAKER_ORDERED else _CAUSES.get(raw.type, FillCause.ORDER),
         fee=Usd(worth * units * FEE_UNIT),
         interface_fee=Usd(worth * interface * FEE_UNIT),
         fee_asset="USDC",
