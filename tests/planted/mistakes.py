@@ -103,8 +103,9 @@ MISTAKES: Final = (
     ),
     _mistake(
         "the same request makes a second order", "A11, E10", _INTAKE,
-        "            return known.answer_to(wanted)\n        order_id",
-        "        wanted = __import__('dataclasses').replace(wanted, request_id=self.new_id())\n        order_id",
+        "                return known.answer_to(wanted)\n            order_id",
+        "            wanted = __import__('dataclasses').replace(wanted, request_id=self.new_id())\n"
+        "            order_id",
         f"{SPOILED}[hyperliquid-lost]",
     ),
     _mistake(

@@ -2,12 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Final
+from uuid import UUID
 
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.model.order import NewOrder, mesh_says_no
-from services.execution.ports import TradingAccount
+from services.execution.ports import Accounts, Clock, TradingAccount
+
+REMEMBERED_NS: Final = 1_000_000_000
+REMEMBERED_MAX: Final = 10_000
+"""How long, and of how many users, the accounts are remembered."""
+
+
+class Chooser:
+    """Chooses among the accounts that the vault has of a user."""
+
+    def __init__(self, accounts: Accounts, clock: Clock) -> None:
+        self._accounts = accounts
+        self._clock = clock
+        self._remembered: dict[UUID, tuple[int, Sequence[TradingAccount]]] = {}
+
+    async def chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
+        """Return at most one account a venue, of one environment, or why there is none.
+
+        Who asked a moment ago is answered from memory, save with a no: that is asked again. The vault judges anew when
+        it signs.
+        """
+        known = self._remembered.get(user_id)
+        if known is not None and self._clock.time_ns() - known[0] < REMEMBERED_NS:
+            with contextlib.suppress(DomainError):
+                found = choose(known[1], wanted)
+                if not isinstance(found, Refusal):
+                    return found
+        every = await self._accounts.of_user(user_id)
+        if len(self._remembered) >= REMEMBERED_MAX:
+            self._remembered.clear()
+        self._remembered[user_id] = self._clock.time_ns(), every
+        return choose(every, wanted)
+
+    @contextlib.contextmanager
+    def begun(self, user_id: UUID, wanted: NewOrder) -> Iterator[asyncio.Future[Sequence[TradingAccount] | Refusal]]:
+        """Choose while a block does something else; what it does not wait for is given up, with any fault of it."""
+        choosing = asyncio.ensure_future(self.chosen(user_id, wanted))
+        choosing.add_done_callback(_heard)
+        try:
+            yield choosing
+        finally:
+            choosing.cancel()
+
+
+def _heard(choosing: asyncio.Future[Sequence[TradingAccount] | Refusal]) -> None:
+    if not choosing.cancelled():
+        choosing.exception()
 
 
 def choose(every: Sequence[TradingAccount], wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:

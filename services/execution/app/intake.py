@@ -16,7 +16,7 @@ from services.domain.decimals import Price, Size, plain_text, rounding
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.app import bracketing, slicing
-from services.execution.app.choosing import choose
+from services.execution.app.choosing import Chooser
 from services.execution.app.door import Door
 from services.execution.app.gate import Gate
 from services.execution.app.quoting import with_quoted
@@ -48,9 +48,6 @@ SLIPPAGE_BPS_DEFAULT: Final = 100
 TRIGGER_SLIPPAGE_BPS_DEFAULT: Final = 1_000
 """What bounds a stop or take-profit market order that states no limit, counted from its trigger: as far as the venues'
 own pages set it, since a stop that finds no taker within its limit protects nothing."""
-REMEMBERED_NS: Final = 1_000_000_000
-REMEMBERED_MAX: Final = 10_000
-"""How long, and of how many users, the accounts are remembered."""
 BIRTH_S: Final = 10.0
 """How long legs are held that are made in a worker's hands; noting that they are sent holds them for longer."""
 _ANY_PRICE: Final = Price(Decimal(1_000))
@@ -79,7 +76,7 @@ class Intake:
         self._orders = orders
         self._books = books
         self._standings = standings
-        self._accounts = accounts
+        self._chooser = Chooser(accounts, clock)
         self._planner = planner
         self._venues = venues
         self._clock = clock
@@ -88,7 +85,6 @@ class Intake:
         self._gate = gate
         self._door = door
         self._workers = workers
-        self._remembered: dict[UUID, tuple[int, Sequence[TradingAccount]]] = {}
 
     async def place(self, user_id: UUID, wanted: NewOrder) -> Order:
         """Accept an order, make it durable, then have it sent. Raises LIMIT_REACHED where too many come."""
@@ -100,14 +96,15 @@ class Intake:
         return self._door.entered(reduces=reduces)
 
     async def _place(self, user_id: UUID, wanted: NewOrder) -> Order:
-        look = await self._gate.look(user_id, wanted)
-        if look.known:
-            known = await self._orders.by_request(user_id, wanted.request_id)
-            assert known is not None, "orders are never deleted"
-            return known.answer_to(wanted)
-        order_id = self.new_id()
-        empty = self.draft(user_id, order_id, wanted)
-        accounts = await self.admitted(user_id, wanted, look=look)
+        with self._chooser.begun(user_id, wanted) as choosing:  # the vault is asked while the record is
+            look = await self._gate.look(user_id, wanted)
+            if look.known:  # answered from the record, whatever the vault says
+                known = await self._orders.by_request(user_id, wanted.request_id)
+                assert known is not None, "orders are never deleted"
+                return known.answer_to(wanted)
+            order_id = self.new_id()
+            empty = self.draft(user_id, order_id, wanted)
+            accounts = await self._let_in(user_id, wanted, await choosing, look=look)
         if isinstance(accounts, Refusal):
             order = denied(empty, accounts)
         elif (refusal := preparing.judge(wanted, accounts, empty.create_time)) is not None:
@@ -203,28 +200,24 @@ class Intake:
         self, user_id: UUID, wanted: NewOrder, *, counts: bool = True, look: Look | None = None
     ) -> Sequence[TradingAccount] | Refusal:
         """Return the accounts that an order may trade from now, or why there is none; a look counts nothing."""
-        accounts = await self.chosen(user_id, wanted)
+        return await self._let_in(user_id, wanted, await self.chosen(user_id, wanted), counts=counts, look=look)
+
+    async def _let_in(
+        self,
+        user_id: UUID,
+        wanted: NewOrder,
+        accounts: Sequence[TradingAccount] | Refusal,
+        *,
+        counts: bool = True,
+        look: Look | None = None,
+    ) -> Sequence[TradingAccount] | Refusal:
         if isinstance(accounts, Refusal):
             return accounts
         return await self._gate.admit(user_id, wanted, accounts, counts=counts, look=look)
 
     async def chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
-        """Return at most one account a venue, of one environment, or why there is none.
-
-        Who asked a moment ago is answered from memory, save with a no: that is asked again. The vault judges anew when
-        it signs.
-        """
-        known = self._remembered.get(user_id)
-        if known is not None and self._clock.time_ns() - known[0] < REMEMBERED_NS:
-            with contextlib.suppress(DomainError):
-                found = choose(known[1], wanted)
-                if not isinstance(found, Refusal):
-                    return found
-        every = await self._accounts.of_user(user_id)
-        if len(self._remembered) >= REMEMBERED_MAX:
-            self._remembered.clear()
-        self._remembered[user_id] = self._clock.time_ns(), every
-        return choose(every, wanted)
+        """Return at most one account a venue, of one environment, or why there is none."""
+        return await self._chooser.chosen(user_id, wanted)
 
     async def planned(
         self, order: Order, wanted: NewOrder, accounts: Sequence[TradingAccount], route: Route | None = None

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from services.vault.app.accounts import AccountDesk
 from services.vault.model.account import Account
-from services.vault.model.key import KeyState
 from services.vault.ports import Accounts, Keys
 
 LOOK_WAIT_S: Final = 1.0
@@ -42,11 +41,11 @@ class Directory:
     ) -> Sequence[SigningAccount]:
         """Return accounts by id."""
         found = await self._accounts.every(ids, user_id, after=after, limit=limit)
-        return [await self._with_keys(account, look=bool(ids)) for account in found]
+        ours = await self._keys.trading([account.account_id for account in found])
+        return [await self._with_keys(account, ours.get(account.account_id, ()), look=bool(ids)) for account in found]
 
-    async def _with_keys(self, account: Account, *, look: bool) -> SigningAccount:
-        ours = await self._keys.of_account(account.account_id, ended=False)
-        names = [key.public_key for key in ours if key.state is KeyState.ACTIVE]
+    async def _with_keys(self, account: Account, ours: Sequence[str], *, look: bool) -> SigningAccount:
+        names = [*ours]
         if look:  # a listing of everybody would ask the venues thousands of questions
             try:
                 async with asyncio.timeout(LOOK_WAIT_S):

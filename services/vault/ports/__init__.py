@@ -147,6 +147,10 @@ class Keys(Protocol):
         """Return a key of an account."""
         ...
 
+    async def trading(self, account_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[str]]:
+        """Return the public keys that sign for accounts, by account, in one question."""
+        ...
+
     async def active(self, account_id: UUID) -> Key | None:
         """Return the key that signs for an account."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -55,6 +55,21 @@ class PostgresKeys:
                 limit,
             )
         return [key_of(row) for row in rows]
+
+    async def trading(self, account_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[str]]:
+        """Return the public keys that sign for accounts, by account, in one question."""
+        if not account_ids:
+            return {}
+        async with self._database.acquire() as connection:
+            rows = await connection.fetch(
+                "SELECT account_id, public_key FROM keys WHERE account_id = ANY($1) AND state = 'ACTIVE' "
+                "ORDER BY create_time DESC, key_id",
+                list(account_ids),
+            )
+        names: dict[UUID, list[str]] = {}
+        for row in rows:
+            names.setdefault(row["account_id"], []).append(row["public_key"])
+        return names
 
     async def get(self, account_id: UUID, key_id: UUID) -> Key | None:
         """Return a key of an account."""

@@ -22,7 +22,7 @@ from perpmesh.execution.v1 import execution_service_pb2 as pb
 from perpmesh.execution.v1 import leg_pb2, order_pb2
 from perpmesh.type.v1 import order_type_pb2, refusal_pb2, side_pb2, time_in_force_pb2
 
-from services.execution.app.intake import REMEMBERED_NS
+from services.execution.app.choosing import REMEMBERED_NS
 from tests.support.execution_room import Trader, brittle
 from tests.support.faulty_house import WAIT_S, House, at_rest, operator, watching
 from tests.support.valkey import PASSWORD
