@@ -50,7 +50,8 @@ class PeerPolicy:
     max_s: float = 1.0
     """The longest pause between attempts."""
     patience_s: float = 0.0
-    """How long a call waits for a peer that is not connected, as one that is restarted; it is not sent before."""
+    """How long a call waits in all for a peer that is not connected, as one that is restarted; it is not sent before.
+    Where the call's own time is little, four fifths of that."""
     receive_bytes_max: int = 16_777_216
     """The largest answer taken."""
 
@@ -136,20 +137,21 @@ class Peer:
             )
         return min(wanted, left)
 
-    async def present(self, end: float) -> None:
-        """Wait until the peer is connected, as long as patience lasts; after it the attempt says what is wrong."""
+    async def present(self, until: float) -> None:
+        """Wait for the peer to be connected, or raise PEER_UNAVAILABLE at `until`; without patience do neither."""
         if not self.policy.patience_s:
             return
         state = self._channel.get_state(try_to_connect=True)
         if state is grpc.ChannelConnectivity.READY:
             return
         try:
-            async with asyncio.timeout(min(self.policy.patience_s, end - self.monotonic())):
+            async with asyncio.timeout(max(0.0, until - self.monotonic())):
                 while state is not grpc.ChannelConnectivity.READY:
                     await self._channel.wait_for_state_change(state)
                     state = self._channel.get_state(try_to_connect=True)
         except TimeoutError:
-            return
+            log.warning("peer.away", peer=self.name, address=self.address, state=state.name)
+            raise _silent(self, Reason.PEER_UNAVAILABLE) from None
 
     def backoff(self) -> Backoff:
         """Return the pauses between the attempts of one call."""
@@ -179,11 +181,13 @@ class UnaryCall:
     ) -> Any:
         """Return the answer, or raise the DomainError that the call failed with; `timeout` is in seconds."""
         peer = self._peer
-        end = peer.monotonic() + peer.budget_s(timeout)
+        budget_s = peer.budget_s(timeout)
+        begun = peer.monotonic()
+        end, patient = begun + budget_s, begun + min(peer.policy.patience_s, budget_s * 0.8)
         sent = peer.metadata(metadata)
         backoff: Backoff | None = None
         for attempt in range(self._attempts):
-            await peer.present(end)
+            await peer.present(patient)
             left = end - peer.monotonic()
             try:
                 return await self._inner(request, timeout=max(0.001, left), metadata=sent)
@@ -237,9 +241,12 @@ def _told(peer: Peer, error: grpc.aio.AioRpcError) -> DomainError:
     if errors.has_reason(refusal) or refusal.reason not in (Reason.PEER_UNAVAILABLE, Reason.DEADLINE_EXCEEDED):
         return refusal
     log.warning("peer.silent", peer=peer.name, address=peer.address, error=refusal.message[:300])
-    what = "does not answer" if refusal.reason is Reason.PEER_UNAVAILABLE else "did not answer in time"
-    words = f"The room {peer.name} {what}: call again in a moment."
-    return DomainError(refusal.reason, words, metadata={"peer": peer.name})
+    return _silent(peer, refusal.reason)
+
+
+def _silent(peer: Peer, reason: Reason) -> DomainError:
+    what = "does not answer" if reason is Reason.PEER_UNAVAILABLE else "did not answer in time"
+    return DomainError(reason, f"The room {peer.name} {what}: call again in a moment.", metadata={"peer": peer.name})
 
 
 def _being_canceled() -> bool:

@@ -128,10 +128,17 @@ async def test_with_patience_a_call_waits_for_a_room_that_is_restarted_and_is_ma
         await later.stop()
 
 
-async def test_patience_ends_and_says_that_the_room_is_away() -> None:
-    async with pair(PeerPolicy(patience_s=0.05, attempts=1)) as (_, peer, server):
+@pytest.mark.parametrize(("attempts", "patience_s", "deadline_s"), [(1, 0.05, 5.0), (3, 0.05, 5.0), (3, 20.0, 0.3)])
+async def test_patience_ends_and_says_that_the_room_is_away(
+    attempts: int, patience_s: float, deadline_s: float
+) -> None:
+    policy = PeerPolicy(patience_s=patience_s, attempts=attempts, deadline_s=deadline_s)
+    async with pair(policy) as (_, peer, server):
         await server.stop()
-        assert (await fails(unary(peer)(SayRequest()))).reason is Reason.PEER_UNAVAILABLE
+        refusal = await fails(unary(peer)(SayRequest()))
+        assert (refusal.reason, refusal.message) == (
+            Reason.PEER_UNAVAILABLE, f"The room {peer.name} does not answer: call again in a moment.",
+        )  # fmt: skip
 
 
 async def test_a_stream_gives_its_messages_and_its_failure_and_ends_when_left() -> None:
