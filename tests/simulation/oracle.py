@@ -1,11 +1,13 @@
 """The oracle: what execution says against what the venues did. Invariants are numbered as in the fault catalogue.
 
-I1 no wish is two orders at a venue. I2 what was acknowledged ends, as it ended there. I3 nothing is told that
-the venue does not have. I4 fills are the venue's, each once, to the last unit. I5 so are positions, which are
-sums of fills: the exchange's own audit and the two lists of trades are equal. I6 every end has evidence, and
-the vault was told the truth of every nonce. I7 versions and filled sizes never go back. I10 no nonce carries
-two payloads. H8 nothing new is sent a second after a halt. I12 what an order may still trade and has traded is
-never more than was wished.
+I1 no wish is two orders at a venue. I2 what was acknowledged ends, as it ended there. I3 nothing is told that the
+venue does not have. I4 fills are the venue's, each once, to the last unit. I5 so are positions, which are sums of
+fills: the exchange's own audit and the two lists of trades are equal. I6 every end has evidence, and the vault was
+told the truth of every nonce. I7 versions and filled sizes never go back. I10 no nonce carries two payloads. H8
+nothing new is sent a second after a halt. I12 what an order, or each side of a hedge, may still trade and has traded
+is never more than was wished. I13 what is traded back, by policy or rule, is never more than was traded; no side of a
+hedge stands alone at the end and nothing of an order is left that its policy trades back or routes again, but where a
+reason was told.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from decimal import Decimal
 from uuid import UUID
 
 from services.domain.market import HYPERLIQUID, LIGHTER
-from services.execution.model.leg import TABLE, Evidence, Leg, LegState
+from services.execution.model.hedge import Action
+from services.execution.model.leg import TABLE, Evidence, Leg, LegState, Role
 from services.execution.model.order import Order
+from services.execution.model.policy import LegPolicy, short_legs
 from services.simulator.exchange.values import Event, OrderChanged, Traded
 from services.simulator.exchange.values import Order as VenueOrder
 from services.vault.model.lane import Outcome
@@ -86,22 +90,45 @@ class Witness:
         return next(iter(self.orders[client].values())) if client in self.orders else None
 
     def _exposure(self, client: str) -> None:
-        """Hold that an order's legs together never trade more than was wished."""
+        """Hold that an order's legs together never trade more than was wished, nor trade back more than was traded."""
         record = self._world.record
         leg_id = record.clients.get((self.account_id, client))
         if leg_id is None:
             raise ViolationError(f"I3: {client} is at {self._far.name}, and no leg of ours")
         order = record.orders[record.legs[leg_id].order_id]
+        leg = record.leg(leg_id)
+        if leg.role is Role.UNWIND:
+            back, traded = (self._world_has(order, one) for one in _trades_back(order, leg))
+            if back > traded:
+                raise ViolationError(f"I13: {back * SIZE} may be traded back of {traded * SIZE}, {order.order_id}")
+            return
         most = max(order.size, order.replacement.size if order.replacement is not None else order.size)
-        total = 0
-        for leg in order.legs:
-            if leg.role.trades_the_order:
-                witness = self._world.witnesses[leg.account_id]  # type: ignore[attr-defined]
-                there = witness.at_venue(leg.client_id)
-                if there is not None:
-                    total += there.filled + (there.left if there.live else 0)
+        if order.hedge is not None and leg.part:
+            most = order.hedge.side(leg.part).size
+        total = self._world_has(
+            order, [one for one in order.legs if one.role.trades_the_order and one.part == leg.part]
+        )
         if total * SIZE > most:
             raise ViolationError(f"I12: {total * SIZE} may trade of an order of {most}")
+
+    def _world_has(self, order: Order, legs: Iterable[Leg]) -> int:
+        """Return what legs traded at their venues, and what of them still may."""
+        total = 0
+        for leg in legs:
+            witness = self._world.witnesses[leg.account_id]  # type: ignore[attr-defined]
+            there = witness.at_venue(leg.client_id)
+            if there is not None:
+                total += there.filled + (there.left if there.live else 0)
+        return total
+
+
+def _trades_back(order: Order, back: Leg) -> tuple[list[Leg], list[Leg]]:
+    """Return the legs that trade the same back as one does, and those that traded it."""
+    if order.hedge is not None:
+        mine = [leg for leg in order.legs if leg.part == back.part]
+        return [leg for leg in mine if leg.role is Role.UNWIND], [leg for leg in mine if leg.role is Role.HEDGE]
+    backs = [leg for leg in order.legs if leg.role is Role.UNWIND and leg.entry == back.entry]
+    return backs, [order.legs[back.entry - 1]]
 
 
 def attend(world: World) -> None:
@@ -139,6 +166,8 @@ def judge(world: World) -> None:
     for order in world.record.orders.values():
         for leg in order.legs:
             _leg(world, order, leg)
+        if order.legs and order.refusal is None and (order.remedy is None or order.remedy.refusal is None):
+            _remedied(world, order)
     _log(world)
     _halts(world)
     for witness in world.witnesses.values():  # type: ignore[attr-defined]
@@ -175,6 +204,40 @@ def _leg(world: World, order: Order, leg: Leg) -> None:
         raise ViolationError(f"I2: {named}, and it is {there.status} at the venue")
     if leg.state not in _ENDS[there.status] or (leg.state is LegState.FILLED) != (leg.filled >= leg.size):
         raise ViolationError(f"I2: {named}, and at the venue it ended {there.status} ({there.reason})")
+
+
+def _remedied(world: World, order: Order) -> None:
+    """Hold that what an order's policy or rule is for was done."""
+
+    def traded(legs: Iterable[Leg]) -> Decimal:
+        witnesses: dict[UUID, Witness] = world.witnesses  # type: ignore[attr-defined]
+        return sum((witnesses[leg.account_id].filled[leg.client_id] * SIZE for leg in legs), Decimal(0))
+
+    if order.hedge is not None:
+        one, two = order.hedge.sides
+        nets = [
+            traded(leg for leg in order.legs if (leg.role, leg.part) == (Role.HEDGE, part))
+            - traded(leg for leg in order.legs if (leg.role, leg.part) == (Role.UNWIND, part))
+            for part in (1, 2)
+        ]
+        gap = nets[0] * two.size - nets[1] * one.size
+        mine, other = (one, two) if gap > 0 else (two, one)
+        alone = abs(gap) / other.size // mine.lot * mine.lot
+        if alone > order.hedge.rollback.tolerated and order.hedge.rollback.action is Action.UNWIND:
+            raise ViolationError(f"I13: {alone} of the hedge {order.order_id} stand alone: {nets} filled")
+        return
+    if order.cancel_time is not None or not short_legs(order.legs, order.leg_policy):
+        return
+    entered = traded(leg for leg in order.legs if leg.role.trades_the_order)
+    if order.leg_policy is LegPolicy.REROUTE and entered < order.size and not any(_rests(leg) for leg in order.legs):
+        raise ViolationError(f"I13: {entered} of {order.size} were routed in {order.order_id}, and no reason is told")
+    back = traded(leg for leg in order.legs if leg.role is Role.UNWIND)
+    if order.leg_policy is LegPolicy.UNWIND and entered != back:
+        raise ViolationError(f"I13: {back} of {entered} were traded back in {order.order_id}, and no reason is told")
+
+
+def _rests(leg: Leg) -> bool:
+    return leg.may_rest or leg.cancel_wanted
 
 
 def _log(world: World) -> None:

@@ -12,7 +12,9 @@ from services.execution.app.settling import settle
 from services.execution.app.worker import Worker
 from services.execution.model.evidence import apply_outcome
 from services.execution.model.fate import Fate
+from services.execution.model.leg import Role
 from services.execution.model.order import Order
+from services.execution.model.remedy import to_trade_back
 from services.execution.ports import TradingAccount, Work
 from services.venues.trading import AccountRef, NonceFate, Refused, SignedBytes, Submission, TradingVenue, Unknown
 from tests.simulation.room import Room
@@ -101,6 +103,20 @@ def counts_by_time(room: Room) -> None:
     room.watcher._orders.record = recorded  # type: ignore[method-assign]
 
 
+def trades_back_twice(room: Room) -> None:
+    """Trades back what it once saw standing alone, without looking whether another room does so already."""
+    remedies = room.remedies
+
+    async def trade_back(order: Order, accounts: Any) -> None:
+        made = await remedies._backs(order, to_trade_back(order), accounts)
+        if isinstance(made, Refusal):
+            await remedies._change(order, lambda current: remedies._over(current, made))
+        else:
+            await remedies._change(order, lambda current: remedies._with(current, made, Role.UNWIND))
+
+    remedies._trade_back = trade_back  # type: ignore[method-assign]
+
+
 PLANTED: dict[str, Variant] = {
     "signs again on a time-out": Variant(worker=SignsAgain),
     "takes a time-out for a refusal": Variant(worker=TakesSilenceForNo),
@@ -108,4 +124,5 @@ PLANTED: dict[str, Variant] = {
     "gives up before the bytes are dead": Variant(worker=ForgetsWhatWasLost),
     "answers before the commit": Variant(room=answers_first),
     "counts trades by when they came": Variant(room=counts_by_time),
+    "trades back what another room does": Variant(room=trades_back_twice, stories=("hedge", "policy")),
 }

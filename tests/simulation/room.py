@@ -18,10 +18,12 @@ from services.execution.app.deeds import Deeds
 from services.execution.app.door import Bounds, Door
 from services.execution.app.gate import Gate
 from services.execution.app.halting import Halts
+from services.execution.app.hedging import Hedger
 from services.execution.app.intake import Intake
 from services.execution.app.leverage import Leverages
 from services.execution.app.lines import Lines
 from services.execution.app.pacing import Pacer
+from services.execution.app.remedies import Remedies
 from services.execution.app.replacing import Replacer
 from services.execution.app.standing import LastSeen
 from services.execution.app.switching import Switching
@@ -163,6 +165,13 @@ class Room:
             intake=self.intake, orders=orders, accounts=vault, planner=planner, gate=gate, clock=clock, wake=wake,
             tell_fault=told,
         )  # fmt: skip
+        self.remedies = Remedies(
+            intake=self.intake, orders=orders, accounts=vault, venues=venues, gate=gate, books=books, clock=clock,
+            wake=wake, tell_fault=told,
+        )  # fmt: skip
+        self.hedger = Hedger(
+            intake=self.intake, orders=orders, signer=vault, venues=venues, books=books, standings=books, clock=clock
+        )
         self.closer = Closer(intake=self.intake, orders=orders, accounts=vault, venues=venues)
         self.leverages = Leverages(deeds=self.deeds, accounts=vault, venues=venues, clock=clock)
         self.replacer = Replacer(
@@ -180,6 +189,7 @@ class Room:
             "watcher": self.watcher.run,
             "halts": self.halts.run,
             "pacer": self.pacer.run,
+            "remedies": self.remedies.run,
             "switches": self.switching.run,
             "deeds": self.deeds.run,
         }

@@ -77,7 +77,7 @@ def _run(seed: int, variant: Variant | None) -> Result:
 
 async def _play(world: World, result: Result) -> None:
     rng = Random(f"{world.seed} stories")
-    names = tuple(rng.sample(sorted(STORIES), rng.choice((1, 1, 2, 3))))
+    names = world.variant.stories or tuple(rng.sample(sorted(STORIES), rng.choice((1, 1, 2, 3))))
     result.stories = names
     for name in names:
         world.needs |= STORIES[name][1]

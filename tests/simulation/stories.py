@@ -14,8 +14,10 @@ from services.domain.market import HYPERLIQUID, LIGHTER
 from services.execution.app.closing import Close
 from services.execution.app.leverage import LeverageAsked
 from services.execution.app.switching import ArmAsked
+from services.execution.model.hedge import Action, HedgeAsked, HedgeLegAsked, Rollback
 from services.execution.model.leg import Role
 from services.execution.model.order import Exit, NewOrder, Order
+from services.execution.model.policy import LegPolicy
 from services.execution.model.replacing import ReplaceAsked
 from services.execution.model.twap import Terms
 from services.venues.actions import MarginMode, OrderType, Side, TimeInForce
@@ -61,6 +63,11 @@ def now(player: Player, order_id: UUID) -> Order:
     if order is None:
         raise ViolationError(f"I2: the order {order_id} was acknowledged and is not there")
     return order
+
+
+def thin(player: Player, venue: str) -> None:
+    """Leave little of the crowd's book at a venue, until the market moves."""
+    player.world.fars[venue].move(player.world.mid, player.rng.choice((500, 2_000, 12_000)), 10)
 
 
 async def until(player: Player, order_id: UUID, good: Callable[[Order], bool], patience_s: float) -> bool:
@@ -269,11 +276,63 @@ async def expiring(player: Player) -> None:
     await until(player, order.order_id, lambda one: one.state.is_final, life_s + 15 if player.rng.random() < 0.3 else 5)
 
 
+async def short(player: Player) -> None:
+    """An order over both venues of which one has less than its share, with a policy for what is missing."""
+    thin(player, player.rng.choice(VENUES))
+    policy = player.rng.choice((LegPolicy.REROUTE, LegPolicy.UNWIND))
+    size = Decimal(player.rng.choice(("0.25", "0.7")))
+    order = await place(player, wish(player, type=OrderType.MARKET, time_in_force=IOC, size=size, leg_policy=policy))
+    if player.rng.random() < 0.2:
+        await some_time(player, 1)
+        await cancel(player, order.order_id)
+    await until(player, order.order_id, lambda one: one.state.is_final, 20)
+    player.world.move(player.world.mid)
+
+
+async def hedged(player: Player) -> None:
+    """Two sides that belong together: sent at once, or one follows what the other, which rests, has filled."""
+    rng = player.rng
+    lead, other = rng.sample(VENUES, 2)
+    side, rests, size = rng.choice((Side.BUY, Side.SELL)), rng.random() < 0.4, Decimal(rng.choice(("0.1", "0.25")))
+
+    def leg(venue: str, side: Side, percent: int, tif: TimeInForce) -> HedgeLegAsked:
+        return HedgeLegAsked(
+            market=MARKET, side=side, size=size, venue=venue, account_id=None, time_in_force=tif, reduce_only=False,
+            limit_price=price(player, side, percent),
+        )  # fmt: skip
+
+    rule = Rollback(
+        action=rng.choice((Action.UNWIND, Action.UNWIND, Action.KEEP)),
+        tolerated=Decimal(rng.choice(("0", "0", "0.03"))), patience=timedelta(seconds=rng.choice((1, 4, 10))),
+    )  # fmt: skip
+    first = leg(lead, side, -1 if rests else 2, GTC if rests else IOC)
+    second = leg(other, side.opposite, rng.choice((2, 2, -2)), IOC)
+    asked = HedgeAsked(
+        request_id=player.uuid(), legs=(first, second), rollback=rule, max_slippage_bps=None, expire_time=None,
+        client_order_id="",
+    )  # fmt: skip
+    if rng.random() < 0.5:
+        thin(player, rng.choice(VENUES))
+    order = await player.world.ask("hedge", lambda room: room.hedger.place(USER, asked))
+    player.orders.append(order.order_id)
+    if rests and rng.random() < 0.8:
+        await some_time(player, 3)
+        assert first.limit_price is not None, "both sides are limited"
+        player.world.move(int(first.limit_price * 10) - side.sign * 20)
+        if rng.random() < 0.5:
+            thin(player, other)
+    if rng.random() < 0.2:
+        await some_time(player, 4)
+        await cancel(player, order.order_id)
+    await until(player, order.order_id, lambda one: one.state.is_final, 25)
+
+
 STORIES: dict[str, tuple[Story, frozenset[str]]] = {
     "market": (market, frozenset()), "routed split": (routed, frozenset()), "limit": (limit, frozenset()),
     "cancel": (canceled, frozenset()), "replace": (replaced, frozenset()), "trigger": (trigger, frozenset()),
     "bracket": (bracket, frozenset()), "TWAP": (sliced, frozenset({"pacer"})),
     "switch": (switched, frozenset({"switches", "deeds"})), "close": (closed, frozenset()),
     "batch": (batch, frozenset()), "leverage": (levered, frozenset({"deeds"})), "expiry": (expiring, frozenset()),
+    "policy": (short, frozenset({"remedies"})), "hedge": (hedged, frozenset({"remedies"})),
 }  # fmt: skip
 """Each with the parts of the room that it needs."""

@@ -47,6 +47,8 @@ class Variant:
 
     worker: type[Worker] = Worker
     room: Callable[[Room], None] = lambda room: None
+    stories: tuple[str, ...] = ()
+    """Those that are played; none for what the seed says."""
 
 
 @dataclass(slots=True)
