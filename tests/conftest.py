@@ -25,8 +25,14 @@ SHARED = {
 """Files that share what a conftest starts once, by the name of what they share."""
 
 
+MESHES = ("tests/e2e/", "tests/foreign/")
+"""Where tests run a whole mesh, or several."""
+MESHES_MAX = 2
+"""How many workers have them at a time while there is other work: what others measure is then theirs."""
+
+
 class ByGround(LoadScopeScheduling):  # type: ignore[misc]
-    """Keeps the tests of a file on one worker, and files together that share a mesh.
+    """Keeps the tests of a file on one worker, and files together that share a mesh; never a mesh on every worker.
 
     Each worker that saw one of them would start a mesh of its own and keep it until the end. (Groups by marker, xdist's
     own way, have no effect under pytest 9.2, which does not read the name that xdist gives a test for it.)
@@ -35,6 +41,20 @@ class ByGround(LoadScopeScheduling):  # type: ignore[misc]
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         return next((ground for start, ground in SHARED.items() if path.startswith(start)), path)
+
+    def _assign_work_unit(self, node: Any) -> None:
+        """Take the first that has a mesh while few workers have one, else the first that has none."""
+        others = [work for other, work in self.assigned_work.items() if other is not node]
+        meshes = sum(any(_has_mesh(unit) and not all(unit.values()) for unit in work.values()) for work in others)
+        wanted = meshes < MESHES_MAX
+        chosen = next((name for name, unit in self.workqueue.items() if _has_mesh(unit) is wanted), None)
+        if chosen is not None:
+            self.workqueue.move_to_end(chosen, last=False)
+        super()._assign_work_unit(node)
+
+
+def _has_mesh(unit: dict[str, bool]) -> bool:
+    return next(iter(unit)).startswith(MESHES)
 
 
 @pytest.hookimpl(optionalhook=True)
