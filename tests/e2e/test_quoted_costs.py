@@ -99,10 +99,12 @@ MIXED_LOTS: Book = {
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def desk() -> AsyncIterator[Desk]:
-    """A mesh whose quotes live long, so that a busy machine does not outlive them, and a trader with an account at each
-    venue."""
+    """A mesh whose quotes live long, so that a busy machine does not outlive them, and whose accounts are looked at
+    often, whatever the tests before used up; and a trader with an account at each venue."""
     settings = {
         "simulator_seed": 31, "ip_requests_per_s": 100_000, "simulator_lighter_requests_max": 0,
+        "simulator_hyperliquid_weight_max": 0, "execution_hyperliquid_weight": 1_000_000,
+        "execution_lighter_requests": 1_000_000,
         "quote_life_min_s": 10, "quote_life_max_s": 10,
     }  # fmt: skip
     async with (
