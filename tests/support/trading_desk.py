@@ -53,7 +53,15 @@ class Desk:
     http: aiohttp.ClientSession
 
     async def script(self, coin: str, book: Book, mark: str) -> None:
-        """Make the venues' books, and wait until quotes are made from them."""
+        """Make the venues' books, and wait until quotes are made from them.
+
+        Other books come first: what trades before left of the same ones may still be on its way to the router.
+        """
+        doubled: Book = {venue: (_doubled(bids), _doubled(asks)) for venue, (bids, asks) in book.items()}
+        for one in (doubled, book):
+            await self._scripted(coin, one, mark)
+
+    async def _scripted(self, coin: str, book: Book, mark: str) -> None:
         steps: list[dict[str, Any]] = []
         for venue, (bids, asks) in book.items():
             steps.append({"do": "set_figures", "venue": venue, "market": coin, "mark": mark, "index": mark})
@@ -160,6 +168,10 @@ class Desk:
             sum((Decimal(one["price"]) * one["size"] for one in fills), Decimal(0)),
             sum((Decimal(one["fee"]) for one in fills), Decimal(0)),
         )
+
+
+def _doubled(levels: Levels) -> Levels:
+    return [(price, str(2 * Decimal(size))) for price, size in levels]
 
 
 def story(order: order_pb2.Order) -> str:
