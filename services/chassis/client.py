@@ -186,12 +186,15 @@ class UnaryCall:
         end, patient = begun + budget_s, begun + min(peer.policy.patience_s, budget_s * 0.8)
         sent = peer.metadata(metadata)
         backoff: Backoff | None = None
-        for attempt in range(self._attempts):
+        attempt = 0
+        while True:
             await peer.present(patient)
             left = end - peer.monotonic()
             try:
                 return await self._inner(request, timeout=max(0.001, left), metadata=sent)
             except grpc.aio.AioRpcError as error:
+                if _never_left(error) and peer.monotonic() < patient:
+                    continue  # its connection had ended, which was not known yet
                 refusal = _told(peer, error)
                 if attempt + 1 >= self._attempts or not _may_retry(error, refusal):
                     raise refusal from None
@@ -199,8 +202,8 @@ class UnaryCall:
                 delay = max(backoff.next(), refusal.retry_after_s or 0.0)
                 if peer.monotonic() + delay >= end:
                     raise refusal from None
+            attempt += 1
             await peer.pause(delay)
-        raise AssertionError("the last attempt returns or raises")
 
 
 class StreamCall:
@@ -271,6 +274,12 @@ def _may_retry(error: grpc.aio.AioRpcError, refusal: DomainError) -> bool:
     if error.code() is not grpc.StatusCode.UNAVAILABLE:
         return False
     return not errors.has_reason(refusal) or refusal.reason is Reason.DRAINING
+
+
+def _never_left(error: grpc.aio.AioRpcError) -> bool:
+    """Say whether a call surely was not sent: it found no connection. gRPC says that in words alone."""
+    unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
+    return unavailable and (error.details() or "").startswith("failed to connect to all addresses")
 
 
 def _options(policy: PeerPolicy) -> list[tuple[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pty
 import re
@@ -218,10 +219,9 @@ async def on_a_terminal(
     def drain() -> None:
         nonlocal seen
         more.clear()
-        try:
-            seen += os.read(master, 1 << 16)
-        except (BlockingIOError, OSError):
-            return
+        with contextlib.suppress(OSError):  # nothing more now, or the terminal's other end is closed
+            while data := os.read(master, 1 << 16):  # a terminal gives some 4 KiB at a time
+                seen += data
 
     async def wait_for(text: str) -> None:
         while text.encode() not in re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", seen):
