@@ -76,6 +76,10 @@ class Listing:
     """What of this market is fed now."""
     source: Source
     """Where the values come from."""
+    max_order_notional: Decimal | None
+    """The largest notional of an order that trades at once, in the quote asset."""
+    max_resting_notional: Decimal | None
+    """The largest notional of an order that waits for its price, in the quote asset."""
 
     @classmethod
     def from_proto(cls, message: market_pb2.Market.Listing) -> Listing:
@@ -100,6 +104,8 @@ class Listing:
             isolated_only=message.isolated_only,
             feed=word(FEEDS, message.feed),
             source=word(SOURCES, message.source),
+            max_order_notional=maybe_decimal(message.max_order_notional),
+            max_resting_notional=maybe_decimal(message.max_resting_notional),
         )
 
 

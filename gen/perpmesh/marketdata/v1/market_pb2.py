@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from perpmesh.marketdata.v1 import state_pb2 as perpmesh_dot_marketdata_dot_v1_dot_state__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#perpmesh/marketdata/v1/market.proto\x12\x16perpmesh.marketdata.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\"perpmesh/marketdata/v1/state.proto\"\xb0\x07\n\x06Market\x12\x14\n\x06market\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x62\x61se\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12>\n\x08listings\x18\x03 \x03(\x0b\x32&.perpmesh.marketdata.v1.Market.ListingB\x04\xe2\x41\x01\x03\x1a\xb5\x04\n\x07Listing\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\x17\n\x0fvenue_market_id\x18\x03 \x01(\x03\x12\r\n\x05quote\x18\x04 \x01(\t\x12\x0c\n\x04tick\x18\x05 \x01(\t\x12!\n\x19price_significant_figures\x18\x06 \x01(\x05\x12\x16\n\x0eprice_decimals\x18\x07 \x01(\x05\x12\x0b\n\x03lot\x18\x08 \x01(\t\x12\x10\n\x08min_size\x18\t \x01(\t\x12\x14\n\x0cmin_notional\x18\n \x01(\t\x12\x14\n\x0cmax_leverage\x18\x0b \x01(\x05\x12\x43\n\x0eleverage_tiers\x18\x0c \x03(\x0b\x32+.perpmesh.marketdata.v1.Market.LeverageTier\x12\x11\n\tmaker_fee\x18\r \x01(\t\x12\x11\n\ttaker_fee\x18\x0e \x01(\t\x12\x33\n\x10\x66unding_interval\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x06status\x18\x10 \x01(\x0e\x32%.perpmesh.marketdata.v1.Market.Status\x12\x15\n\risolated_only\x18\x11 \x01(\x08\x12\x31\n\x04\x66\x65\x65\x64\x18\x12 \x01(\x0e\x32#.perpmesh.marketdata.v1.Market.Feed\x12.\n\x06source\x18\x13 \x01(\x0e\x32\x1e.perpmesh.marketdata.v1.Source\x1aX\n\x0cLeverageTier\x12\x16\n\x0elower_notional\x18\x01 \x01(\t\x12\x14\n\x0cmax_leverage\x18\x02 \x01(\x05\x12\x1a\n\x12maintenance_margin\x18\x03 \x01(\t\"[\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n\rSTATUS_ACTIVE\x10\x01\x12\x11\n\rSTATUS_HALTED\x10\x02\x12\x13\n\x0fSTATUS_DELISTED\x10\x03\"M\n\x04\x46\x65\x65\x64\x12\x14\n\x10\x46\x45\x45\x44_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x46\x45\x45\x44_CONTEXT\x10\x01\x12\x0e\n\nFEED_PRICE\x10\x02\x12\r\n\tFEED_BOOK\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#perpmesh/marketdata/v1/market.proto\x12\x16perpmesh.marketdata.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\"perpmesh/marketdata/v1/state.proto\"\xea\x07\n\x06Market\x12\x14\n\x06market\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x62\x61se\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12>\n\x08listings\x18\x03 \x03(\x0b\x32&.perpmesh.marketdata.v1.Market.ListingB\x04\xe2\x41\x01\x03\x1a\xef\x04\n\x07Listing\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\x17\n\x0fvenue_market_id\x18\x03 \x01(\x03\x12\r\n\x05quote\x18\x04 \x01(\t\x12\x0c\n\x04tick\x18\x05 \x01(\t\x12!\n\x19price_significant_figures\x18\x06 \x01(\x05\x12\x16\n\x0eprice_decimals\x18\x07 \x01(\x05\x12\x0b\n\x03lot\x18\x08 \x01(\t\x12\x10\n\x08min_size\x18\t \x01(\t\x12\x14\n\x0cmin_notional\x18\n \x01(\t\x12\x14\n\x0cmax_leverage\x18\x0b \x01(\x05\x12\x43\n\x0eleverage_tiers\x18\x0c \x03(\x0b\x32+.perpmesh.marketdata.v1.Market.LeverageTier\x12\x11\n\tmaker_fee\x18\r \x01(\t\x12\x11\n\ttaker_fee\x18\x0e \x01(\t\x12\x33\n\x10\x66unding_interval\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x06status\x18\x10 \x01(\x0e\x32%.perpmesh.marketdata.v1.Market.Status\x12\x15\n\risolated_only\x18\x11 \x01(\x08\x12\x31\n\x04\x66\x65\x65\x64\x18\x12 \x01(\x0e\x32#.perpmesh.marketdata.v1.Market.Feed\x12.\n\x06source\x18\x13 \x01(\x0e\x32\x1e.perpmesh.marketdata.v1.Source\x12\x1a\n\x12max_order_notional\x18\x14 \x01(\t\x12\x1c\n\x14max_resting_notional\x18\x15 \x01(\t\x1aX\n\x0cLeverageTier\x12\x16\n\x0elower_notional\x18\x01 \x01(\t\x12\x14\n\x0cmax_leverage\x18\x02 \x01(\x05\x12\x1a\n\x12maintenance_margin\x18\x03 \x01(\t\"[\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n\rSTATUS_ACTIVE\x10\x01\x12\x11\n\rSTATUS_HALTED\x10\x02\x12\x13\n\x0fSTATUS_DELISTED\x10\x03\"M\n\x04\x46\x65\x65\x64\x12\x14\n\x10\x46\x45\x45\x44_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x46\x45\x45\x44_CONTEXT\x10\x01\x12\x0e\n\nFEED_PRICE\x10\x02\x12\r\n\tFEED_BOOK\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,13 +41,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MARKET'].fields_by_name['listings']._loaded_options = None
   _globals['_MARKET'].fields_by_name['listings']._serialized_options = b'\342A\001\003'
   _globals['_MARKET']._serialized_start=165
-  _globals['_MARKET']._serialized_end=1109
+  _globals['_MARKET']._serialized_end=1167
   _globals['_MARKET_LISTING']._serialized_start=282
-  _globals['_MARKET_LISTING']._serialized_end=847
-  _globals['_MARKET_LEVERAGETIER']._serialized_start=849
-  _globals['_MARKET_LEVERAGETIER']._serialized_end=937
-  _globals['_MARKET_STATUS']._serialized_start=939
-  _globals['_MARKET_STATUS']._serialized_end=1030
-  _globals['_MARKET_FEED']._serialized_start=1032
-  _globals['_MARKET_FEED']._serialized_end=1109
+  _globals['_MARKET_LISTING']._serialized_end=905
+  _globals['_MARKET_LEVERAGETIER']._serialized_start=907
+  _globals['_MARKET_LEVERAGETIER']._serialized_end=995
+  _globals['_MARKET_STATUS']._serialized_start=997
+  _globals['_MARKET_STATUS']._serialized_end=1088
+  _globals['_MARKET_FEED']._serialized_start=1090
+  _globals['_MARKET_FEED']._serialized_end=1167
 # @@protoc_insertion_point(module_scope)

@@ -106,6 +106,8 @@ class Market(_message.Message):
         ISOLATED_ONLY_FIELD_NUMBER: _builtins.int
         FEED_FIELD_NUMBER: _builtins.int
         SOURCE_FIELD_NUMBER: _builtins.int
+        MAX_ORDER_NOTIONAL_FIELD_NUMBER: _builtins.int
+        MAX_RESTING_NOTIONAL_FIELD_NUMBER: _builtins.int
         venue: _builtins.str
         """The venue."""
         symbol: _builtins.str
@@ -140,6 +142,14 @@ class Market(_message.Message):
         """What of this market is fed now."""
         source: _state_pb2.Source.ValueType
         """Where the values come from."""
+        max_order_notional: _builtins.str
+        """The largest notional of an order that trades at once, a decimal in the quote asset; empty where the venue sets
+        none.
+        """
+        max_resting_notional: _builtins.str
+        """The largest notional of an order that waits for its price, a decimal in the quote asset; empty where the venue
+        sets none.
+        """
         @_builtins.property
         def leverage_tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Market.LeverageTier]:
             """How the leverage falls as a position grows, ordered by `lower_notional`."""
@@ -170,10 +180,12 @@ class Market(_message.Message):
             isolated_only: _builtins.bool = ...,
             feed: Global___Market.Feed.ValueType = ...,
             source: _state_pb2.Source.ValueType = ...,
+            max_order_notional: _builtins.str = ...,
+            max_resting_notional: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["funding_interval", b"funding_interval"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "funding_interval", b"funding_interval", "isolated_only", b"isolated_only", "leverage_tiers", b"leverage_tiers", "lot", b"lot", "maker_fee", b"maker_fee", "max_leverage", b"max_leverage", "min_notional", b"min_notional", "min_size", b"min_size", "price_decimals", b"price_decimals", "price_significant_figures", b"price_significant_figures", "quote", b"quote", "source", b"source", "status", b"status", "symbol", b"symbol", "taker_fee", b"taker_fee", "tick", b"tick", "venue", b"venue", "venue_market_id", b"venue_market_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "funding_interval", b"funding_interval", "isolated_only", b"isolated_only", "leverage_tiers", b"leverage_tiers", "lot", b"lot", "maker_fee", b"maker_fee", "max_leverage", b"max_leverage", "max_order_notional", b"max_order_notional", "max_resting_notional", b"max_resting_notional", "min_notional", b"min_notional", "min_size", b"min_size", "price_decimals", b"price_decimals", "price_significant_figures", b"price_significant_figures", "quote", b"quote", "source", b"source", "status", b"status", "symbol", b"symbol", "taker_fee", b"taker_fee", "tick", b"tick", "venue", b"venue", "venue_market_id", b"venue_market_id"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,15 +27,26 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from perpmesh.routing.v1 import quote_pb2 as perpmesh_dot_routing_dot_v1_dot_quote__pb2
 from perpmesh.routing.v1 import routing_service_pb2 as perpmesh_dot_routing_dot_v1_dot_routing__service__pb2
 from perpmesh.type.v1 import access_pb2 as perpmesh_dot_type_dot_v1_dot_access__pb2
+from perpmesh.type.v1 import rules_pb2 as perpmesh_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)perpmesh/routing/v1/planner_service.proto\x12\x13perpmesh.routing.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fperpmesh/routing/v1/quote.proto\x1a)perpmesh/routing/v1/routing_service.proto\x1a\x1dperpmesh/type/v1/access.proto\"\x9f\x02\n\x10PlanRouteRequest\x12\x41\n\x05route\x18\x01 \x01(\x0b\x32&.perpmesh.routing.v1.QuoteRouteRequestB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12,\n\x0b\x61\x63\x63ount_ids\x18\x02 \x03(\tB\x17\xe2\x41\x01\x02\xbaH\x10\x92\x01\r\x08\x01\x10\x10\x18\x01\"\x05r\x03\xb0\x01\x01\x12#\n\x08quote_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\xb0\x01\x01H\x00\x88\x01\x01\x12!\n\x08order_id\x18\x04 \x01(\tB\x0f\xe2\x41\x01\x02\xbaH\x08r\x03\xb0\x01\x01\xc8\x01\x01\x12\"\n\x07user_id\x18\x05 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\xb0\x01\x01H\x01\x88\x01\x01\x12\x15\n\x07preview\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x42\x0b\n\t_quote_idB\n\n\x08_user_id\"V\n\x11PlanRouteResponse\x12)\n\x05quote\x18\x01 \x01(\x0b\x32\x1a.perpmesh.routing.v1.Quote\x12\x16\n\x0equote_replaced\x18\x02 \x01(\x08\x32u\n\x0ePlannerService\x12\x63\n\tPlanRoute\x12%.perpmesh.routing.v1.PlanRouteRequest\x1a&.perpmesh.routing.v1.PlanRouteResponse\"\x07\x90\x02\x02\x88\xb5\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)perpmesh/routing/v1/planner_service.proto\x12\x13perpmesh.routing.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fperpmesh/routing/v1/quote.proto\x1a)perpmesh/routing/v1/routing_service.proto\x1a\x1dperpmesh/type/v1/access.proto\x1a\x1cperpmesh/type/v1/rules.proto\"\x86\x05\n\x10PlanRouteRequest\x12\x41\n\x05route\x18\x01 \x01(\x0b\x32&.perpmesh.routing.v1.QuoteRouteRequestB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12,\n\x0b\x61\x63\x63ount_ids\x18\x02 \x03(\tB\x17\xe2\x41\x01\x02\xbaH\x10\x92\x01\r\x08\x01\x10\x10\x18\x01\"\x05r\x03\xb0\x01\x01\x12#\n\x08quote_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\xb0\x01\x01H\x00\x88\x01\x01\x12!\n\x08order_id\x18\x04 \x01(\tB\x0f\xe2\x41\x01\x02\xbaH\x08r\x03\xb0\x01\x01\xc8\x01\x01\x12\"\n\x07user_id\x18\x05 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\xb0\x01\x01H\x01\x88\x01\x01\x12\x15\n\x07preview\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12Y\n\x0e\x61\x63\x63ount_limits\x18\x07 \x03(\x0b\x32\x33.perpmesh.routing.v1.PlanRouteRequest.AccountLimitsB\x0c\xe2\x41\x01\x01\xbaH\x05\x92\x01\x02\x10\x10\x1a\x89\x02\n\rAccountLimits\x12#\n\naccount_id\x18\x01 \x01(\tB\x0f\xe2\x41\x01\x02\xbaH\x08r\x03\xb0\x01\x01\xc8\x01\x01\x12\x1f\n\x05venue\x18\x02 \x01(\tB\x10\xe2\x41\x01\x02\xbaH\tr\x04\xb0\xb5\x18\x01\xc8\x01\x01\x12\x30\n\x12max_order_notional\x18\x03 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x06\x10\x01\x98\xb5\x18\x01H\x00\x88\x01\x01\x12\x33\n\x15max_position_notional\x18\x04 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x06\x10\x01\x98\xb5\x18\x01H\x01\x88\x01\x01\x12\x1a\n\x0c\x62udget_spent\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x42\x15\n\x13_max_order_notionalB\x18\n\x16_max_position_notionalB\x0b\n\t_quote_idB\n\n\x08_user_id\"V\n\x11PlanRouteResponse\x12)\n\x05quote\x18\x01 \x01(\x0b\x32\x1a.perpmesh.routing.v1.Quote\x12\x16\n\x0equote_replaced\x18\x02 \x01(\x08\x32u\n\x0ePlannerService\x12\x63\n\tPlanRoute\x12%.perpmesh.routing.v1.PlanRouteRequest\x1a&.perpmesh.routing.v1.PlanRouteResponse\"\x07\x90\x02\x02\x88\xb5\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'perpmesh.routing.v1.planner_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PLANROUTEREQUEST_ACCOUNTLIMITS'].fields_by_name['account_id']._loaded_options = None
+  _globals['_PLANROUTEREQUEST_ACCOUNTLIMITS'].fields_by_name['account_id']._serialized_options = b'\342A\001\002\272H\010r\003\260\001\001\310\001\001'
+  _globals['_PLANROUTEREQUEST_ACCOUNTLIMITS'].fields_by_name['venue']._loaded_options = None
+  _globals['_PLANROUTEREQUEST_ACCOUNTLIMITS'].fields_by_name['venue']._serialized_options = b'\342A\001\002\272H\tr\004\260\265\030\001\310\001\001'
+  _globals['_PLANROUTEREQUEST_ACCOUNTLIMITS'].fields_by_name['max_order_notional']._loaded_options = None
+  _globals['_PLANROUTEREQUEST_ACCOUNTLIMITS'].fields_by_name['max_order_notional']._serialized_options = b'\342A\001\001\272H\010r\006\020\001\230\265\030\001'
+  _globals['_PLANROUTEREQUEST_ACCOUNTLIMITS'].fields_by_name['max_position_notional']._loaded_options = None
+  _globals['_PLANROUTEREQUEST_ACCOUNTLIMITS'].fields_by_name['max_position_notional']._serialized_options = b'\342A\001\001\272H\010r\006\020\001\230\265\030\001'
+  _globals['_PLANROUTEREQUEST_ACCOUNTLIMITS'].fields_by_name['budget_spent']._loaded_options = None
+  _globals['_PLANROUTEREQUEST_ACCOUNTLIMITS'].fields_by_name['budget_spent']._serialized_options = b'\342A\001\001'
   _globals['_PLANROUTEREQUEST'].fields_by_name['route']._loaded_options = None
   _globals['_PLANROUTEREQUEST'].fields_by_name['route']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_PLANROUTEREQUEST'].fields_by_name['account_ids']._loaded_options = None
@@ -48,12 +59,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLANROUTEREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\001\272H\005r\003\260\001\001'
   _globals['_PLANROUTEREQUEST'].fields_by_name['preview']._loaded_options = None
   _globals['_PLANROUTEREQUEST'].fields_by_name['preview']._serialized_options = b'\342A\001\001'
+  _globals['_PLANROUTEREQUEST'].fields_by_name['account_limits']._loaded_options = None
+  _globals['_PLANROUTEREQUEST'].fields_by_name['account_limits']._serialized_options = b'\342A\001\001\272H\005\222\001\002\020\020'
   _globals['_PLANNERSERVICE'].methods_by_name['PlanRoute']._loaded_options = None
   _globals['_PLANNERSERVICE'].methods_by_name['PlanRoute']._serialized_options = b'\220\002\002\210\265\030\004'
-  _globals['_PLANROUTEREQUEST']._serialized_start=236
-  _globals['_PLANROUTEREQUEST']._serialized_end=523
-  _globals['_PLANROUTERESPONSE']._serialized_start=525
-  _globals['_PLANROUTERESPONSE']._serialized_end=611
-  _globals['_PLANNERSERVICE']._serialized_start=613
-  _globals['_PLANNERSERVICE']._serialized_end=730
+  _globals['_PLANROUTEREQUEST']._serialized_start=266
+  _globals['_PLANROUTEREQUEST']._serialized_end=912
+  _globals['_PLANROUTEREQUEST_ACCOUNTLIMITS']._serialized_start=622
+  _globals['_PLANROUTEREQUEST_ACCOUNTLIMITS']._serialized_end=887
+  _globals['_PLANROUTERESPONSE']._serialized_start=914
+  _globals['_PLANROUTERESPONSE']._serialized_end=1000
+  _globals['_PLANNERSERVICE']._serialized_start=1002
+  _globals['_PLANNERSERVICE']._serialized_end=1119
 # @@protoc_insertion_point(module_scope)

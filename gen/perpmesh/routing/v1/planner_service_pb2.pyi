@@ -26,12 +26,58 @@ class PlanRouteRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class AccountLimits(_message.Message):
+        """What one account may carry at most: what its owner allows, and what its venue's budget leaves."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+        VENUE_FIELD_NUMBER: _builtins.int
+        MAX_ORDER_NOTIONAL_FIELD_NUMBER: _builtins.int
+        MAX_POSITION_NOTIONAL_FIELD_NUMBER: _builtins.int
+        BUDGET_SPENT_FIELD_NUMBER: _builtins.int
+        account_id: _builtins.str
+        """The account."""
+        venue: _builtins.str
+        """Its venue."""
+        max_order_notional: _builtins.str
+        """The largest notional of one order at its worst price or the mark price, whichever is higher, a decimal in USD;
+        zero where the owner allows no order of this kind. Absent: no limit.
+        """
+        max_position_notional: _builtins.str
+        """The largest notional of the position, counted likewise, a decimal in USD. Absent: no limit."""
+        budget_spent: _builtins.bool
+        """Whether the venue's budget for the account is used up, so that it carries nothing now."""
+        def __init__(
+            self,
+            *,
+            account_id: _builtins.str = ...,
+            venue: _builtins.str = ...,
+            max_order_notional: _builtins.str | None = ...,
+            max_position_notional: _builtins.str | None = ...,
+            budget_spent: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_max_order_notional", b"_max_order_notional", "_max_position_notional", b"_max_position_notional", "max_order_notional", b"max_order_notional", "max_position_notional", b"max_position_notional"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_order_notional", b"_max_order_notional", "_max_position_notional", b"_max_position_notional", "account_id", b"account_id", "budget_spent", b"budget_spent", "max_order_notional", b"max_order_notional", "max_position_notional", b"max_position_notional", "venue", b"venue"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__max_order_notional: _TypeAlias = _typing.Literal["max_order_notional"]  # noqa: Y015
+        _WhichOneofArgType__max_order_notional: _TypeAlias = _typing.Literal["_max_order_notional", b"_max_order_notional"]  # noqa: Y015
+        _WhichOneofReturnType__max_position_notional: _TypeAlias = _typing.Literal["max_position_notional"]  # noqa: Y015
+        _WhichOneofArgType__max_position_notional: _TypeAlias = _typing.Literal["_max_position_notional", b"_max_position_notional"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__max_order_notional) -> _WhichOneofReturnType__max_order_notional | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__max_position_notional) -> _WhichOneofReturnType__max_position_notional | None: ...
+
     ROUTE_FIELD_NUMBER: _builtins.int
     ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
     QUOTE_ID_FIELD_NUMBER: _builtins.int
     ORDER_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     PREVIEW_FIELD_NUMBER: _builtins.int
+    ACCOUNT_LIMITS_FIELD_NUMBER: _builtins.int
     quote_id: _builtins.str
     """The quote that the order cites. Where its books still stand it is answered as it is; else a new one is made, and
     `quote_replaced` says so. Absent: none is cited.
@@ -52,6 +98,10 @@ class PlanRouteRequest(_message.Message):
     def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The accounts that may trade, at most one a venue; what the plan counts with is theirs."""
 
+    @_builtins.property
+    def account_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanRouteRequest.AccountLimits]:
+        """What the accounts may carry of it, as far as execution knows. One that is not named has no such limit."""
+
     def __init__(
         self,
         *,
@@ -61,10 +111,11 @@ class PlanRouteRequest(_message.Message):
         order_id: _builtins.str = ...,
         user_id: _builtins.str | None = ...,
         preview: _builtins.bool = ...,
+        account_limits: _abc.Iterable[Global___PlanRouteRequest.AccountLimits] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "_user_id", b"_user_id", "quote_id", b"quote_id", "route", b"route", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "_user_id", b"_user_id", "account_ids", b"account_ids", "order_id", b"order_id", "preview", b"preview", "quote_id", b"quote_id", "route", b"route", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id", "_user_id", b"_user_id", "account_ids", b"account_ids", "account_limits", b"account_limits", "order_id", b"order_id", "preview", b"preview", "quote_id", b"quote_id", "route", b"route", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quote_id: _TypeAlias = _typing.Literal["quote_id"]  # noqa: Y015
     _WhichOneofArgType__quote_id: _TypeAlias = _typing.Literal["_quote_id", b"_quote_id"]  # noqa: Y015

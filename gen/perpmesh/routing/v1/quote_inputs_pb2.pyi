@@ -214,15 +214,19 @@ class QuoteInputs(_message.Message):
             KIND_MARGIN: QuoteInputs.Cap._Kind.ValueType  # 2
             """The account's free margin."""
             KIND_POSITION_LIMIT: QuoteInputs.Cap._Kind.ValueType  # 3
-            """The venue's position limit or the caller's own."""
+            """The venue's largest position at the account's leverage."""
             KIND_REDUCE_ONLY: QuoteInputs.Cap._Kind.ValueType  # 4
             """The position, for a reduce-only trade."""
             KIND_BUDGET: QuoteInputs.Cap._Kind.ValueType  # 5
-            """The venue's request budget."""
+            """The venue's request budget, which is used up. It counts in the plan of an order, not yet in a quote."""
             KIND_ORDER_LIMIT: QuoteInputs.Cap._Kind.ValueType  # 6
             """The venue's largest order."""
             KIND_SLIPPAGE: QuoteInputs.Cap._Kind.ValueType  # 7
             """The depth of the book within the slippage limit, which holds for the venue's own average price."""
+            KIND_TRADING_LIMIT: QuoteInputs.Cap._Kind.ValueType  # 8
+            """What the account's owner allows: its trading limits on an order's and a position's notional, on markets, and on
+            what opens. They count in the plan of an order, not yet in a quote.
+            """
 
         class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
             """Where a limit comes from. Values are added over time."""
@@ -234,15 +238,19 @@ class QuoteInputs(_message.Message):
         KIND_MARGIN: QuoteInputs.Cap.Kind.ValueType  # 2
         """The account's free margin."""
         KIND_POSITION_LIMIT: QuoteInputs.Cap.Kind.ValueType  # 3
-        """The venue's position limit or the caller's own."""
+        """The venue's largest position at the account's leverage."""
         KIND_REDUCE_ONLY: QuoteInputs.Cap.Kind.ValueType  # 4
         """The position, for a reduce-only trade."""
         KIND_BUDGET: QuoteInputs.Cap.Kind.ValueType  # 5
-        """The venue's request budget."""
+        """The venue's request budget, which is used up. It counts in the plan of an order, not yet in a quote."""
         KIND_ORDER_LIMIT: QuoteInputs.Cap.Kind.ValueType  # 6
         """The venue's largest order."""
         KIND_SLIPPAGE: QuoteInputs.Cap.Kind.ValueType  # 7
         """The depth of the book within the slippage limit, which holds for the venue's own average price."""
+        KIND_TRADING_LIMIT: QuoteInputs.Cap.Kind.ValueType  # 8
+        """What the account's owner allows: its trading limits on an order's and a position's notional, on markets, and on
+        what opens. They count in the plan of an order, not yet in a quote.
+        """
 
         KIND_FIELD_NUMBER: _builtins.int
         SIZE_FIELD_NUMBER: _builtins.int
