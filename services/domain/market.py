@@ -81,6 +81,10 @@ class Listing:
     funding_interval_s: int
     status: Status
     isolated_only: bool = False
+    max_order_notional: Usd | None = None
+    """The largest notional of an order that trades at once; None where the venue sets none."""
+    max_resting_notional: Usd | None = None
+    """The largest notional of an order that waits for its price; None where the venue sets none."""
 
     @property
     def base(self) -> str:

@@ -38,7 +38,7 @@ MARK = "84000"
 
 @contextlib.asynccontextmanager
 async def refused_at(desk: Desk, venue: str) -> AsyncIterator[None]:
-    """Have the vault refuse every order at a venue that opens more than a hundred dollars."""
+    """Have the vault refuse every order at a venue that opens anything, by a limit that no plan knows of: the day's."""
     owner = desk.owners[venue]
 
     async def limited(**limits: Any) -> None:
@@ -47,7 +47,7 @@ async def refused_at(desk: Desk, venue: str) -> AsyncIterator[None]:
         )
         await owner.vault.SetTradingLimits(request, metadata=desk.metadata)
 
-    await limited(max_order_notional="100")
+    await limited(max_day_notional="1")
     try:
         yield
     finally:

@@ -6,8 +6,10 @@ they are listed and with the venues' own journals.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from typing import Any
 
 import aiohttp
 import grpc
@@ -18,6 +20,8 @@ from perpmesh.marketdata.v1 import market_data_service_pb2 as market_data_pb2
 from perpmesh.marketdata.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from perpmesh.routing.v1 import quote_pb2
 from perpmesh.type.v1 import cost_pb2, order_type_pb2, refusal_pb2, side_pb2, time_in_force_pb2
+from perpmesh.vault.v1.account_pb2 import TradingLimits
+from perpmesh.vault.v1.vault_service_pb2 import SetTradingLimitsRequest
 from perpmesh_client.certificate import check_quote
 from perpmesh_client.quotes import route
 
@@ -330,3 +334,40 @@ async def test_a_signed_in_quote_offers_no_more_than_the_own_margin_carries(desk
         assert all(0 < Decimal(leg.initial_margin) <= FREE for leg in quote.legs)
         assert {leg.venue for leg in quote.legs} == set(VENUES)
         assert (await poor.quote("BTC", "buy", "0.4")).basis == quote_pb2.Quote.BASIS_PUBLIC, "without a login"
+
+
+async def test_an_order_is_split_around_what_its_accounts_may_carry(desk: Desk) -> None:
+    async with grpc.aio.insecure_channel(desk.mesh.edge) as edge:
+        careful = await new_desk(desk.mesh, edge, desk.http)
+        bounded = careful.owners["hyperliquid"]
+
+        async def limit(**limits: Any) -> None:
+            request = SetTradingLimitsRequest(account_id=bounded.account_id, limits=TradingLimits(**limits))
+            await bounded.vault.SetTradingLimits(request, metadata=careful.metadata)
+
+        # Just above 0.05 BTC at the worst price, 1 % above a mid of 83 995; the cheapest plan has twice as much there.
+        await limit(max_order_notional="4242")
+        takes = order_type_pb2.ORDER_TYPE_MARKET
+        wish = {"market": "BTC-PERP", "side": side_pb2.SIDE_BUY, "size": "0.3", "type": takes}
+        for _ in range(4):
+            await careful.script("BTC", WHOLE_FEES, "84000")
+            public = {leg.venue: leg.size for leg in (await careful.quote("BTC", "buy", "0.3")).legs}
+            assert Decimal(public["hyperliquid"]) > Decimal("0.05"), "the public has no such limit"
+            order = await careful.ended((await careful.place(**wish)).order_id)
+            if order.state == State.STATE_DONE:
+                break
+        assert {leg.venue: leg.size for leg in order.legs} == {"hyperliquid": "0.05", "lighter": "0.25"}, story(order)
+        assert order.filled_size == "0.3"
+
+        async def looked() -> pb.PreviewOrderResponse:
+            request = pb.PreviewOrderRequest(order=pb.PlaceOrderRequest(request_id=str(uuid.uuid4()), **wish))
+            return await careful.execution.PreviewOrder(request, metadata=careful.metadata)  # type: ignore[no-any-return]
+
+        await limit(markets=["ETH-PERP"])
+        elsewhere = await until(
+            looked,
+            lambda seen: [leg.venue for leg in seen.legs] == ["lighter"],
+            timeout_s=WAIT_S,
+            why="the account's markets have reached the router",
+        )
+        assert elsewhere.passes, elsewhere.explanation

@@ -293,7 +293,7 @@ MISTAKES: Final = (
     # --- limits and halts
     _mistake(
         "a halt is not looked at when orders come in", "H8", "services/execution/app/gate.py",
-        "self._stops(user_id, one.venue) or self._spent(one, wanted)", "self._spent(one, wanted)",
+        "stopped = [self._stops(user_id, one.venue) for one in accounts]", "stopped = [None for _ in accounts]",
         f"{_UNIT}test_gate.py",
     ),
     _mistake(

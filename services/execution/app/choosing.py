@@ -11,7 +11,7 @@ from uuid import UUID
 from services.domain.errors import DomainError, Reason
 from services.domain.refusal import Refusal, RefusalReason
 from services.execution.model.order import NewOrder, mesh_says_no
-from services.execution.ports import Accounts, Clock, TradingAccount
+from services.execution.ports import NO_LIMITS, Accounts, Clock, TradingAccount
 
 REMEMBERED_NS: Final = 1_000_000_000
 REMEMBERED_MAX: Final = 10_000
@@ -29,14 +29,14 @@ class Chooser:
     async def chosen(self, user_id: UUID, wanted: NewOrder) -> Sequence[TradingAccount] | Refusal:
         """Return at most one account a venue, of one environment, or why there is none.
 
-        Who asked a moment ago is answered from memory, save with a no: that is asked again. The vault judges anew when
-        it signs.
+        Who asked a moment ago is answered from memory, save with a no, or with limits that a plan keeps to: these are
+        asked again, for their owner may have mended it. The vault judges anew when it signs.
         """
         known = self._remembered.get(user_id)
         if known is not None and self._clock.time_ns() - known[0] < REMEMBERED_NS:
             with contextlib.suppress(DomainError):
                 found = choose(known[1], wanted)
-                if not isinstance(found, Refusal):
+                if not isinstance(found, Refusal) and all(one.limits == NO_LIMITS for one in found):
                     return found
         every = await self._accounts.of_user(user_id)
         if len(self._remembered) >= REMEMBERED_MAX:

@@ -90,10 +90,23 @@ class Gate:
     def able(
         self, user_id: UUID, wanted: NewOrder, accounts: Sequence[TradingAccount]
     ) -> Sequence[TradingAccount] | Refusal:
-        """Return the accounts that a new leg may be sent from now, or why there is none; it counts as no order."""
-        refusals = [self._stops(user_id, one.venue) or self._spent(one, wanted) for one in accounts]
-        able = [one for one, found in zip(accounts, refusals, strict=True) if found is None]
-        return able or next(found for found in refusals if found is not None)
+        """Return the accounts that a new leg may be sent from now, or why there is none; it counts as no order.
+
+        An account whose budget is used up stays beside others, marked: the plan gives it nothing and says why.
+        """
+        stopped = [self._stops(user_id, one.venue) for one in accounts]
+        running = [one for one, found in zip(accounts, stopped, strict=True) if found is None]
+        if not running:
+            return next(found for found in stopped if found is not None)
+        spent = [self._spent(one, wanted) for one in running]
+        refusal = next((found for found in spent if found is not None), None)
+        if refusal is not None and all(spent):
+            return refusal
+        return [
+            replace(one, budget_spent=found is not None)
+            for one, found in zip(running, spent, strict=True)
+            if found is None or not wanted.type.has_trigger  # what waits for a trigger is not routed
+        ]
 
     async def usage(self, user_id: UUID) -> Sequence[Used]:
         """Return how much of our limits a user has used, ordered by name."""

@@ -107,7 +107,7 @@ class Intake:
             accounts = await self._let_in(user_id, wanted, await choosing, look=look)
         if isinstance(accounts, Refusal):
             order = denied(empty, accounts)
-        elif (refusal := preparing.judge(wanted, accounts, empty.create_time)) is not None:
+        elif (refusal := preparing.judge(wanted, usable(accounts), empty.create_time)) is not None:
             order = denied(empty, refusal)
         else:
             order = preparing.for_callers(await self.planned(empty, wanted, accounts), wanted)
@@ -284,9 +284,9 @@ class Intake:
         return [self.leg(order, number, *part) for number, part in enumerate(_parts(wanted, accounts, route), 1)]
 
     def on_lot(self, market: str, accounts: Sequence[TradingAccount], size: Decimal) -> Decimal:
-        """Return a size rounded down to the finest lot of the accounts' venues; zero where it is below them all."""
+        """Return a size rounded down to the finest lot of the venues that may carry it; zero where it is below all."""
         found = Decimal(0)
-        for account in accounts:
+        for account in usable(accounts):
             terms = OrderTerms(
                 market=market, venue_market_id=0, side=Side.BUY, size=Size(size), limit_price=_ANY_PRICE,
                 type=OrderType.LIMIT, time_in_force=TimeInForce.GOOD_TILL_CANCELED, client_id="",
@@ -349,6 +349,11 @@ def needs_route(wanted: NewOrder, accounts: Sequence[TradingAccount]) -> bool:
     if wanted.twap is not None or wanted.type.has_trigger:
         return False
     return wanted.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL or len(accounts) > 1
+
+
+def usable(accounts: Sequence[TradingAccount]) -> list[TradingAccount]:
+    """Return the accounts that a plan may give a part to: those whose venues let them send."""
+    return [one for one in accounts if not one.budget_spent]
 
 
 def _which_venue(accounts: Sequence[TradingAccount]) -> Refusal:

@@ -54,6 +54,7 @@ class RoutingPeer:
             order_id=str(order_id),
             user_id=str(accounts[0].user_id),
             preview=preview,
+            account_limits=() if wanted.reduce_only else [_limits(one, wanted.market) for one in accounts],
         )
         if wanted.quote_id is not None:
             request.quote_id = str(wanted.quote_id)
@@ -63,7 +64,8 @@ class RoutingPeer:
         if answer.quote_replaced:
             stale = mesh_says_no(
                 RefusalReason.QUOTE_EXPIRED,
-                "The quote has expired, the books it was made from have moved, or it is of another order than this.",
+                "The quote has expired, the books it was made from have moved, it is of another order than this, or it "
+                "gives an account more than it may carry.",
                 "Ask for a new quote and cite that, or leave quote_id out.",
                 field="quote_id",
                 given=str(wanted.quote_id),
@@ -82,6 +84,20 @@ class RoutingPeer:
             refusals=tuple(refusals),
             max_size=sum((_most(one) for one in quote.inputs.venues), Decimal(0)),
         )
+
+
+def _limits(account: TradingAccount, market: str) -> pb.PlanRouteRequest.AccountLimits:
+    """Return what an account may carry of an order that opens."""
+    limits = account.limits
+    order = limits.max_order_notional if limits.allow(market) else Decimal(0)
+    position = limits.max_position_notional
+    return pb.PlanRouteRequest.AccountLimits(
+        account_id=str(account.account_id),
+        venue=account.venue,
+        max_order_notional=None if order is None else plain_text(order),
+        max_position_notional=None if position is None else plain_text(position),
+        budget_spent=account.budget_spent,
+    )
 
 
 def _most(given: quote_inputs_pb2.QuoteInputs.VenueInputs) -> Decimal:

@@ -16,13 +16,13 @@ from perpmesh.vault.v1.signer_service_pb2_grpc import SignerServiceStub
 
 from services.chassis.client import Peer
 from services.chassis.clock import Clock
-from services.domain.decimals import plain_text
+from services.domain.decimals import parse_decimal, plain_text
 from services.domain.errors import DomainError
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.execution.model.deed import Deed
 from services.execution.model.fate import Fate
 from services.execution.model.preparing import Prepared
-from services.execution.ports import TradingAccount, Work
+from services.execution.ports import OwnLimits, TradingAccount, Work
 from services.venues import actions
 from services.venues.lighter.tokens import VenueToken
 from services.venues.port import VenueError
@@ -165,6 +165,17 @@ def _account(one: pb.BatchGetSigningAccountsResponse.SigningAccount) -> TradingA
             address=(account.wallet_address if lighter or not named else named).lower(),
             index=int(named) if lighter and named.isdecimal() else 0,
         ),
+        limits=_limits(account.limits),
+    )
+
+
+def _limits(given: account_pb2.TradingLimits) -> OwnLimits:
+    order, position = given.max_order_notional, given.max_position_notional
+    return OwnLimits(
+        max_order_notional=parse_decimal(order) if order else None,
+        max_position_notional=parse_decimal(position) if position else None,
+        markets=frozenset(given.markets),
+        reduce_only=given.reduce_only,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from services.domain.refusal import Refusal
@@ -25,6 +25,25 @@ from services.venues.trading import AccountRef, SignedBytes, TradingVenue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnLimits:
+    """What an account's owner allows of orders that open, as far as a plan counts with it. The vault judges by all."""
+
+    max_order_notional: Decimal | None = None
+    """In USD; None for no limit, as for the next."""
+    max_position_notional: Decimal | None = None
+    markets: frozenset[str] = frozenset()
+    """The markets allowed; empty for all."""
+    reduce_only: bool = False
+
+    def allow(self, market: str) -> bool:
+        """Return whether an order that opens may be of a market."""
+        return not self.reduce_only and (not self.markets or market in self.markets)
+
+
+NO_LIMITS: Final = OwnLimits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TradingAccount:
     """An account that may trade, and whose it is."""
 
@@ -38,6 +57,9 @@ class TradingAccount:
     ref: AccountRef
     has_our_key: bool = True
     """Whether a key of ours works there; where none does, its owner signs."""
+    limits: OwnLimits = NO_LIMITS
+    budget_spent: bool = False
+    """Whether its venue lets it send nothing for too long, so that a plan gives it nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,8 @@ def _listing(venue: VenueMarket, feed: FeedLevel, source: Source) -> market_pb2.
         isolated_only=one.isolated_only,
         feed=_FEEDS[feed],
         source=SOURCES[source],
+        max_order_notional=decimal_text(one.max_order_notional),
+        max_resting_notional=decimal_text(one.max_resting_notional),
     )
     message.funding_interval.seconds = one.funding_interval_s
     return message

@@ -18,7 +18,7 @@ from services.routing.model.plan import Plan
 from services.routing.model.planner import SOLVER_VERSION, Offers, offers_of, plan_over
 from services.routing.model.reach import clipped, prepare, units_down
 from services.routing.model.resting import crosses, prepare_resting, rest
-from services.routing.model.wish import Standing, Wish, age_s, assemble
+from services.routing.model.wish import Limits, Standing, Wish, age_s, assemble
 from services.routing.ports import Books, Chance, Clock, Standings
 
 LIFE_MAX_NS: Final = 3_000_000_000
@@ -92,9 +92,10 @@ class Desk:
             standing = Standing(is_public=False)
         return await self._quote(wish, standing)
 
-    async def plan(self, wish: Wish, account_ids: tuple[str, ...]) -> Quoted:
-        """Return the cheapest plan for named accounts, for another room."""
-        return await self._quote(wish, await self._standings.of_accounts(account_ids, wish.market))
+    async def plan(self, wish: Wish, account_ids: tuple[str, ...], limits: Limits | None = None) -> Quoted:
+        """Return the cheapest plan for named accounts, for another room; `limits` by venue, with the account."""
+        standing = await self._standings.of_accounts(account_ids, wish.market)
+        return await self._quote(wish, standing.limited(limits or {}))
 
     async def changed(self, market: str) -> None:
         """Wait until the books of a market have changed."""

@@ -35,6 +35,11 @@ class VenueRules:
     taker_fee: Decimal
     max_leverage: int
     status: Status
+    leverage_tiers: tuple[tuple[Decimal, int], ...] = ()
+    """(the notional from which it holds, the greatest leverage), the lowest first."""
+    max_order_notional: Decimal = Decimal(0)
+    """Of an order that trades at once; zero where the venue sets none, as for the next."""
+    max_resting_notional: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ class CapKind(StrEnum):
     REDUCE_ONLY = "REDUCE_ONLY"
     BUDGET = "BUDGET"
     ORDER_LIMIT = "ORDER_LIMIT"
+    TRADING_LIMIT = "TRADING_LIMIT"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,19 @@ CAP_WORDS: Final[dict[CapKind, tuple[RefusalReason, str, str]]] = {
         "Ask for less, or allow more slippage.",
     ),
     CapKind.MARGIN: (RefusalReason.INSUFFICIENT_MARGIN, "the free margin", "Ask for less, or add margin."),
-    CapKind.POSITION_LIMIT: (RefusalReason.POSITION_LIMIT, "the position limit", "Ask for less."),
+    CapKind.POSITION_LIMIT: (
+        RefusalReason.POSITION_LIMIT,
+        "the venue's largest position at the account's leverage",
+        "Ask for less, or lower the leverage.",
+    ),
     CapKind.REDUCE_ONLY: (RefusalReason.REDUCE_ONLY, "the position to reduce", "Ask for no more than the position."),
     CapKind.BUDGET: (RefusalReason.VENUE_BUDGET, "the venue's request budget", "Ask again when it has refilled."),
     CapKind.ORDER_LIMIT: (RefusalReason.SIZE_TOO_LARGE, "the venue's largest order", "Split the order."),
+    CapKind.TRADING_LIMIT: (
+        RefusalReason.TRADING_LIMIT,
+        "what the account's own limits allow",
+        "Ask for less, or raise the limits (SetTradingLimits).",
+    ),
 }
 """What a limit is called when it is what a wish fails at: the reason, the words, what to do."""
 
@@ -38,6 +47,8 @@ EMPTY_ADVICE: Final[dict[CapKind, str]] = {
     CapKind.DEPTH: "Ask again when somebody has an order there.",
     CapKind.SLIPPAGE: "Allow more slippage.",
     CapKind.MARGIN: "Add margin.",
+    CapKind.POSITION_LIMIT: "Lower the leverage, or trade at another venue.",
+    CapKind.TRADING_LIMIT: "Raise the account's limits (SetTradingLimits), or trade from another account.",
     CapKind.REDUCE_ONLY: "Trade where the position is, or leave reduce-only out.",
 }
 """What to do where the limit leaves nothing at all, and asking for less would not help."""

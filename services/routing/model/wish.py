@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final, TypeAlias
 
@@ -11,19 +11,28 @@ from services.domain.errors import DomainError, Reason
 from services.domain.feed import FeedState
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.routing.model.books import MarketBooks, Status, VenueBook, VenueContext, VenueRules
+from services.routing.model.caps import (
+    NO_LIMITS,
+    SLIPPAGE_BPS_DEFAULT,
+    AccountLimits,
+    Held,
+    Offer,
+    carried,
+    owner_caps,
+    venue_caps,
+    worst_price,
+)
 from services.routing.model.inputs import ZERO, Cap, CapKind, Inputs, Side, VenueInputs
 from services.routing.model.wording import name
 
-SLIPPAGE_BPS_DEFAULT: Final = 100
-"""What bounds a wish that states no slippage limit."""
 LATENCY_S: Final[Mapping[str, Decimal]] = {"hyperliquid": Decimal("0.2"), "lighter": Decimal("0.3")}
 """How long a venue takes to act on an order: a block of Hyperliquid's; Lighter's delay of the standard tier (its
 account types page). An account's own tier takes its place."""
 FEE_DECIMALS: Final[Mapping[str, int]] = {"hyperliquid": 6, "lighter": 6}
 """USDC has six at both."""
 PRIORITY_SELLERS: Final = frozenset({"hyperliquid"})
-Offer: TypeAlias = tuple[Decimal, Decimal | None]
-"""A price, and the size that is there for it; None for any size."""
+Limits: TypeAlias = Mapping[str, tuple[str, AccountLimits]]
+"""By venue, the account that trades there and what it may carry of an order."""
 MINIMUM_WAIVED: Final = frozenset({"hyperliquid"})
 """Venues that waive the smallest notional for reduce-only orders."""
 
@@ -73,6 +82,7 @@ class VenueStanding:
     leverage: int = 0
     """What is set; zero where it is not known, which is as the most that the market allows."""
     fee_tier: str = ""
+    limits: AccountLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +91,13 @@ class Standing:
 
     by_venue: Mapping[str, VenueStanding] = field(default_factory=dict)
     is_public: bool = True
+
+    def limited(self, limits: Limits) -> Standing:
+        """Return the same with what accounts may carry, by venue; one of which nothing else is known is public else."""
+        found = dict(self.by_venue)
+        for venue, (account_id, one) in limits.items():
+            found[venue] = replace(found.get(venue) or VenueStanding(account_id=account_id), limits=one)
+        return replace(self, by_venue=found)
 
 
 def assemble(wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) -> tuple[Inputs, tuple[Refusal, ...]]:
@@ -185,6 +202,13 @@ def _venue(
     maker = own.maker_fee if own is not None and own.maker_fee is not None else rules.maker_fee
     leverage = own.leverage if own is not None and own.leverage else rules.max_leverage
     waived = wish.reduce_only and rules.venue in MINIMUM_WAIVED
+    position = own.position_size if own is not None else ZERO
+    held = Held(
+        side=wish.side,
+        position_size=position,
+        worst_price=worst_price(wish.side, wish.limit_price, mid, wish.max_slippage_bps),
+        mark_price=context.mark_price or mid,
+    )
     return VenueInputs(
         venue=rules.venue,
         book_version=book.version,
@@ -196,7 +220,7 @@ def _venue(
         price_decimals=rules.price_decimals,
         min_size=rules.min_size,
         min_notional=ZERO if waived else rules.min_notional,
-        caps=_caps(wish, own, leverage, _prices(wish, book, books, mid)),
+        caps=_caps(wish, rules, own, held, leverage, _prices(wish, book, books, mid)),
         taker_fee_rate=taker,
         maker_fee_rate=maker,
         interface_fee_rate=own.interface_fee if own is not None else ZERO,
@@ -208,7 +232,7 @@ def _venue(
         fee_decimals=FEE_DECIMALS.get(rules.venue, 6),
         closing_cost_rate=_closing_rate(book, taker, mid, books.price_decimals) if wish.holding_s else ZERO,
         fee_table_version=f"tier:{own.fee_tier}" if own is not None and own.fee_tier else "public",
-        position_size=own.position_size if own is not None else ZERO,
+        position_size=position,
         account_id=own.account_id if own is not None else "",
         max_leverage=leverage,
         sells_priority=sells_priority,
@@ -220,17 +244,20 @@ def age_s(confirmed_ns: int, now_ns: int) -> Decimal:
     return Decimal(max(0, now_ns - confirmed_ns) if confirmed_ns else 0).scaleb(-9)
 
 
-def _caps(wish: Wish, own: VenueStanding | None, leverage: int, prices: Iterable[Offer]) -> tuple[Cap, ...]:
-    """Return the limits of the caller's account: its margin, and its position for a reduce-only trade."""
+def _caps(
+    wish: Wish, rules: VenueRules, own: VenueStanding | None, held: Held, leverage: int, prices: Iterable[Offer]
+) -> tuple[Cap, ...]:
+    """Return the limits of the venue and of the caller's account: its margin, or its position where that is reduced."""
+    set_to = own.leverage if own is not None else 0
+    caps = venue_caps(rules, held, 0 if wish.reduce_only else set_to, resting=wish.resting)
     if own is None:
-        return ()
-    caps = []
-    closes = max(-own.position_size * wish.side.sign, ZERO)
+        return caps
     if wish.reduce_only:
-        caps.append(Cap(CapKind.REDUCE_ONLY, closes))
-    elif own.free_margin is not None and leverage:
-        caps.append(Cap(CapKind.MARGIN, carried(max(own.free_margin, ZERO) * leverage, 2 * closes, prices)))
-    return tuple(caps)
+        return (*caps, Cap(CapKind.REDUCE_ONLY, held.closes))
+    if own.free_margin is not None and leverage:
+        room = max(own.free_margin, ZERO) * leverage
+        caps += (Cap(CapKind.MARGIN, carried(room, 2 * held.closes, prices)),)
+    return caps + owner_caps(own.limits, held)
 
 
 def _prices(wish: Wish, book: VenueBook, books: MarketBooks, mid: Decimal) -> Iterable[Offer]:
@@ -240,29 +267,6 @@ def _prices(wish: Wish, book: VenueBook, books: MarketBooks, mid: Decimal) -> It
         return
     for price, size in book.asks:
         yield Decimal(price).scaleb(-books.price_decimals), Decimal(size).scaleb(-books.size_decimals)
-
-
-def carried(room: Decimal, free: Decimal, prices: Iterable[Offer]) -> Decimal:
-    """Return the size whose notional is at most `room` after `free`, of which each level gives what it has.
-
-    Closing a position needs no margin and frees as much as opening the same size takes: `free` is twice what closes.
-    Cut after 18 decimals.
-    """
-    size, left = ZERO, free
-    for price, offered in prices:
-        unpaid = left if offered is None else min(left, offered)
-        size, left = size + unpaid, left - unpaid
-        most = _divided(room, price)
-        if offered is None or most < offered - unpaid:
-            return size + most
-        size, room = size + offered - unpaid, room - price * (offered - unpaid)
-    return size + left
-
-
-def _divided(amount: Decimal, price: Decimal) -> Decimal:
-    """Return how much `amount` buys, cut after 18 decimals."""
-    whole = int(amount.scaleb(36)) // int(price.scaleb(18))
-    return Decimal(whole).scaleb(-18)
 
 
 def _closing_rate(book: VenueBook, taker: Decimal, mid: Decimal, price_decimals: int) -> Decimal:

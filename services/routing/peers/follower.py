@@ -197,6 +197,9 @@ def _rules(one: market_pb2.Market.Listing) -> VenueRules:
         taker_fee=Decimal(one.taker_fee or "0"),
         max_leverage=one.max_leverage,
         status=Status(market_pb2.Market.Status.Name(one.status).removeprefix("STATUS_")),
+        leverage_tiers=tuple((Decimal(tier.lower_notional), tier.max_leverage) for tier in one.leverage_tiers),
+        max_order_notional=Decimal(one.max_order_notional or "0"),
+        max_resting_notional=Decimal(one.max_resting_notional or "0"),
     )
 
 

@@ -12,8 +12,9 @@ from weakref import WeakKeyDictionary
 from perpmesh.routing.v1 import quote_pb2
 
 from services.routing.app.desk import Ground, Quoted
+from services.routing.model.caps import Held, owner_caps, worst_price
 from services.routing.model.inputs import Inputs
-from services.routing.model.wish import Wish
+from services.routing.model.wish import Limits, Wish
 from services.routing.ports import KeptQuote
 from services.routing.rpc.inputs import InputsWriter
 from services.routing.rpc.quotes import digest_of, quote_bytes
@@ -53,8 +54,8 @@ def field(number: int, value: bytes) -> bytes:
     return block(varint(number << 3 | 2), value)
 
 
-def serves(inputs: Inputs, quote: quote_pb2.Quote, wish: Wish, account_ids: Collection[str]) -> bool:
-    """Return whether a quote answers what an order asks for, within every limit that the order states."""
+def serves(inputs: Inputs, quote: quote_pb2.Quote, wish: Wish, account_ids: Collection[str], limits: Limits) -> bool:
+    """Return whether a quote answers what an order asks for, within every limit that the order and accounts state."""
     if quote.outcome != quote_pb2.Quote.OUTCOME_FEASIBLE:
         return False
     asked = (wish.market, wish.side, wish.reduce_only)
@@ -78,4 +79,17 @@ def serves(inputs: Inputs, quote: quote_pb2.Quote, wish: Wish, account_ids: Coll
             return False
         if wish.limit_price is not None and (Decimal(leg.worst_price) - wish.limit_price) * inputs.side.sign > 0:
             return False
-    return True
+    return wish.reduce_only or all(_within(inputs, leg, wish, limits) for leg in quote.legs if leg.venue in limits)
+
+
+def _within(inputs: Inputs, leg: quote_pb2.QuoteLeg, wish: Wish, limits: Limits) -> bool:
+    """Return whether a leg is no more than the account that trades it may carry."""
+    venue = next(one for one in inputs.venues if one.venue == leg.venue)
+    held = Held(
+        side=inputs.side,
+        position_size=venue.position_size,
+        worst_price=worst_price(inputs.side, wish.limit_price, inputs.arrival_mid_price, wish.max_slippage_bps),
+        mark_price=venue.mark_price or inputs.arrival_mid_price,
+    )
+    size = Decimal(leg.size)
+    return all(size <= cap.size for cap in owner_caps(limits[leg.venue][1], held))

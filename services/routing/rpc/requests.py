@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final
 
+from google.protobuf.message import Message
+from perpmesh.routing.v1 import planner_service_pb2
 from perpmesh.routing.v1 import routing_service_pb2 as pb
 from perpmesh.type.v1 import size_unit_pb2, time_in_force_pb2
 
 from services.domain.decimals import parse_decimal
 from services.domain.errors import field_invalid
+from services.routing.model.caps import AccountLimits
 from services.routing.model.inputs import ZERO
-from services.routing.model.wish import Wish
+from services.routing.model.wish import Limits, Wish
 from services.routing.rpc.inputs import SIDES_BACK, seconds
 
 _TIMES: Final = time_in_force_pb2.TimeInForce
@@ -44,6 +49,25 @@ def wish_of(request: pb.QuoteRouteRequest, path: str = "") -> Wish:
         post_only=request.time_in_force == _TIMES.TIME_IN_FORCE_POST_ONLY,
         split_resting=request.split_resting,
     )
+
+
+def limits_of(given: Iterable[planner_service_pb2.PlanRouteRequest.AccountLimits]) -> Limits:
+    """Return what accounts may carry, by venue."""
+    return {
+        one.venue: (
+            one.account_id,
+            AccountLimits(
+                max_order_notional=_amount(one, "max_order_notional"),
+                max_position_notional=_amount(one, "max_position_notional"),
+                budget_spent=one.budget_spent,
+            ),
+        )
+        for one in given
+    }
+
+
+def _amount(message: Message, name: str) -> Decimal | None:
+    return parse_decimal(getattr(message, name)) if message.HasField(name) else None
 
 
 def forecast_of(request: pb.ForecastCostRequest) -> Wish:

@@ -18,14 +18,14 @@ from services.chassis import call
 from services.domain.decimals import parse_decimal, plain_text
 from services.domain.errors import DomainError, Reason
 from services.routing.app.desk import Desk
-from services.routing.model.wish import Wish
+from services.routing.model.wish import Limits, Wish
 from services.routing.ports import Clock, KeptQuote, Quotes, Routes
 from services.routing.rpc.inputs import inputs_value
 from services.routing.rpc.pace import Turns, next_due_s, phase_s
 from services.routing.rpc.quotes import refusals
 from services.routing.rpc.record import Scribe, field, serves
 from services.routing.rpc.replay import replay
-from services.routing.rpc.requests import forecast_of, wish_of
+from services.routing.rpc.requests import forecast_of, limits_of, wish_of
 
 INTERVAL_MIN_S: Final = 0.1
 """The contract's fastest cadence of a stream of quotes, and its default."""
@@ -221,11 +221,12 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
     ) -> planner_service_pb2.PlanRouteResponse:
         """Plan for an order, by the quote it cites where that still stands."""
         user = request.user_id or None
+        limits = limits_of(request.account_limits)
         if request.HasField("quote_id"):
             cited = await self._cited(UUID(request.quote_id))
-            if cited is not None and await self._serves(cited, request):
+            if cited is not None and await self._serves(cited, request, limits):
                 return await self._planned(replace(cited, order_id=UUID(request.order_id)), request)
-        quoted = await self._desk.plan(wish_of(request.route, "route."), tuple(request.account_ids))
+        quoted = await self._desk.plan(wish_of(request.route, "route."), tuple(request.account_ids), limits)
         kept = replace(self._scribe.write(quoted, user), order_id=UUID(request.order_id))
         answer = await self._planned(kept, request)
         answer.quote_replaced = request.HasField("quote_id")
@@ -245,7 +246,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
     async def _cited(self, quote_id: UUID) -> KeptQuote | None:
         return self._routes.frame(quote_id) or await self._quotes.get(quote_id)
 
-    async def _serves(self, cited: KeptQuote, request: planner_service_pb2.PlanRouteRequest) -> bool:
+    async def _serves(self, cited: KeptQuote, request: planner_service_pb2.PlanRouteRequest, limits: Limits) -> bool:
         """Return whether a quote has time left, serves this order, and its books have not moved."""
         now = _EPOCH + timedelta(microseconds=self._clock.time_ns() // 1_000)
         of_another = cited.user_id is not None and str(cited.user_id) != request.user_id
@@ -253,7 +254,7 @@ class RoutingRpc(RoutingServiceServicer, PlannerServiceServicer):
             return False
         inputs = inputs_value(quote_inputs_pb2.QuoteInputs.FromString(cited.inputs))
         wish, quote = wish_of(request.route, "route."), quote_pb2.Quote.FromString(cited.quote)
-        return serves(inputs, quote, wish, request.account_ids) and await self._desk.stands(inputs)
+        return serves(inputs, quote, wish, request.account_ids, limits) and await self._desk.stands(inputs)
 
     async def _kept(self, quote_id: str) -> KeptQuote:
         """Return a quote that the caller may read; any other is not found."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -14,7 +16,9 @@ from services.chassis.clock import SYSTEM
 from services.domain.errors import DomainError, Reason
 from services.execution.app.choosing import Chooser
 from services.execution.model.order import NewOrder
-from services.execution.ports import Accounts, TradingAccount
+from services.execution.ports import Accounts, OwnLimits, TradingAccount
+from tests.support.clock import ManualClock
+from tests.unit.execution.test_gate import account, wanted
 
 WANTED = cast(NewOrder, None)  # the vault is asked before anything of it is read
 
@@ -56,3 +60,23 @@ async def test_who_waits_is_told_the_fault() -> None:
     with chooser.begun(uuid4(), WANTED) as choosing, pytest.raises(DomainError) as caught:
         await choosing
     assert caught.value.reason is Reason.PEER_UNAVAILABLE
+
+
+async def test_who_asked_a_moment_ago_is_answered_from_memory_but_limits_are_asked_for_again() -> None:
+    asked: list[TradingAccount] = []
+    held = account("hyperliquid")
+
+    class Mended:
+        async def of_user(self, user_id: UUID) -> Sequence[TradingAccount]:
+            asked.append(held)
+            return [held]
+
+    chooser = Chooser(cast(Accounts, Mended()), ManualClock())
+    for _ in range(3):
+        assert await chooser.chosen(held.user_id, wanted()) == [held]
+    assert len(asked) == 1
+    other = UUID(int=77)
+    held = replace(held, limits=OwnLimits(max_order_notional=Decimal(100)))
+    for _ in range(3):
+        assert await chooser.chosen(other, wanted()) == [held]
+    assert len(asked) == 4, "its owner may have raised it in between"

@@ -86,6 +86,10 @@ async def test_an_order_goes_around_what_is_halted_or_used_up_and_is_refused_whe
     assert await world.gate().admit(USER, wanted(reduce_only=True), BOTH) == BOTH, "what only reduces passes"
     world.waits["hyperliquid"] = BUDGET_WAIT_MAX_S
     assert await world.gate().admit(USER, at_once, BOTH) == [BOTH[0]], "a short wait is no refusal"
+    world.halted, world.waits["hyperliquid"] = "", BUDGET_WAIT_MAX_S + 1
+    assert await world.gate().admit(USER, at_once, BOTH) == [replace(BOTH[0], budget_spent=True), BOTH[1]]
+    stop = wanted(time_in_force=TimeInForce.IMMEDIATE_OR_CANCEL, type=OrderType.STOP_MARKET)
+    assert await world.gate().admit(USER, stop, BOTH) == [BOTH[1]], "no plan is made of it that could pass it over"
 
 
 async def test_the_same_order_with_an_unknown_outcome_is_not_placed_again_unless_that_is_wished() -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.routing.model.wish import carried
+from services.routing.model.caps import carried
 
 Level = tuple[Decimal, Decimal]
 GRAIN = Decimal("1e-15")

@@ -34,6 +34,9 @@ TAKER_FEE: Final = Decimal("0.00045")
 GROWTH_FACTOR: Final = Decimal("0.1")
 """A HIP-3 market in growth mode pays a tenth."""
 FUNDING_INTERVAL_S: Final = 3600
+MAX_ORDER_NOTIONALS: Final = ((25, 30_000_000), (20, 5_000_000), (10, 2_000_000), (0, 500_000))
+"""The largest notional of a market order, by the market's greatest leverage from this on; a limit order may have ten
+times as much. The venue's page of contract specifications."""
 TABLE_IMPLIED_BELOW: Final = 50
 """A margin table below this id may be unlisted: it has one tier whose leverage is the id."""
 _RATE_STEP: Final = Decimal(1).scaleb(-12)
@@ -185,6 +188,7 @@ def _market(terms: _DexTerms, position: int, raw: RawMarket, scales: _Scales) ->
     growth = GROWTH_FACTOR if raw.growthMode == "enabled" else Decimal(1)
     prices, prints, sizes = scales.of(raw.szDecimals)
     live = not raw.isDelisted
+    largest = Decimal(next(most for least, most in MAX_ORDER_NOTIONALS if raw.maxLeverage >= least))
     listing = Listing(
         market=market,
         venue=HYPERLIQUID,
@@ -203,6 +207,8 @@ def _market(terms: _DexTerms, position: int, raw: RawMarket, scales: _Scales) ->
         funding_interval_s=FUNDING_INTERVAL_S,
         status=Status.ACTIVE if live else Status.DELISTED,
         isolated_only=bool(raw.onlyIsolated) or raw.marginMode in ("strictIsolated", "noCross"),
+        max_order_notional=Usd(largest),
+        max_resting_notional=Usd(largest * 10),
     )
     return CoinInfo(listing, prices, prints, sizes, market, live)
 

@@ -55,6 +55,7 @@ class _Row(Struct):
     supported_price_decimals: Decimals
     taker_fee: str = "0"
     maker_fee: str = "0"
+    order_quote_limit: str = ""
     min_initial_margin_fraction: Fraction | None = None
     maintenance_margin_fraction: Fraction | None = None
     quote_multiplier: int = 1
@@ -272,6 +273,8 @@ def _listing(row: _Row, path: str) -> Listing:
         tiers = (LeverageTier(Usd(Decimal(0)), leverage, Rate(Decimal(maintenance).scaleb(-4))),)
     least_size = amount(row.min_base_amount, f"{path}.min_base_amount")
     least_notional = amount(row.min_quote_amount, f"{path}.min_quote_amount")
+    largest = amount(row.order_quote_limit, f"{path}.order_quote_limit")
+    most = Usd(largest) if largest else None
     return Listing(
         market=market,
         venue=LIGHTER,
@@ -289,6 +292,8 @@ def _listing(row: _Row, path: str) -> Listing:
         taker_fee=_fee(row.taker_fee, f"{path}.taker_fee"),
         funding_interval_s=FUNDING_INTERVAL_S,
         status=Status.ACTIVE if row.status == "active" else Status.HALTED,
+        max_order_notional=most,
+        max_resting_notional=most,
     )
 
 
