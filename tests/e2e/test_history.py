@@ -10,18 +10,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
+import pytest_asyncio
 import redis.asyncio
+import websockets
 from perpmesh_client import Perpmesh, PerpmeshError, Trade
 
 from tests.support.mesh import Mesh, environment, running_mesh, state_folder
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 BTC = "BTC-PERP"
 MINUTE = timedelta(minutes=1)
 AWAY_S = float(os.environ.get("PERPMESH_OUTAGE_S", "6"))
@@ -51,12 +56,89 @@ async def has_history(client: Perpmesh) -> bool:
         return False
 
 
-async def test_postgres_away_under_a_live_feed_costs_no_price_and_history_is_whole_afterwards() -> None:
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def mesh() -> AsyncIterator[Mesh]:
+    """The mesh of the tests that need no settings of their own."""
+    async with running_mesh(simulator_seed=21, markets=BTC, backfill_pause_s=0.2) as running:
+        yield running
+
+
+async def test_candles_travel_from_the_venues_to_the_websocket(mesh: Mesh) -> None:
+    async with websockets.connect(f"ws://{mesh.edge}/v1/ws") as socket:
+        topics = [f"candles:{BTC}:1s", f"candles:{BTC}:1m"]
+        await socket.send(json.dumps({"subscribe": {"topics": topics}}))
+        seen: dict[str, list[Any]] = {topic: [] for topic in topics}
+        async with asyncio.timeout(20):
+            while not (any(one["closed"] for one in seen[topics[0]]) and len(seen[topics[1]]) > 2):
+                message = json.loads(await socket.recv())
+                if "candle" in message:
+                    seen[message["topic"]].append(message["candle"])
+        for topic, candles in seen.items():
+            assert {one["market"] for one in candles} == {BTC}
+            assert {one["interval"] for one in candles} == {f"CANDLE_INTERVAL_{topic[-2:].upper()}"}
+        opens = [one["open_time"] for one in seen[topics[0]] if one["closed"]]
+        assert len(opens) == len(set(opens)), "the last state of a candle comes once"
+
+
+async def test_page_tokens_outlive_a_restart_of_the_room(mesh: Mesh) -> None:
+    async with Perpmesh(mesh.edge) as client:
+        await until(lambda: has_history(client), "history")
+        url = f"{mesh.url}/v1/markets/{BTC}/funding-history?page_size=3"
+        first = await fetch(url)
+        pid = mesh.kill("market_data", signal.SIGTERM)
+        await mesh.restarted("market_data", than=pid)
+        await until(lambda: has_history(client), "history again")
+        second = await fetch(f"{url}&page_token={first['next_page_token']}")
+        points = (*first["points"], *second["points"])
+        times = [(datetime.fromisoformat(one["settle_time"]), one["venue"]) for one in points]
+        assert len(set(times)) == 6
+        assert [at for at, _ in times] == sorted((at for at, _ in times), reverse=True)
+
+
+async def fetch(url: str) -> Any:
+    def get() -> Any:
+        with urllib.request.urlopen(url) as response:
+            return json.load(response)
+
+    return await asyncio.to_thread(get)
+
+
+async def test_valkey_flushed_and_killed_has_prices_back_within_two_seconds(mesh: Mesh) -> None:
+    async with Perpmesh(mesh.edge) as client:
+
+        async def cached() -> bool:
+            try:
+                async with redis.asyncio.Redis.from_url(mesh.about["valkey_url"]) as valkey:
+                    return await valkey.get(f"prices:{BTC}") is not None
+            except (redis.exceptions.RedisError, OSError):
+                return False
+
+        reading = asyncio.create_task(_drain(client.watch_prices(BTC)))  # the cache holds what is asked for
+        try:
+            await until(cached, "a cached price")
+            async with redis.asyncio.Redis.from_url(mesh.about["valkey_url"]) as valkey:
+                await valkey.flushall()
+            flushed_s = time.monotonic()
+            await until(cached, "the price after the flush", 2.0)
+            assert time.monotonic() - flushed_s < 2.0
+            pid = mesh.kill("valkey")
+            await mesh.restarted("valkey", than=pid)
+            up_s = time.monotonic()
+            await until(cached, "the price after the kill", 2.0)
+            assert time.monotonic() - up_s < 2.0
+            assert (await client.price(BTC)).best_bid is not None
+        finally:
+            reading.cancel()
+
+
+async def _drain(watch: Any) -> None:
+    async for _ in watch:
+        pass
+
+
+async def test_postgres_away_under_a_live_feed_costs_no_price_and_history_is_whole_afterwards(mesh: Mesh) -> None:
     """Every trade that the stream brought before, during and after the outage is in the database, once."""
-    async with (
-        running_mesh(simulator_seed=21, markets=BTC, backfill_pause_s=0.2) as mesh,
-        Perpmesh(mesh.edge) as client,
-    ):
+    async with Perpmesh(mesh.edge) as client:
         await until(lambda: has_history(client), "history")
         seen: list[Trade] = []
         prices: list[float] = []
@@ -121,39 +203,6 @@ async def rows_of(mesh: Mesh, query: str, *arguments: object) -> list[Any]:
         return list(await connection.fetch(query, *arguments))
     finally:
         await connection.close()
-
-
-async def test_valkey_flushed_and_killed_has_prices_back_within_two_seconds() -> None:
-    async with running_mesh(simulator_seed=22) as mesh, Perpmesh(mesh.edge) as client:
-
-        async def cached() -> bool:
-            try:
-                async with redis.asyncio.Redis.from_url(mesh.about["valkey_url"]) as valkey:
-                    return await valkey.get(f"prices:{BTC}") is not None
-            except (redis.exceptions.RedisError, OSError):
-                return False
-
-        reading = asyncio.create_task(_drain(client.watch_prices(BTC)))  # the cache holds what is asked for
-        try:
-            await until(cached, "a cached price")
-            async with redis.asyncio.Redis.from_url(mesh.about["valkey_url"]) as valkey:
-                await valkey.flushall()
-            flushed_s = time.monotonic()
-            await until(cached, "the price after the flush", 2.0)
-            assert time.monotonic() - flushed_s < 2.0
-            pid = mesh.kill("valkey")
-            await mesh.restarted("valkey", than=pid)
-            up_s = time.monotonic()
-            await until(cached, "the price after the kill", 2.0)
-            assert time.monotonic() - up_s < 2.0
-            assert (await client.price(BTC)).best_bid is not None
-        finally:
-            reading.cancel()
-
-
-async def _drain(watch: Any) -> None:
-    async for _ in watch:
-        pass
 
 
 async def test_when_every_connection_is_busy_a_call_through_the_edge_is_refused_and_does_not_hang() -> None:
@@ -221,50 +270,3 @@ def launcher(state: Path, *command: str, code: int = 0) -> str:
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-async def test_page_tokens_outlive_a_restart_of_the_room() -> None:
-    async with (
-        running_mesh(simulator_seed=25, markets=BTC, backfill_pause_s=0.2) as mesh,
-        Perpmesh(mesh.edge) as client,
-    ):
-        await until(lambda: has_history(client), "history")
-        url = f"{mesh.url}/v1/markets/{BTC}/funding-history?page_size=3"
-        first = await fetch(url)
-        pid = mesh.kill("market_data", signal.SIGTERM)
-        await mesh.restarted("market_data", than=pid)
-        await until(lambda: has_history(client), "history again")
-        second = await fetch(f"{url}&page_token={first['next_page_token']}")
-        points = (*first["points"], *second["points"])
-        times = [(datetime.fromisoformat(one["settle_time"]), one["venue"]) for one in points]
-        assert len(set(times)) == 6
-        assert [at for at, _ in times] == sorted((at for at, _ in times), reverse=True)
-
-
-async def fetch(url: str) -> Any:
-    import urllib.request
-
-    def get() -> Any:
-        with urllib.request.urlopen(url) as response:
-            return json.load(response)
-
-    return await asyncio.to_thread(get)
-
-
-async def test_candles_travel_from_the_venues_to_the_websocket() -> None:
-    import websockets
-
-    async with running_mesh(simulator_seed=26) as mesh, websockets.connect(f"ws://{mesh.edge}/v1/ws") as socket:
-        topics = [f"candles:{BTC}:1s", f"candles:{BTC}:1m"]
-        await socket.send(json.dumps({"subscribe": {"topics": topics}}))
-        seen: dict[str, list[Any]] = {topic: [] for topic in topics}
-        async with asyncio.timeout(20):
-            while not (any(one["closed"] for one in seen[topics[0]]) and len(seen[topics[1]]) > 2):
-                message = json.loads(await socket.recv())
-                if "candle" in message:
-                    seen[message["topic"]].append(message["candle"])
-        for topic, candles in seen.items():
-            assert {one["market"] for one in candles} == {BTC}
-            assert {one["interval"] for one in candles} == {f"CANDLE_INTERVAL_{topic[-2:].upper()}"}
-        opens = [one["open_time"] for one in seen[topics[0]] if one["closed"]]
-        assert len(opens) == len(set(opens)), "the last state of a candle comes once"

@@ -12,11 +12,12 @@ import re
 import signal
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import websockets
 from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from perpmesh.marketdata.v1 import market_data_service_pb2_grpc as stubs
@@ -27,7 +28,7 @@ from services.launcher.rolling import edge_sees_all, roll
 from tests.support.load import Books, holes, load
 from tests.support.mesh import Mesh, running_mesh
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 BTC = "BTC-PERP"
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 CALLS_PER_S = float(os.environ.get("LOAD_CALLS_PER_S", "40"))
@@ -35,6 +36,8 @@ STREAMS = int(os.environ.get("LOAD_STREAMS", "30"))
 SILENCE_MAX_S = float(os.environ.get("LOAD_SILENCE_MAX_S", "30"))
 """The goal is 2 s, which `make restarts` holds it to; here the machine may be busy with other tests."""
 FULL = STREAMS >= 200 or bool(os.environ.get("LOAD_ALL_ROOMS"))
+CLOSE_S = 0.1
+"""How long a client waits for the edge to end a connection that both have closed, which it does after a second."""
 ROLLED = ("market_data", "auth", "stream")
 MARKET_DATA = ("market_data", "market_data.2")
 LIMITS = {"ip_requests_per_s": 100_000, "user_requests_per_s": 100_000, "sign_ins_per_minute": 1_000_000}
@@ -75,54 +78,60 @@ async def feeder(mesh: Mesh) -> str:
     return str(await until(one, "one replica that feeds"))
 
 
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def mesh() -> AsyncIterator[Mesh]:
+    async with running_mesh(simulator_seed=61, scale=2, **LIMITS) as running:
+        yield running
+
+
 @pytest.mark.timeout(300)
-async def test_both_replicas_say_the_same_one_alone_asks_the_venues_and_a_cookie_finds_its_door() -> None:
-    async with running_mesh(simulator_seed=61, scale=2, markets="BTC-PERP,ETH-PERP") as mesh:
-        leading = await feeder(mesh)
-        channels = [mesh.channel(name) for name in MARKET_DATA]
-        first, second = (stubs.MarketDataServiceStub(channel) for channel in channels)  # type: ignore[no-untyped-call]
+async def test_both_replicas_say_the_same_one_alone_asks_the_venues_and_a_cookie_finds_its_door(mesh: Mesh) -> None:
+    leading = await feeder(mesh)
+    channels = [mesh.channel(name) for name in MARKET_DATA]
+    first, second = (stubs.MarketDataServiceStub(channel) for channel in channels)  # type: ignore[no-untyped-call]
 
-        async def same_book() -> bool:
-            wanted = pb.GetOrderBookRequest(market=BTC, depth=20)
-            books = [(await stub.GetOrderBook(wanted)).book for stub in (first, second)]
-            sides = [[[(one.price, one.size) for one in side] for side in (book.bids, book.asks)] for book in books]
-            return bool(sides[0][0]) and sides[0] == sides[1]
+    async def same_book() -> bool:
+        wanted = pb.GetOrderBookRequest(market=BTC, depth=20)
+        books = [(await stub.GetOrderBook(wanted)).book for stub in (first, second)]
+        sides = [[[(one.price, one.size) for one in side] for side in (book.bids, book.asks)] for book in books]
+        return bool(sides[0][0]) and sides[0] == sides[1]
 
-        await until(same_book, "one book at both")
+    await until(same_book, "one book at both")
 
-        async def same_trades() -> bool:
-            wanted = pb.ListTradesRequest(market=BTC, page_size=1_000, first_sequence=1)
-            found = [(await stub.ListTrades(wanted)).trades for stub in (first, second)]
-            ids = [{one.sequence: (one.venue, one.trade_id) for one in trades} for trades in found]
-            both = ids[0].keys() & ids[1].keys()
-            assert all(ids[0][number] == ids[1][number] for number in both), "one number, two trades"
-            return len(both) > 20
+    async def same_trades() -> bool:
+        wanted = pb.ListTradesRequest(market=BTC, page_size=1_000, first_sequence=1)
+        found = [(await stub.ListTrades(wanted)).trades for stub in (first, second)]
+        ids = [{one.sequence: (one.venue, one.trade_id) for one in trades} for trades in found]
+        both = ids[0].keys() & ids[1].keys()
+        assert all(ids[0][number] == ids[1][number] for number in both), "one number, two trades"
+        return len(both) > 20
 
-        await until(same_trades, "the same trades under the same numbers")
-        # A market that only the other replica's caller wants is fed for it, its book too.
-        fed = second if leading == MARKET_DATA[0] else first
-        book = (await fed.GetOrderBook(pb.GetOrderBookRequest(market="SOL-PERP", depth=5), timeout=10)).book
-        assert len(book.bids) == len(book.asks) == 5
+    await until(same_trades, "the same trades under the same numbers")
+    # A market that only the other replica's caller wants is fed for it, its book too.
+    fed = second if leading == MARKET_DATA[0] else first
+    book = (await fed.GetOrderBook(pb.GetOrderBookRequest(market="AVAX-PERP", depth=5), timeout=10)).book
+    assert len(book.bids) == len(book.asks) == 5
 
-        async def same_venues() -> bool:
-            venues = [(await stub.ListVenues(pb.ListVenuesRequest())).venues for stub in (first, second)]
-            states = [[one.state for one in found] for found in venues]
-            return states[0] == states[1] and len(states[0]) == 2
+    async def same_venues() -> bool:
+        venues = [(await stub.ListVenues(pb.ListVenuesRequest())).venues for stub in (first, second)]
+        states = [[one.state for one in found] for found in venues]
+        return states[0] == states[1] and len(states[0]) == 2
 
-        await until(same_venues, "the same of every venue")
-        told = [figures(mesh, name)['perpmesh_relay_bytes_total{way="told"}'] for name in MARKET_DATA]
-        assert sorted(value > 0 for value in told) == [False, True]
-        every_figure_is_there(mesh)
-        for channel in channels:
-            await channel.close()
-        await find_the_door_again(mesh)
+    await until(same_venues, "the same of every venue")
+    told = [figures(mesh, name)['perpmesh_relay_bytes_total{way="told"}'] for name in MARKET_DATA]
+    assert sorted(value > 0 for value in told) == [False, True]
+    every_figure_is_there(mesh)
+    for channel in channels:
+        await channel.close()
+    await find_the_door_again(mesh)
 
 
 @pytest.mark.timeout(400)
-async def test_a_replica_that_dies_costs_a_moment_and_a_rolling_restart_no_call_and_neither_a_trade_unsaid() -> None:
-    async with running_mesh(simulator_seed=62, scale=2, **LIMITS) as mesh:
-        await roll_under_load(mesh)
-        await kill_in_turn(mesh)
+async def test_a_replica_that_dies_costs_a_moment_and_a_rolling_restart_no_call_and_neither_a_trade_unsaid(
+    mesh: Mesh,
+) -> None:
+    await roll_under_load(mesh)
+    await kill_in_turn(mesh)
 
 
 async def kill_in_turn(mesh: Mesh) -> None:
@@ -202,7 +211,8 @@ async def find_the_door_again(mesh: Mesh) -> None:
     async def visit(cookie: str) -> tuple[str, str]:
         """The door a connection came to, and the cookie it was given."""
         await until(settled, "both doors empty and seen by the edge")
-        async with websockets.connect(url, additional_headers={"cookie": cookie} if cookie else {}) as socket:
+        headers = {"cookie": cookie} if cookie else {}
+        async with websockets.connect(url, additional_headers=headers, close_timeout=CLOSE_S) as socket:
             assert "welcome" in json.loads(await socket.recv())
             assert socket.response is not None
             given = socket.response.headers.get("set-cookie", "").partition(";")[0]
@@ -218,9 +228,8 @@ async def find_the_door_again(mesh: Mesh) -> None:
         if alike == 12:
             break
     assert alike == 12, "a cookie finds its door"
-    sockets = [await websockets.connect(url) for _ in range(24)]
+    sockets = await asyncio.gather(*(websockets.connect(url, close_timeout=CLOSE_S) for _ in range(24)))
     for socket in sockets:
         await socket.recv()
     assert min(count("stream"), count("stream.2")) > 0, "callers without a cookie are spread"
-    for socket in sockets:
-        await socket.close()
+    await asyncio.gather(*(socket.close() for socket in sockets))
