@@ -147,10 +147,15 @@ async def kill_in_turn(mesh: Mesh) -> None:
                 await feeder(mesh)
             await moving(books)
             await asyncio.sleep(2)  # streams still silent are counted where they belong
-            print(f"{name} killed: longest silence {books.longest_s:.2f} s, {books.gaps} gaps")
+            print(f"{name} killed: longest silence {books.longest_s:.2f} s ({books.longest}), {books.gaps} gaps")
             assert books.longest_s < SILENCE_MAX_S, name
     assert await holes(books, mesh.about["postgres_url"]) == []
     assert not books.errors
+
+
+def say(line: str) -> None:
+    """Print a line with the time that silences are told by."""
+    print(f"{time.monotonic():.1f} {line}")
 
 
 async def roll_under_load(mesh: Mesh) -> None:
@@ -158,7 +163,7 @@ async def roll_under_load(mesh: Mesh) -> None:
     async with load(mesh.edge, calls_per_s=CALLS_PER_S, streams=STREAMS, trading=FULL) as books:
         await moving(books)
         before = {name: process["pid"] for name, process in mesh.about["processes"].items()}
-        await roll(Layout(state=mesh.state, sockets=mesh.state / "run"), print, () if FULL else ROLLED)
+        await roll(Layout(state=mesh.state, sockets=mesh.state / "run"), say, () if FULL else ROLLED)
         await moving(books)
     after = {name: process["pid"] for name, process in mesh.about["processes"].items()}
     rolled = {room.name for room in ROOMS} if FULL else set(ROLLED)
@@ -167,7 +172,7 @@ async def roll_under_load(mesh: Mesh) -> None:
     assert all(before[name] != after[name] for name in rooms)
     print(f"{books.calls} calls, {books.late} later than 2 s, {books.messages} messages of {STREAMS} streams, ")
     print(f"calls: {dict(books.kinds)}")
-    print(f"{books.gaps} gaps, longest silence {books.longest_s:.2f} s; failed: {dict(books.failed)}")
+    print(f"{books.gaps} gaps, longest silence {books.longest_s:.2f} s ({books.longest}); failed: {dict(books.failed)}")
     assert not books.failed
     assert await holes(books, mesh.about["postgres_url"]) == []
     assert not books.doubles

@@ -40,7 +40,16 @@ class Books:
     sockets_ended: int = 0
     longest_s: float = 0.0
     """The longest silence of any stream of prices."""
+    longest: str = ""
+    """Of which kind of stream it was, and when it ended, on the clock that tests print by."""
     errors: Counter[str] = field(default_factory=Counter)
+
+    def heard(self, kind: str, last: float) -> float:
+        """Note a message of a stream whose last came at `last`, and return the time."""
+        now = time.monotonic()
+        if now - last > self.longest_s:
+            self.longest_s, self.longest = now - last, f"{kind}, until {now:.1f}"
+        return now
 
 
 @contextlib.asynccontextmanager
@@ -110,9 +119,7 @@ async def _one(name: str, call: Awaitable[Any], books: Books) -> None:
 async def _prices(client: Perpmesh, market: str, books: Books) -> None:
     last = time.monotonic()
     async for item in client.watch_prices(market, min_interval=0.25):
-        now = time.monotonic()
-        books.longest_s = max(books.longest_s, now - last)
-        last = now
+        last = books.heard("prices over gRPC", last)
         books.messages += item is not None
 
 
@@ -126,9 +133,7 @@ async def _socket(edge: str, market: str, books: Books) -> None:
                 async for frame in socket:
                     if "price" not in json.loads(frame):
                         continue
-                    now = time.monotonic()
-                    books.longest_s = max(books.longest_s, now - last)
-                    last = now
+                    last = books.heard("prices over a WebSocket", last)
                     books.messages += 1
         except (OSError, TimeoutError, websockets.WebSocketException):
             books.sockets_ended += 1
