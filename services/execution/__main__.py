@@ -7,6 +7,7 @@ see docs/execution.md.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import uuid
 from dataclasses import dataclass
@@ -77,6 +78,8 @@ BACK_S: Final = 20.0
 """How long workers and watchers wait for a connection: they have no caller who waits, and go on where they stand."""
 PEER_PATIENCE_S: Final = 4.0
 """How long a call waits for the vault or routing while that is restarted: longer than a start takes."""
+LISTED_S: Final = 3.0
+"""How long the start waits for what the venues list; without it no order is taken, and all else works."""
 _URLS: Final = {
     ("hyperliquid", "mainnet"): hyperliquid.MAINNET_URL, ("hyperliquid", "testnet"): hyperliquid.TESTNET_URL,
     ("lighter", "mainnet"): lighter.MAINNET_URL, ("lighter", "testnet"): lighter.TESTNET_URL,
@@ -175,6 +178,8 @@ async def _serve(
             care.start(tasks)
             tasks.start("pacer", pacer.run)
             tasks.start("remedies", remedies.run)
+            with contextlib.suppress(TimeoutError):  # the edge holds calls meanwhile, which would be refused here
+                await asyncio.wait_for(venues.asked.wait(), LISTED_S)
             await server.start()
             await tasks.wait(stop)
             service.drain()

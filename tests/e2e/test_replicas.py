@@ -137,9 +137,10 @@ async def test_a_replica_that_dies_costs_a_moment_and_a_rolling_restart_no_call_
 async def kill_in_turn(mesh: Mesh) -> None:
     leading = await feeder(mesh)
     other = next(name for name in MARKET_DATA if name != leading)
-    async with load(mesh.edge, calls_per_s=1, streams=STREAMS) as books:
+    every = (other, leading, "stream", "auth", "routing", "vault", "execution", "portfolio")
+    async with load(mesh.edge, calls_per_s=CALLS_PER_S, streams=STREAMS, trading=FULL) as books:
         await moving(books)
-        for name in (other, leading, "stream", "auth") if FULL else (leading, "stream"):
+        for name in every if FULL else (leading, "stream"):
             books.longest_s = 0.0
             pid = mesh.kill(name, signal.SIGKILL)
             await mesh.restarted(name, than=pid, timeout_s=60)
@@ -149,6 +150,9 @@ async def kill_in_turn(mesh: Mesh) -> None:
             await asyncio.sleep(2)  # streams still silent are counted where they belong
             print(f"{name} killed: longest silence {books.longest_s:.2f} s ({books.longest}), {books.gaps} gaps")
             assert books.longest_s < SILENCE_MAX_S, name
+    print(f"{books.calls} calls, {books.late} later than 2 s; failed: {dict(books.failed)}")
+    # A write that was under way in a room that runs once may have been done: only its caller can ask for it again.
+    assert {failed for failed in books.failed if not failed.startswith("PlaceOrder")} == set()
     assert await holes(books, mesh.about["postgres_url"]) == []
     assert not books.errors
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -50,6 +51,8 @@ class ConfiguredVenues:
         self._venues = {place: _make(place[0], url, clock, tokens, granted) for place, url in places.items()}
         self._loaded: set[tuple[str, str]] = set()
         self._tried: set[tuple[str, str]] = set()
+        self.asked = asyncio.Event()
+        """Set once every venue was asked what it lists."""
 
     def at(self, venue: str, environment: str) -> TradingVenue:
         """Return a venue. Raises VENUE_UNKNOWN, or VENUE_UNAVAILABLE while what it lists was not read."""
@@ -85,6 +88,7 @@ class ConfiguredVenues:
                 except VenueError as error:
                     log.warning("execution.venue_silent", venue=place[0], error=str(error)[:300])
                 self._tried.add(place)
+            self.asked.set()
             await self._clock.sleep(LOAD_S if self._loaded == set(self._venues) else BOOT_S)
 
     async def close(self) -> None:
