@@ -3,8 +3,9 @@
 A whole mesh runs with the simulator; streams of prices are read past the edge, with the edge's certificate, in messages
 that are not decoded. CPU is that of the market_data processes, less what they use while nobody reads. The reader shares
 the machine, so the streams of one row all run at the rate the simulator moves, and what counts is CPU, not messages. A
-message costs less the more of them leave at once, so two replicas are also compared with one that has as many streams
-as each of them.
+message costs less the more of them leave a connection at once, so every row has the same connections, spread over the
+replicas, and two replicas are also compared with one that has as many streams as each of them. Rows come in rounds, and
+what is told of each is of all rounds together.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from perpmesh.marketdata.v1 import market_data_service_pb2 as pb
 from tests.support.mesh import Mesh, running_mesh
 
 MARKETS = ("BTC-PERP", "ETH-PERP", "SOL-PERP", "HYPE-PERP", "XRP-PERP", "DOGE-PERP")
+CONNECTIONS = 8
 METHOD = "/perpmesh.marketdata.v1.MarketDataService/WatchPrices"
 
 
@@ -32,6 +34,15 @@ class Row:
     cpu_s: float
     idle_cpu_s: float
     kib_per_stream: float
+
+    def __add__(self, other: Row) -> Row:
+        """Return two rounds of one arrangement as one."""
+        return Row(
+            self.messages + other.messages,
+            self.cpu_s + other.cpu_s,
+            self.idle_cpu_s + other.idle_cpu_s,
+            max(self.kib_per_stream, other.kib_per_stream),
+        )
 
     @property
     def us_per_message(self) -> float:
@@ -71,7 +82,7 @@ async def measure(scale: int, streams: int, seconds: float) -> Row:
             async for _ in call:
                 count += 1
 
-        channels = [mesh.channel(name) for name in replicas for _ in range(4)]
+        channels = [mesh.channel(name) for name in replicas for _ in range(CONNECTIONS // scale)]
         tasks = []
         for number in range(streams):
             request = pb.WatchPricesRequest(markets=[MARKETS[number % len(MARKETS)]]).SerializeToString()
@@ -93,18 +104,21 @@ def main() -> None:
     """Print the table."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=10.0)
+    options.add_argument("--rounds", type=int, default=3)
     chosen = options.parse_args()
-    rows = {
-        (scale, streams): asyncio.run(measure(scale, streams, chosen.seconds))
-        for scale, streams in ((1, 100), (1, 500), (1, 1000), (2, 1000))
-    }
+    rows: dict[tuple[int, int], Row] = {}
+    for _ in range(chosen.rounds):
+        for case in ((1, 100), (1, 500), (1, 1000), (2, 1000)):
+            row = asyncio.run(measure(*case, chosen.seconds))
+            rows[case] = rows[case] + row if case in rows else row
+    seconds = chosen.seconds * chosen.rounds
     print(
         f"{'replicas':>8} {'streams':>8} {'messages/s':>11} {'CPU us/message':>15} {'idle CPU':>9} {'KiB/stream':>11}"
     )
     for (scale, streams), row in rows.items():
         print(
-            f"{scale:>8} {streams:>8} {row.messages / chosen.seconds:>11,.0f} {row.us_per_message:>15.1f}"
-            f" {row.idle_cpu_s / chosen.seconds:>8.0%} {row.kib_per_stream:>11.1f}"
+            f"{scale:>8} {streams:>8} {row.messages / seconds:>11,.0f} {row.us_per_message:>15.1f}"
+            f" {row.idle_cpu_s / seconds:>8.0%} {row.kib_per_stream:>11.1f}"
         )
     one, half, many, two = rows.values()
     print(f"1,000 streams beside 100: {many.us_per_message / one.us_per_message:.2f} (goal 1.2)")
