@@ -7,7 +7,6 @@ see docs/execution.md.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import uuid
 from dataclasses import dataclass
@@ -178,8 +177,7 @@ async def _serve(
             care.start(tasks)
             tasks.start("pacer", pacer.run)
             tasks.start("remedies", remedies.run)
-            with contextlib.suppress(TimeoutError):  # the edge holds calls meanwhile, which would be refused here
-                await asyncio.wait_for(venues.asked.wait(), LISTED_S)
+            await venues.listed(LISTED_S)  # the edge holds calls meanwhile, which would be refused here
             await server.start()
             await tasks.wait(stop)
             service.drain()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -51,8 +52,7 @@ class ConfiguredVenues:
         self._venues = {place: _make(place[0], url, clock, tokens, granted) for place, url in places.items()}
         self._loaded: set[tuple[str, str]] = set()
         self._tried: set[tuple[str, str]] = set()
-        self.asked = asyncio.Event()
-        """Set once every venue was asked what it lists."""
+        self._asked = asyncio.Event()
 
     def at(self, venue: str, environment: str) -> TradingVenue:
         """Return a venue. Raises VENUE_UNKNOWN, or VENUE_UNAVAILABLE while what it lists was not read."""
@@ -78,6 +78,11 @@ class ConfiguredVenues:
         missing = sorted(name for name, _ in set(self._venues) - self._tried)
         return f"what {', '.join(missing)} lists was not read yet" if missing else None
 
+    async def listed(self, within_s: float) -> None:
+        """Wait until every venue was asked what it lists, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._asked.wait(), within_s)
+
     async def run(self) -> None:
         """Keep what is listed fresh until canceled."""
         while True:
@@ -88,7 +93,7 @@ class ConfiguredVenues:
                 except VenueError as error:
                     log.warning("execution.venue_silent", venue=place[0], error=str(error)[:300])
                 self._tried.add(place)
-            self.asked.set()
+            self._asked.set()
             await self._clock.sleep(LOAD_S if self._loaded == set(self._venues) else BOOT_S)
 
     async def close(self) -> None:

@@ -65,8 +65,7 @@ def test_every_public_call_of_a_served_service_has_one_route_that_suits_it(edge:
         else:
             assert action["timeout"] == "15s", call
         policy = action["retry_policy"]
-        harmless = {"cancelled"} if edge is ALONE else {"reset", "cancelled"}
-        allowed = UNSENT | harmless if call.reads and not call.streams else UNSENT
+        allowed = UNSENT | {"reset", "cancelled"} if call.reads and not call.streams else UNSENT
         assert set(policy["retry_on"].split(",")) == allowed, call
         # A room that runs once is waited for while it is restarted; else there is another replica.
         assert policy["num_retries"] == (24 if edge is ALONE else 2), call
