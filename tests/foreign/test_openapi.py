@@ -21,7 +21,7 @@ from tests.support.auth import sign_in
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.wallet import Wallet
 
-SECONDS = int(os.environ.get("OPENAPI_SECONDS", "20"))
+SECONDS = int(os.environ.get("OPENAPI_SECONDS", "12"))
 SEED = os.environ.get("OPENAPI_SEED", "1")
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 KEEPS_SIGNED_IN = "revokeAll|/sessions/|sessions:refresh|wallets:unlink"
