@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final, TypeAlias
 
-from services.domain.errors import DomainError, Reason
+from services.domain.errors import DomainError, Reason, field_invalid
 from services.domain.feed import FeedState
 from services.domain.refusal import Origin, Refusal, RefusalReason
 from services.routing.model.books import MarketBooks, Status, VenueBook, VenueContext, VenueRules
@@ -103,7 +103,8 @@ class Standing:
 def assemble(wish: Wish, books: MarketBooks, standing: Standing, now_ns: int) -> tuple[Inputs, tuple[Refusal, ...]]:
     """Return the inputs, and the venues that were left out with the reason.
 
-    Raises NO_LIVE_VENUE where no venue that is allowed has a live book: never an old price.
+    Raises NO_LIVE_VENUE where no venue that is allowed has a live book: never an old price. STATE_FORBIDS where the
+    caller has no account at any, FIELD_INVALID where the caller allows none.
     """
     _known(wish, books)
     left_out: list[Refusal] = []
@@ -176,6 +177,16 @@ def _leave_out(wish: Wish, standing: Standing, rules: VenueRules, book: VenueBoo
 
 
 def _no_live_venue(wish: Wish, left_out: list[Refusal]) -> None:
+    why = {one.reason for one in left_out}
+    if why == {RefusalReason.VENUE_EXCLUDED}:
+        names = ", ".join(one.venue for one in left_out)
+        raise field_invalid("excluded_venues", f"they are all that list {wish.market} ({names}): leave one in")
+    if why and why <= {RefusalReason.VENUE_EXCLUDED, RefusalReason.NO_ACCOUNT}:
+        raise DomainError(
+            Reason.STATE_FORBIDS,
+            f"No account of yours can trade {wish.market}: add one (CreateAccount), or ask without a login.",
+            metadata={"market": wish.market, **{one.venue: one.reason.value for one in left_out}},
+        )
     said = " ".join(one.message for one in left_out) or "No venue lists it."
     raise DomainError(
         Reason.NO_LIVE_VENUE,

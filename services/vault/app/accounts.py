@@ -25,6 +25,7 @@ from services.vault.ports.venues import Faucet, Venues
 
 FUNDS: Final = Decimal(10_000)
 FUNDS_MAX: Final = Decimal(1_000_000)
+FUNDS_GRAIN: Final = Decimal("0.000001")
 LOOK_S: Final = 10.0
 """How old what a venue said of a wallet's authorizations may be."""
 LOOKS_MAX: Final = 1_000
@@ -210,6 +211,8 @@ class AccountDesk:
         wanted = FUNDS if amount is None else amount
         if wanted > FUNDS_MAX:
             raise field_invalid("amount", f"at most {FUNDS_MAX} USDC would pass")
+        if wanted % FUNDS_GRAIN:
+            raise field_invalid("amount", "USDC has six decimals: no more would pass, such as 0.000001")
         before = await self._accounts.funded(account_id, request_id)
         if before is not None:
             return before

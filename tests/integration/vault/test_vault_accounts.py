@@ -178,6 +178,10 @@ async def test_a_set_up_takes_the_wallets_own_signature_of_exactly_its_text(mesh
     begin = pb.BeginKeySetupRequest(account_id=owner.account_id, request_id=new_id())
     told = await refusal(owner.vault.BeginKeySetup(begin, metadata=owner.metadata))
     assert (told.reason, told.metadata["state"]) == (Reason.STATE_FORBIDS, "NEEDS_DEPOSIT")
+    for amount in ("1000000.000001", "0.0001095703125"):
+        told = await refusal(owner.fund(amount))
+        assert (told.reason, told.metadata["field"]) == (Reason.FIELD_INVALID, "amount")
+    assert (await owner.fund("0.000001")).amount == "0.000001"
     await owner.fund()
     setup = await owner.begin()
     assert setup.state == Setup.STATE_AWAITING_SIGNATURES

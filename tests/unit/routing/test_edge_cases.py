@@ -18,6 +18,7 @@ from services.domain.errors import DomainError, Reason
 from services.domain.feed import FeedState
 from services.routing.model.books import MarketBooks, Status
 from services.routing.model.wish import Standing, VenueStanding
+from services.routing.rpc.requests import wish_of
 from tests.support.desk import MARKET, Room, market_books, venue_book
 
 FEASIBLE, INFEASIBLE = quote_pb2.Quote.OUTCOME_FEASIBLE, quote_pb2.Quote.OUTCOME_INFEASIBLE
@@ -243,6 +244,17 @@ async def test_a_venue_that_is_not_live_is_left_out_and_named(state: FeedState, 
         await quoted(books, "buy", "1", venues=["lighter"])
     assert caught.value.reason is Reason.NO_LIVE_VENUE
     assert caught.value.metadata["lighter"] == reason
+
+
+async def test_who_allows_no_venue_or_has_no_account_is_not_told_that_no_venue_lives() -> None:
+    with pytest.raises(DomainError) as caught:
+        await quoted(usual(), "buy", "1", excluded=["hyperliquid", "lighter"])
+    assert (caught.value.reason, caught.value.metadata["field"]) == (Reason.FIELD_INVALID, "excluded_venues")
+    room = Room(usual(), Standing(is_public=False))
+    with pytest.raises(DomainError) as caught:
+        await room.desk.plan(wish_of(route(MARKET, "sell", "1")), ())
+    assert caught.value.reason is Reason.STATE_FORBIDS
+    assert caught.value.metadata["lighter"] == "NO_ACCOUNT"
 
 
 async def test_a_market_that_is_halted_at_one_venue_is_traded_at_the_other() -> None:

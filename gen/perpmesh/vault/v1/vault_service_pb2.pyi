@@ -524,7 +524,7 @@ class RequestTestFundsRequest(_message.Message):
     request_id: _builtins.str
     """The idempotency key, a UUID chosen by the caller. Remembered for 30 days."""
     amount: _builtins.str
-    """How much, a decimal in USDC, at most 1000000. Empty: 10000."""
+    """How much, a decimal in USDC with at most six decimals, at most 1000000. Empty: 10000."""
     def __init__(
         self,
         *,

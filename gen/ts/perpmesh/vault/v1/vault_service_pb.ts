@@ -582,7 +582,7 @@ export type RequestTestFundsRequest = Message<"perpmesh.vault.v1.RequestTestFund
   requestId: string;
 
   /**
-   * How much, a decimal in USDC, at most 1000000. Empty: 10000.
+   * How much, a decimal in USDC with at most six decimals, at most 1000000. Empty: 10000.
    *
    * @generated from field: string amount = 3;
    */
