@@ -15,7 +15,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from services.chassis.clock import SYSTEM, Clock
 from services.chassis.ids import seeded_random
@@ -92,6 +92,22 @@ FOREVER = RestartPolicy()
 ONCE = RestartPolicy(when=Restart.NEVER)
 
 
+LINGER_S: Final = 2.0
+"""How long a task may take to end before it is canceled once more."""
+
+
+def _where(task: asyncio.Task[None]) -> str:
+    """Return the innermost places at which a task stands."""
+    frames: list[str] = []
+    at: Any = task.get_coro()
+    while at is not None:
+        frame = getattr(at, "cr_frame", None)
+        if frame is not None:
+            frames.append(f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno} {frame.f_code.co_name}")
+        at = getattr(at, "cr_await", None)
+    return " > ".join(frames[-6:])
+
+
 class Supervisor:
     """Starts tasks by name, restarts them by their policy, and ends all of them with its `async with` block."""
 
@@ -130,15 +146,23 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Cancel every task, wait for all to end, and raise what stopped a task that may not be restarted."""
-        for task in tuple(self._tasks.values()):
-            task.cancel()
-        if self._tasks:
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._end(set(self._tasks.values()))
         fatal = self._fatal
         if fatal is not None and fatal.done() and not fatal.cancelled():
             failure = fatal.exception()
             if failure is not None and error is None:
                 raise failure
+
+    async def _end(self, tasks: set[asyncio.Task[None]]) -> None:
+        """Cancel tasks until all have ended: a library may take a cancellation for its own and lose it."""
+        pending = tasks
+        while pending:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=LINGER_S)
+            for task in pending:
+                self._log.warning("task.lingers", task=task.get_name(), where=_where(task))
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def start(self, name: str, work: Work, policy: RestartPolicy = FOREVER) -> asyncio.Task[None]:
         """Start a task; its name must be from a small fixed set and not be in use."""

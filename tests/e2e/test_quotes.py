@@ -107,7 +107,7 @@ async def test_inputs_that_were_altered_in_the_record_are_found(mesh: Mesh) -> N
         ({"size": "0"}, 400, "FIELD_INVALID", None),
         ({"size": "1", "limit_prize": "3"}, 400, "REQUEST_UNREADABLE", None),
         ({"size": "1", "reduce_only": True}, 401, "TOKEN_MISSING", "reduce_only"),
-        ({"size": "1", "excluded_venues": ["hyperliquid", "lighter"]}, 503, "NO_LIVE_VENUE", None),
+        ({"size": "1", "excluded_venues": ["hyperliquid", "lighter"]}, 400, "FIELD_INVALID", "excluded_venues"),
         ({"size": "1", "split_resting": True}, 400, "FIELD_INVALID", None),
     ],
 )

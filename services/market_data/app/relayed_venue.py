@@ -47,6 +47,8 @@ class RelayedVenue:
         self._need_book: Callable[[str], None] = lambda _: None
         self._last_trade_ns: Callable[[str], int] = lambda _: 0
         self._led_s = -REPEATS_S
+        self._unproven: set[str] = set()
+        """Markets of which this replica, which began to feed, has not seen yet that no print is missing."""
 
     def join(
         self,
@@ -76,8 +78,13 @@ class RelayedVenue:
         """Feed while this replica leads; the relay emits otherwise."""
 
         def pass_on(event: Event) -> bool:
-            if not self._leading or self._is_repeated(event):
-                return True  # another feeds already, or has told it
+            if not self._leading:
+                return True  # another feeds already
+            if isinstance(event, Trade):
+                if self._shows_a_hole(event):
+                    pass_on(self._missed(event.market))
+                if self._is_repeated(event):
+                    return True  # another has told it
             taken = emit(event)
             if taken:
                 self._said(event)
@@ -92,7 +99,7 @@ class RelayedVenue:
             self._real.want(self._levels)
             if self._markets:
                 self._led_s = self._clock.monotonic()
-                pass_on(self._handed_over())
+                self._unproven = set(self._markets)
             await self._feed(pass_on)
 
     async def _feed(self, emit: Emit) -> None:
@@ -107,23 +114,35 @@ class RelayedVenue:
             feeding.cancel()
             await asyncio.gather(feeding, changed, return_exceptions=True)
 
-    def _is_repeated(self, event: Event) -> bool:
+    def _is_repeated(self, event: Trade) -> bool:
         """Say whether a print is one of those that a venue repeats to a new subscriber, and was told long ago."""
-        if not isinstance(event, Trade) or self._clock.monotonic() - self._led_s > REPEATS_S:
+        if self._clock.monotonic() - self._led_s > REPEATS_S:
             return False
         return event.venue_time_ns < self._last_trade_ns(event.market)
 
-    def _handed_over(self) -> TradesMissed:
-        """Nobody listened for a moment. Values stay, and are silent as in any pause: STALE where it lasts."""
+    def _shows_a_hole(self, event: Trade) -> bool:
+        """Say whether a market's first print here is later than the last that is known, so that some may be between.
+
+        A venue begins with its recent prints, the oldest first, so that one that is older than what is known proves
+        that none is missing. Its liquidations go back further and prove nothing.
+        """
+        if event.liquidation or event.market not in self._unproven:
+            return False
+        self._unproven.discard(event.market)
+        last_ns = self._last_trade_ns(event.market)
+        return 0 < last_ns <= event.venue_time_ns
+
+    def _missed(self, market: str) -> TradesMissed:
+        """Nobody listened for a moment, and the venue repeats too little. Values stay, STALE where a pause lasts."""
         return TradesMissed(
             venue=self.name,
-            markets=self._markets,
-            reason="another replica begins to feed this market",
+            markets=frozenset((market,)),
+            reason="another replica began to feed this market, and the venue's recent trades do not reach back",
             receive_time_ns=self._clock.time_ns(),
         )
 
     def know(self, markets: frozenset[str]) -> None:
-        """Take which markets are shown, of which prints may be missed when they are handed over."""
+        """Take which markets are shown, of which prints may be missing when another replica begins to feed."""
         self._markets = markets
 
     def want(self, levels: dict[str, FeedLevel]) -> None:

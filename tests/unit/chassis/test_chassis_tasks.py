@@ -127,6 +127,26 @@ async def test_the_end_of_the_block_waits_for_every_task_to_clean_up() -> None:
     assert cleaned.is_set()
 
 
+async def test_a_task_whose_library_loses_a_cancellation_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.chassis.tasks.LINGER_S", 0.01)
+    lost = 0
+
+    async def work() -> None:
+        nonlocal lost
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                lost += 1
+                if lost == 3:
+                    raise
+
+    async with asyncio.timeout(5), supervisor(ManualClock()) as tasks:
+        tasks.start("deaf", work)
+        await settle()
+    assert lost == 3
+
+
 async def test_a_task_belongs_to_the_room_and_not_to_the_call_that_started_it() -> None:
     seen: list[Call | None] = []
 

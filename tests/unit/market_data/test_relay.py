@@ -8,6 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -271,9 +272,23 @@ async def test_one_that_leaves_gives_the_lease_back_and_never_takes_it_again() -
     assert not pair.feeder.relay.leading
 
 
-async def test_of_a_market_that_is_handed_over_trades_may_be_missed_and_values_stay() -> None:
+@pytest.mark.parametrize(
+    ("known_s", "first", "later", "missed"),
+    [
+        pytest.param(5, [4, 5, 6], [9], False, id="they reach back"),
+        pytest.param(5, [6, 7], [9], True, id="they begin later"),
+        pytest.param(5, [5, 6], [9], True, id="they begin in the same moment"),
+        pytest.param(0, [6], [9], False, id="nothing was known"),
+        pytest.param(5, [], [9], True, id="the venue repeats nothing"),
+    ],
+)
+async def test_a_replica_that_begins_to_feed_says_that_trades_are_missing_where_the_venues_do_not_reach_back(
+    known_s: int, first: list[int], later: list[int], missed: bool
+) -> None:
     clock = ManualClock()
     venue = RelayedVenue(lambda: ScriptedVenue("lighter", LIGHTER_BTC), clock, store=lambda: None)
+    said: list[Event] = []
+    venue.join(said.append, lambda: None, lambda _: None, lambda _: known_s * SECOND_NS)
     venue.know(frozenset({BTC}))
     seen: list[Event] = []
     running = asyncio.create_task(venue.run(lambda event: not seen.append(event)))
@@ -284,10 +299,16 @@ async def test_of_a_market_that_is_handed_over_trades_may_be_missed_and_values_s
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await venue._real.started.wait()  # type: ignore[attr-defined]
-    missed, listed = seen
-    assert isinstance(missed, TradesMissed)
-    assert missed.markets == {BTC}
-    assert isinstance(listed, ListingsChanged)
+    old = replace(trade("lighter", "liquidated", 1_000, 1, at_ns=SECOND_NS), liquidation=True)
+    prints = [trade("lighter", f"t{at}", 1_000, 1, at_ns=at * SECOND_NS) for at in (*first, *later)]
+    venue._real.say(old, *prints)  # type: ignore[attr-defined]
+    told = [type(one).__name__ for one in seen]
+    assert told.count("TradesMissed") == missed
+    if missed:
+        assert told[:3] == ["ListingsChanged", "TradesMissed", "Trade"], "before the first print after the hole"
+        assert isinstance(seen[1], TradesMissed)
+        assert seen[1].markets == {BTC}
+        assert seen[1] in said, "the other replicas are told"
     running.cancel()
 
 
