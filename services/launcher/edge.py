@@ -107,6 +107,8 @@ class Call:
     method: str
     streams: bool
     reads: bool
+    repeats: bool
+    """Whether the contract lets it be made again: it has no side effects, or the same request has them once."""
     """Without side effects, so that sending it twice is harmless."""
     open: bool
     """Whether it needs no token."""
@@ -158,6 +160,7 @@ def read_contract(descriptors: Path) -> Contract:
             method=method.name,
             streams=method.server_streaming,
             reads=method.options.idempotency_level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS,
+            repeats=method.options.idempotency_level != descriptor_pb2.MethodOptions.IDEMPOTENCY_UNKNOWN,
             open=method.options.Extensions[access_pb2.access] == access_pb2.ACCESS_PUBLIC,
         )
         for file in files.file
@@ -264,7 +267,8 @@ def _routes(fragments: Mapping[str, Json], calls: Iterable[Call], edge: Edge) ->
             kind = "order_route"
         route = cast("dict[str, dict[str, Json]]", _fill(fragments[kind], {"path": call.path, "cluster": call.service}))
         if call.service in edge.alone:
-            route["route"]["retry_policy"] = fragments["patient_reads" if kind == "read_route" else "patient_writes"]
+            repeats = call.repeats and not call.streams
+            route["route"]["retry_policy"] = fragments["patient_repeats" if repeats else "patient_others"]
         yield cast("Json", route)
     for service in unserved:
         yield _fill(fragments["unserved_route"], {"path": f"/{service}/"})

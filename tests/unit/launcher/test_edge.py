@@ -83,6 +83,21 @@ def test_a_call_with_side_effects_is_sent_again_only_where_no_room_has_seen_it()
     assert set(place["route"]["retry_policy"]["retry_on"].split(",")) == UNSENT
 
 
+def test_what_the_end_of_a_room_that_runs_once_broke_off_goes_again_where_it_can_be_done_but_once() -> None:
+    service = "perpmesh.execution.v1.ExecutionService"
+    config = rendered(dataclasses.replace(EDGE, services={service: HERE}, alone=frozenset({service})))
+    by_path = {
+        one["match"]["path"]: one["route"] for one in routes(config) if "path" in one["match"] and "route" in one
+    }
+    again = {
+        path.rpartition("/")[2]
+        for path, route in by_path.items()
+        if set(route.get("retry_policy", {}).get("retry_on", "").split(",")) == UNSENT | {"reset", "cancelled"}
+    }
+    assert {"PlaceOrder", "CancelOrder", "GetOrder", "ListOrders"} <= again
+    assert not any(name.startswith("Watch") for name in again)
+
+
 def test_new_orders_are_counted_by_themselves_and_cancels_are_not() -> None:
     service = "perpmesh.execution.v1.ExecutionService"
     config = rendered(dataclasses.replace(EDGE, services={service: HERE}, orders_max=7))
